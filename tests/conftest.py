@@ -1,0 +1,11 @@
+"""Loads every module of tests/fixtures as a pytest plugin: a new fixture file needs no registration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+pytest_plugins = sorted(
+    f"tests.fixtures.{path.stem}"
+    for path in (Path(__file__).parent / "fixtures").glob("*.py")
+    if path.stem != "__init__"
+)
