@@ -1,0 +1,1 @@
+"""Async media job orchestrator for the Z.ai API: submit once, wait, archive, remember."""

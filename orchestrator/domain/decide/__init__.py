@@ -1,0 +1,63 @@
+"""decide(): from a job and what happened to what follows. Pure, total over what a lane can report, and table-tested."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from random import Random
+
+from orchestrator.domain.decide.archive import decide_archive
+from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane
+from orchestrator.domain.decide.late import Evidence, settle_late
+from orchestrator.domain.decide.person import decide_cancel, decide_retry
+from orchestrator.domain.decide.poll import decide_poll
+from orchestrator.domain.decide.submit import decide_submit
+from orchestrator.domain.job import Job
+from orchestrator.domain.outcomes import (
+    ArchiveStep,
+    NothingUsable,
+    Outcome,
+    OutputsReady,
+    PollFailed,
+    ProviderFailed,
+    StillRunning,
+    TaskMissing,
+)
+from orchestrator.domain.retry import Rules
+from orchestrator.domain.states import State
+
+__all__ = [
+    "Decision",
+    "Evidence",
+    "IllegalOutcome",
+    "JobPatch",
+    "Pause",
+    "PauseLane",
+    "decide",
+    "decide_cancel",
+    "decide_retry",
+    "settle_late",
+]
+
+
+class IllegalOutcome(Exception):
+    """A bug of ours: a lane reported what cannot happen to a job in this state."""
+
+
+def decide(job: Job, outcome: Outcome, rules: Rules, now: datetime, rng: Random) -> Decision:
+    """Return what follows for `job`, a snapshot in the state its lane claimed it in. Raises IllegalOutcome."""
+    match outcome:
+        case StillRunning() | PollFailed() | TaskMissing() | OutputsReady() | NothingUsable() | ProviderFailed():
+            wanted = State.PROCESSING
+        case ArchiveStep():
+            wanted = State.ARCHIVING
+        case _:
+            wanted = State.SUBMITTING
+    if job.state is not wanted:
+        raise IllegalOutcome(f"{type(outcome).__name__} reported for a job in {job.state}")
+    match outcome:
+        case StillRunning() | PollFailed() | TaskMissing() | OutputsReady() | NothingUsable() | ProviderFailed():
+            return decide_poll(job, outcome, rules, now, rng)
+        case ArchiveStep():
+            return decide_archive(job, outcome, rules, now, rng)
+        case _:
+            return decide_submit(job, outcome, rules, now, rng)

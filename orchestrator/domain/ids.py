@@ -1,0 +1,16 @@
+"""Prefixed, time-sortable identifiers: a word, an underscore, and the 32 hex digits of a UUIDv7 (design section 9)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from random import Random
+from uuid import UUID
+
+JOB, BATCH, OUTPUT, EVENT, SUBMISSION = "job", "batch", "out", "evt", "sub"
+
+
+def make_id(prefix: str, *, now: datetime, rng: Random) -> str:
+    """Return `<prefix>_<uuid7 hex>`; ids made in later milliseconds sort after earlier ones."""
+    milliseconds = int(now.timestamp() * 1000) & ((1 << 48) - 1)
+    value = (milliseconds << 80) | (0x7 << 76) | (rng.getrandbits(12) << 64) | (0b10 << 62) | rng.getrandbits(62)
+    return f"{prefix}_{UUID(int=value).hex}"

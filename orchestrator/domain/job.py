@@ -1,0 +1,261 @@
+"""Snapshots of what the database holds: a job, its submissions, its outputs. Values, never live rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from orchestrator.domain.states import State
+
+
+Json = Mapping[str, object]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money in integer micro-units (1 USD = 1_000_000) from a dated table (zai-api.md 10.2)."""
+
+    micros: int
+    currency: str
+    version: str
+
+
+class Verdict(StrEnum):
+    """How one try at the paid call ended; absent while it is in flight."""
+
+    ACCEPTED = "accepted"  # a task id
+    ANSWERED = "answered"  # the complete answer of an immediate kind
+    NOT_SENT = "not_sent"
+    THROTTLED = "throttled"
+    REFUSED = "refused"  # account or key
+    REJECTED = "rejected"
+    FAILED = "failed"  # FAIL inside the submit answer: the charge is unknown
+    UNKNOWN = "unknown"
+
+
+SURE_REFUSALS = frozenset({Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.REFUSED, Verdict.REJECTED})
+"""Verdicts that prove that nothing was charged: the slot is free again and the cost is nil."""
+
+
+class Origin(StrEnum):
+    """Who made the submission: our paid call, or somebody else's whose task was adopted."""
+
+    OURS = "ours"
+    ADOPTED = "adopted"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One try at the paid call: the ledger of money and the holder of a slot (design section 7)."""
+
+    id: str
+    job_id: str
+    number: int
+    intent_at: datetime
+    origin: Origin = Origin.OURS
+    verdict: Verdict | None = None
+    provider_code: str | None = None
+    message: str | None = None
+    task_id: str | None = None
+    final_at: datetime | None = None
+    superseded_at: datetime | None = None
+
+    @property
+    def is_paid_and_open(self) -> bool:
+        """True when it holds a task id or a full answer that no final answer of the provider has closed."""
+        return self.verdict in (Verdict.ACCEPTED, Verdict.ANSWERED) and self.final_at is None
+
+    @property
+    def is_unsettled(self) -> bool:
+        """True when it may have been charged and nobody has decided what follows."""
+        return self.verdict is Verdict.UNKNOWN and self.superseded_at is None
+
+
+class Role(StrEnum):
+    """What an output is."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    COVER = "cover"
+    TRANSCRIPT = "transcript"
+    TRANSCRIPT_JSON = "transcript_json"
+
+
+OPTIONAL_ROLES = frozenset({Role.COVER})
+
+
+@dataclass(frozen=True)
+class OutputDraft:
+    """An output as the provider announced it: a link, or (immediate kinds) the text itself."""
+
+    index: int
+    role: Role
+    url: str | None = None
+    text: str | None = None
+    expires_at: datetime | None = None
+    is_expiry_assumed: bool = False
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that the archive holds and that was read back. Size in bytes, sides in pixels, duration in seconds."""
+
+    key: str
+    byte_count: int
+    sha256: str
+    content_type: str
+    width: int | None = None
+    height: int | None = None
+    duration_seconds: float | None = None
+    codec: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file that a job made. `stored` is set once it is archived and verified; `is_lost` once its loss is proven."""
+
+    id: str
+    job_id: str
+    index: int
+    role: Role
+    source_url: str | None = None
+    text: str | None = None
+    source_expires_at: datetime | None = None
+    attempt_count: int = 0
+    ask_count: int = 0
+    dead_links: tuple[str, ...] = ()
+    stored: StoredFile | None = None
+    is_lost: bool = False
+    archived_at: datetime | None = None
+
+    @property
+    def is_optional(self) -> bool:
+        """A cover may be lost; the job still succeeds."""
+        return self.role in OPTIONAL_ROLES
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing more is to be fetched for it."""
+        return self.stored is not None or self.is_lost
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as it was read; `lease_token` is the reader's own when it was claimed.
+
+    `attempt_count` counts failures in a row of the present step; `submissions` and `outputs` are loaded where a
+    decision needs them and empty elsewhere.
+    """
+
+    id: str
+    kind: str
+    model: str
+    state: State
+    body: Json
+    body_sha256: str
+    credential: str
+    archive_url: str
+    created_at: datetime
+    owner: str = "local"
+    due_at: datetime | None = None
+    lease_token: str | None = None
+    batch_id: str | None = None
+    line_number: int | None = None
+    custom_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 5
+    input: Json = field(default_factory=dict)
+    price: Price | None = None
+    provider_task_id: str | None = None
+    submitted_at: datetime | None = None
+    finished_at: datetime | None = None
+    submission_count: int = 0
+    poll_count: int = 0
+    attempt_count: int = 0
+    ask_count: int = 0
+    missing_since: datetime | None = None
+    death_count: int = 0
+    cancel_requested_at: datetime | None = None
+    failure_code: str | None = None
+    failure_message: str | None = None
+    provider_code: str | None = None
+    last_error: str | None = None
+    cost_final_micros: int | None = None
+    submissions: tuple[Submission, ...] = ()
+    outputs: tuple[Output, ...] = ()
+
+    @property
+    def is_cancelling(self) -> bool:
+        """A cancel was asked for after the paid call had begun."""
+        return self.cancel_requested_at is not None
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to insert. `body` is frozen: what will be sent, its local inputs named by SHA-256."""
+
+    id: str
+    kind: str
+    model: str
+    body: Json
+    body_sha256: str
+    input: Json
+    credential: str
+    archive_url: str
+    archive_class: str
+    owner: str = "local"
+    batch_id: str | None = None
+    line_number: int | None = None
+    custom_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 5
+    not_before: datetime | None = None
+    price: Price | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A file of jobs. `identity_sha256` is what makes the same file the same batch (surfaces section 1, run)."""
+
+    id: str
+    owner: str
+    name: str
+    identity_sha256: str
+    environment: str
+    archive_url: str
+    line_count: int
+    is_intake_done: bool
+    created_at: datetime
+    finished_at: datetime | None = None
+    generation: int = 1
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """A row of the history; `sequence` rises per job. Append-only."""
+
+    id: str
+    job_id: str
+    sequence: int
+    type: str
+    from_state: State | None
+    to_state: State | None
+    at: datetime
+    actor: str
+    reason: str
+    data: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim(Generic[T]):
+    """What one claim brought: rows, the claim's `now`, and the boot-time clock read before its first statement."""
+
+    rows: tuple[T, ...]
+    now: datetime
+    boottime: float
+    lease: timedelta
