@@ -1,0 +1,303 @@
+"""The history query grammar (surfaces section 1): text -> a frozen Filter, once, for command line, API and console.
+
+    status:failed model:cogvideox-3 tag:campaign=spring created:>7d cost:>0.5 -code:content_policy "red kite"
+
+Pure: relative times count from the `now` passed in. The database turns a Filter into SQL; nothing else reads the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from difflib import get_close_matches
+
+from orchestrator.domain.errors import RequestError
+from orchestrator.domain.states import ACTIVE, FINAL, State
+
+MAX_LENGTH = 2_000  # a query sits in a URL of the console
+MAX_TERMS = 50  # each is a condition of one SQL statement
+
+TEXT_FIELDS = ("status", "kind", "model", "batch", "custom_id", "code", "id", "task")
+TIME_FIELDS = ("created", "submitted", "finished")
+FIELDS = (*TEXT_FIELDS, "tag", *TIME_FIELDS, "cost")
+
+_GROUPS = {"active": ACTIVE, "final": FINAL}
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_AGE = re.compile(r"([0-9]{1,5})([mhdw])")
+_MONEY = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
+_FIELD = re.compile(r"[A-Za-z_]+(?=:)")
+_INSTANT = timedelta(microseconds=1)  # times are kept in microseconds: "after t" is "from t + 1 us"
+
+
+@dataclass(frozen=True)
+class Match:
+    """`field` (one of TEXT_FIELDS) equals one of `values`, exactly. `code` looks at failure and provider codes."""
+
+    field: str
+    values: tuple[str, ...]
+    is_negated: bool = False
+
+
+@dataclass(frozen=True)
+class TagMatch:
+    """The job has the tag `name`, with this value unless `value` is None."""
+
+    name: str
+    value: str | None
+    is_negated: bool = False
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """`field` (one of TIME_FIELDS) lies in [start, end); None is open. A job without that time does not match."""
+
+    field: str
+    start: datetime | None
+    end: datetime | None
+    is_negated: bool = False
+
+
+@dataclass(frozen=True)
+class CostRange:
+    """The cost (final, else estimate) in micro-units lies in [least, most], both included; None is open."""
+
+    least: int | None
+    most: int | None
+    is_negated: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """The prompt contains `text`, whatever the case."""
+
+    text: str
+    is_negated: bool = False
+
+
+Term = Match | TagMatch | TimeRange | CostRange | Words
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Every term holds. No terms: every job."""
+
+    terms: tuple[Term, ...] = ()
+
+
+class QueryError(RequestError):
+    """The query cannot be read. `position` is the 0-based character where it goes wrong."""
+
+    code = "invalid_query"
+
+    def __init__(self, message: str, *, position: int, hint: str | None = None) -> None:
+        super().__init__(f"{message} (at character {position + 1})", param="q", hint=hint)
+        self.position = position
+
+
+def parse_query(text: str, *, now: datetime, kinds: Collection[str] = ()) -> Filter:
+    """Return the filter that `text` means. Raises QueryError.
+
+    Relative times mean the moment that long before `now`: `created:>7d` is the last seven days. With `kinds` given,
+    `kind:` takes no other value.
+    """
+    if len(text) > MAX_LENGTH:
+        raise QueryError(f"the query is longer than {MAX_LENGTH} characters", position=MAX_LENGTH)
+    bad = next((index for index, sign in enumerate(text) if sign == "\0" or "\ud800" <= sign <= "\udfff"), None)
+    if bad is not None:
+        raise QueryError("the query holds a character that is no text", position=bad)
+    tokens = _split(text)
+    if len(tokens) > MAX_TERMS:
+        raise QueryError(f"more than {MAX_TERMS} terms", position=tokens[MAX_TERMS].position)
+    return Filter(tuple(_read_term(token, now=now, kinds=kinds) for token in tokens))
+
+
+@dataclass(frozen=True)
+class _Token:
+    """One term as written; `field` None for words."""
+
+    field: str | None
+    value: str
+    is_negated: bool
+    position: int
+    value_position: int
+
+
+def _split(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        token, at = _read_token(text, at)
+        tokens.append(token)
+    return tokens
+
+
+def _read_token(text: str, start: int) -> tuple[_Token, int]:
+    is_negated = text[start] == "-" and start + 1 < len(text) and not text[start + 1].isspace()
+    at = start + is_negated
+    named = _FIELD.match(text, at)
+    field = named.group() if named else None
+    value_at = named.end() + 1 if named else at
+    value, end = _read_value(text, value_at)
+    return _Token(field, value, is_negated, at, value_at), end
+
+
+def _read_value(text: str, start: int) -> tuple[str, int]:
+    """Read up to the next blank outside quotes; inside them a backslash keeps a quote or a backslash."""
+    parts: list[str] = []
+    at, opened = start, None
+    while at < len(text) and (opened is not None or not text[at].isspace()):
+        sign = text[at]
+        if sign == '"':
+            opened = at if opened is None else None
+        elif sign == "\\" and opened is not None and text[at + 1 : at + 2] in ('"', "\\"):
+            at += 1
+            parts.append(text[at])
+        else:
+            parts.append(sign)
+        at += 1
+    if opened is not None:
+        raise QueryError("this quote is never closed", position=opened, hint='end the phrase with "')
+    return "".join(parts), at
+
+
+def _read_term(token: _Token, *, now: datetime, kinds: Collection[str]) -> Term:
+    if token.field is None:
+        if not token.value:
+            raise QueryError("an empty phrase", position=token.position)
+        return Words(token.value, token.is_negated)
+    field = token.field.lower()
+    if field not in FIELDS:
+        raise _unknown_field(token)
+    if not token.value:
+        raise QueryError(f"{field}: needs a value", position=token.value_position)
+    if field == "tag":
+        return _read_tag(token)
+    if field == "cost":
+        return _read_cost(token)
+    if field in TIME_FIELDS:
+        return _read_time(token, field, now)
+    return _read_match(token, field, kinds)
+
+
+def _unknown_field(token: _Token) -> QueryError:
+    near = get_close_matches((token.field or "").lower(), FIELDS, n=1)
+    guess = f"did you mean {near[0]}:? " if near else ""
+    return QueryError(
+        f"there is no field {token.field}:",
+        position=token.position,
+        hint=f"{guess}fields are {', '.join(FIELDS)}; put text with a colon in quotes",
+    )
+
+
+def _read_match(token: _Token, field: str, kinds: Collection[str]) -> Match:
+    values = tuple(part for part in token.value.split(",") if part) if field != "custom_id" else (token.value,)
+    if not values:
+        raise QueryError(f"{field}: needs a value", position=token.value_position)
+    if field == "status":
+        values = _read_states(token, values)
+    elif field == "kind" and kinds:
+        for value in values:
+            _require_known(token, value, sorted(kinds))
+    return Match(field, values, token.is_negated)
+
+
+def _read_states(token: _Token, values: Sequence[str]) -> tuple[str, ...]:
+    states: list[str] = []
+    for value in values:
+        _require_known(token, value, [*State, *_GROUPS])
+        states.extend(sorted(_GROUPS[value]) if value in _GROUPS else [value])
+    return tuple(dict.fromkeys(str(state) for state in states))
+
+
+def _require_known(token: _Token, value: str, allowed: Sequence[str]) -> None:
+    if value in allowed:
+        return
+    near = get_close_matches(value, allowed, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise QueryError(
+        f"{token.field}: has no value {value}",
+        position=token.value_position + max(token.value.find(value), 0),
+        hint=f"{guess}values are {', '.join(allowed)}",
+    )
+
+
+def _read_tag(token: _Token) -> TagMatch:
+    name, equals, value = token.value.partition("=")
+    if not name:
+        raise QueryError("tag: needs a name", position=token.value_position, hint="write tag:name or tag:name=value")
+    return TagMatch(name, value if equals else None, token.is_negated)
+
+
+def _split_bound(token: _Token) -> tuple[str, str]:
+    """Return (comparison, rest): one of > >= < <= or nothing."""
+    mark = re.match(r">=|<=|>|<|", token.value)
+    sign = mark.group() if mark else ""
+    return sign, token.value[len(sign) :]
+
+
+def _read_cost(token: _Token) -> CostRange:
+    sign, rest = _split_bound(token)
+    low, dots, high = rest.partition("..")
+    if dots and not sign:
+        return CostRange(_read_money(token, low), _read_money(token, high), token.is_negated)
+    micros = _read_money(token, rest)
+    least = {">": micros + 1, ">=": micros, "": micros}.get(sign)
+    most = {"<": micros - 1, "<=": micros, "": micros}.get(sign)
+    return CostRange(least, most, token.is_negated)
+
+
+def _read_money(token: _Token, text: str) -> int:
+    found = _MONEY.fullmatch(text)
+    if not found:
+        raise QueryError(
+            f"cost: cannot read {text or 'nothing'} as an amount",
+            position=token.value_position,
+            hint="write cost:>0.5, cost:0.2 or cost:0.1..0.5",
+        )
+    whole, part = found.group(1), found.group(2) or ""
+    return int(whole) * 1_000_000 + int(part.ljust(6, "0"))
+
+
+def _read_time(token: _Token, field: str, now: datetime) -> TimeRange:
+    sign, rest = _split_bound(token)
+    low, dots, high = rest.partition("..")
+    if dots and not sign:
+        return TimeRange(field, _read_moment(token, low, now)[0], _read_moment(token, high, now)[1], token.is_negated)
+    first, after = _read_moment(token, rest, now)
+    if not sign and after - first <= _INSTANT:
+        raise QueryError(
+            f"{field}: say before or after",
+            position=token.value_position,
+            hint=f"write {field}:>{rest} for later than that, {field}:<{rest} for earlier",
+        )
+    start = {">": after, ">=": first, "": first}.get(sign)
+    end = {"<": first, "<=": after, "": after}.get(sign)
+    return TimeRange(field, start, end, token.is_negated)
+
+
+def _read_moment(token: _Token, text: str, now: datetime) -> tuple[datetime, datetime]:
+    """Return [first, after) of what is named: a whole UTC day, or one instant."""
+    age = _AGE.fullmatch(text)
+    try:
+        if age:
+            moment = now - int(age.group(1)) * _UNITS[age.group(2)]
+            return moment, moment + _INSTANT
+        if len(text) == len("2026-11-01"):
+            day = datetime.combine(date.fromisoformat(text), time(), UTC)
+            return day, day + timedelta(days=1)
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC)
+            return moment, moment + _INSTANT
+    except (ValueError, OverflowError):
+        pass
+    raise QueryError(
+        f"{token.field}: cannot read {text or 'nothing'} as a time",
+        position=token.value_position,
+        hint="write an age (30m, 12h, 7d, 2w), a date (2026-11-01) or a time with its zone (2026-11-01T12:00:00Z)",
+    )
