@@ -141,7 +141,8 @@ class Store(Protocol):
         remember_upload: Callable[[str], None],
     ) -> None:
         """Store a file whole under `key` or not at all. `remember_upload` gets a multipart upload's id before its
-        first part is sent."""
+        first part is sent.
+        """
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str) -> None:
         """Store a small document whole, replacing what was there."""
@@ -189,7 +190,8 @@ class Fetch(Protocol):
 
     async def fetch(self, url: str, into: Path, *, max_bytes: int, deadline: timedelta) -> Fetched:
         """Write the body to `into`. Raises Gone (403, 404, 410), Permanent (the guard refuses; over the cap; not a
-        media type: code names it) or Transient."""
+        media type: code names it) or Transient.
+        """
 
 
 # -- journal -----------------------------------------------------------------------------------------------------
@@ -296,7 +298,8 @@ class Jobs(Protocol):
 
     def find_next_due(self, lane: LaneName, *, batch_id: str | None = None) -> datetime | None:
         """Return the earliest due_at of the lane, None when it has nothing. Paused models count with their pause's
-        end; models without slots do not count."""
+        end; models without slots do not count.
+        """
 
     def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
         """Extend the leases of {job id: token} in one statement; return the job ids that are still ours."""
@@ -358,6 +361,24 @@ class Jobs(Protocol):
         """Record the run and make it due again."""
 
 
+@dataclass(frozen=True)
+class Member:
+    """One line of a batch and the job that answers it."""
+
+    line_number: int
+    job_id: str
+    custom_id: str | None
+    body_sha256: str
+
+
+@dataclass(frozen=True)
+class UnpaidCost:
+    """What the members of a batch that were never submitted will cost; those without a table price are counted."""
+
+    micros: int
+    unpriced_count: int
+
+
 class Batches(Protocol):
     """Batches and intake."""
 
@@ -372,14 +393,27 @@ class Batches(Protocol):
 
     def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
         """Insert jobs with their `accepted` events in one transaction; lines already there (batch, line_number) are
-        left alone. Return how many were new."""
+        left alone. Return how many were new.
+        """
 
     def link_existing(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
         """Make jobs of other batches members of this one: (line number, custom_id, job id). Jobs added by `add_jobs`
-        are members too; membership, not jobs.batch_id, is what counts, finishes and is submitted by a run."""
+        are members too; membership, not jobs.batch_id, is what counts, finishes and is submitted by a run. Lines
+        that are members already are left alone: an intake that was killed is repeated whole.
+        """
 
-    def find_equal(self, environment: str, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
-        """Return {(custom_id, body_sha256): job id} of the newest jobs in this environment that equal these lines."""
+    def find_equal(
+        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
+    ) -> Mapping[tuple[str, str], str]:
+        """Return {(custom_id, body_sha256): job id} of the newest jobs in this environment that equal these lines,
+        jobs inserted for the batch `outside` left out.
+        """
+
+    def list_members(self, batch_id: str, *, after_line: int = 0, limit: int = 500) -> Sequence[Member]:
+        """Return members with a line number above `after_line`, in input order."""
+
+    def price_unpaid(self, batch_id: str) -> UnpaidCost:
+        """Add up the table prices of queued members that have no submission: what running the batch may still cost."""
 
     def finish_intake(self, batch_id: str) -> None:
         """Every line is in."""
