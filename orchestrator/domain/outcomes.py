@@ -19,9 +19,12 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True)
 class CallEvidence:
-    """What is known of one paid call. `body` is the whole answer as text; whoever stores it caps and redacts it."""
+    """What is known of one paid call. `body` is the whole answer as text; whoever stores it caps and redacts it.
 
-    moment: Moment
+    `moment` None: nobody knows how far it came (a lapsed lease, a dead process).
+    """
+
+    moment: Moment | None
     sent_at: datetime | None = None
     answered_at: datetime | None = None
     http_status: int | None = None
