@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 
 from orchestrator.domain.states import State
 
-
 Json = Mapping[str, object]
 T = TypeVar("T")
 
@@ -41,6 +40,14 @@ SURE_REFUSALS = frozenset({Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.REFUSED,
 """Verdicts that prove that nothing was charged: the slot is free again and the cost is nil."""
 
 
+class FinalAnswer(StrEnum):
+    """The provider's last word on a task; it frees the slot."""
+
+    SUCCESS = "SUCCESS"
+    FAIL = "FAIL"
+    LOST = "lost"
+
+
 class Origin(StrEnum):
     """Who made the submission: our paid call, or somebody else's whose task was adopted."""
 
@@ -50,7 +57,10 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class Submission:
-    """One try at the paid call: the ledger of money and the holder of a slot (design section 7)."""
+    """One try at the paid call: the ledger of money and the holder of a slot (design section 7).
+
+    `result` is the whole answer of an immediate kind, kept until a job uses it.
+    """
 
     id: str
     job_id: str
@@ -61,7 +71,9 @@ class Submission:
     provider_code: str | None = None
     message: str | None = None
     task_id: str | None = None
+    result: tuple[OutputDraft, ...] = ()
     final_at: datetime | None = None
+    final_answer: FinalAnswer | None = None
     superseded_at: datetime | None = None
 
     @property

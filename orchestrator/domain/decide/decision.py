@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypedDict
 
-from orchestrator.domain.job import Job, OutputDraft
+from orchestrator.domain.job import FinalAnswer, Job, OutputDraft
 from orchestrator.domain.outcomes import OutputResult, PauseScope
 from orchestrator.domain.states import State, Trigger, check_transition
 
@@ -48,14 +48,6 @@ class Pause:
     until: datetime
     code: str
     message: str
-
-
-class FinalAnswer(StrEnum):
-    """The provider's last word on the task being polled; it frees the slot."""
-
-    SUCCESS = "SUCCESS"
-    FAIL = "FAIL"
-    LOST = "lost"
 
 
 @dataclass(frozen=True)

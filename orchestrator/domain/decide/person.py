@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrator.domain.decide.decision import Decision, FinalAnswer, JobPatch, cancelled
+from orchestrator.domain.decide.decision import Decision, JobPatch, cancelled
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.job import Job, Output
+from orchestrator.domain.job import FinalAnswer, Job, Output
 from orchestrator.domain.states import State, Trigger
 
 RETRYABLE = frozenset({State.FAILED, State.CANCELLED, State.NEEDS_REVIEW})

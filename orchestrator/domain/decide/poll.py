@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from random import Random
 
-from orchestrator.domain.decide.decision import Decision, FinalAnswer, JobPatch, Pause, PauseLane, failed
+from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane, failed
 from orchestrator.domain.decide.submit import CONTENT_CODES
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import FinalAnswer, Job
 from orchestrator.domain.outcomes import (
     NothingUsable,
     OutputsReady,

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
-from orchestrator.domain.decide.decision import Decision, FinalAnswer, JobPatch, Pause, PauseLane, cancelled, failed
-from orchestrator.domain.job import SURE_REFUSALS, Job
+from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane, cancelled, failed
+from orchestrator.domain.job import SURE_REFUSALS, FinalAnswer, Job
 from orchestrator.domain.outcomes import (
     AccountRefused,
     AnswerComplete,
