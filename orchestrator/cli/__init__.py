@@ -1,0 +1,1 @@
+"""The command line: a thin shell over the services. Data on stdout; progress, hints and errors on stderr."""

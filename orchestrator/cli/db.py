@@ -1,0 +1,51 @@
+"""`orchestrator db`: the schema of the job table."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from orchestrator import wiring
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.output import print_one
+
+
+@click.group()
+@common_options
+def db(common: CommonOptions) -> None:
+    """Look at the database schema and bring it up to date."""
+
+
+@db.command()
+@common_options
+def upgrade(common: CommonOptions) -> None:
+    """Apply the migrations that are missing. Safe to run twice, and from two hosts at once."""
+    settings = common.settings()
+    before, after = wiring.upgrade_database(settings)
+    click.echo(f"already at {after}" if before == after else f"upgraded from {before or 'nothing'} to {after}")
+
+
+@db.command()
+@common_options
+def current(common: CommonOptions) -> None:
+    """Print the revision that the database is at."""
+    revision = wiring.current_schema(common.settings())
+    output = common.format_for(one=True)
+    if output == "table":
+        click.echo(revision or "no schema: run `orchestrator db upgrade`")
+    else:
+        print_one({"revision": revision, "newest": wiring.newest_schema()}, output)
+
+
+@db.command()
+@common_options
+def check(common: CommonOptions) -> None:
+    """Compare the database with what this version needs; exit 3 when they differ."""
+    problem = wiring.check_database(common.settings())
+    if problem is None:
+        click.echo("the schema is up to date")
+        return
+    click.echo(problem, err=True)
+    sys.exit(Exit.NOT_ALL_SUCCEEDED)

@@ -1,0 +1,76 @@
+"""Exit codes (surfaces section 1) and the one place where an error becomes a sentence on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import click
+
+from orchestrator.domain.errors import (
+    BatchFileError,
+    ConfigError,
+    Fault,
+    InvalidParams,
+    RequestError,
+    StepError,
+)
+
+
+class Exit(IntEnum):
+    """What a shell script can tell apart. Precedence where several hold: 130 > 6 > 4 > 3."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    NOT_ALL_SUCCEEDED = 3
+    BUDGET = 4
+    NOT_FOUND = 5
+    PROVIDER_TROUBLE = 6
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Turn our own errors into one clear message and an exit code; a bug keeps its traceback."""
+    try:
+        yield
+    except RequestError as error:
+        tell_request_error(error)
+        sys.exit(error.exit_code)
+    except ConfigError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(Exit.USAGE)
+    except StepError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(Exit.PROVIDER_TROUBLE)
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stderr.close()
+        sys.exit(Exit.OK)
+
+
+def tell_request_error(error: RequestError) -> None:
+    """Say what is wrong, where, and what to do about it."""
+    if isinstance(error, BatchFileError | InvalidParams):
+        for fault in error.faults:
+            click.echo(fault_text(fault), err=True)
+        if isinstance(error, InvalidParams):
+            return
+    where = f" ({error.param})" if error.param else ""
+    click.echo(f"error: {error.message}{where}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+def fault_text(fault: Fault) -> str:
+    """Return a fault as one line: `line 3, column 71: body.size: message (hint)`."""
+    place = [f"line {fault.line}"] if fault.line else []
+    if fault.column:
+        place.append(f"column {fault.column}")
+    parts = [", ".join(place), fault.param or "", fault.message]
+    word = "warning" if fault.is_warning else "error"
+    text = f"{word}: " + ": ".join(part for part in parts if part) + f" [{fault.code}]"
+    return f"{text}\n  hint: {fault.hint}" if fault.hint else text

@@ -1,0 +1,77 @@
+"""Data on stdout, in the four forms that every listing shares."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+Row = Mapping[str, object]
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def print_rows(rows: Iterable[Row], columns: Sequence[str], output: str) -> None:
+    """Print many things. Tables and CSV show `columns` (dotted paths into the row); JSON shows everything."""
+    if output == "json":
+        click.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
+    elif output == "jsonl":
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+    elif output == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow([_safe_cell(_text(_pick(row, column))) for column in columns])
+    else:
+        _print_table(rows, columns)
+
+
+def print_one(row: Row, output: str) -> None:
+    """Print one thing whole: a two-column table, or JSON."""
+    if output in {"json", "jsonl"}:
+        click.echo(json.dumps(row, ensure_ascii=False, indent=2 if output == "json" else None))
+    elif output == "csv":
+        print_rows([row], list(row), "csv")
+    else:
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, value in row.items():
+            table.add_row(f"[bold]{name}[/bold]", _escaped(_text(value)))
+        Console().print(table)
+
+
+def _print_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == "id")
+    for row in rows:
+        table.add_row(*[_escaped(_text(_pick(row, column))) for column in columns])
+    Console().print(table)
+
+
+def _pick(row: Row, path: str) -> object:
+    value: object = row
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    """Neither markup nor control characters of a prompt reach the terminal."""
+    printable = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+    return printable.replace("[", "\\[")
+
+
+def _safe_cell(text: str) -> str:
+    """A cell that a spreadsheet would run as a formula is prefixed (fault I8)."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

@@ -1,0 +1,244 @@
+"""Settings, read once: command line flags over ORCHESTRATOR_* over --config TOML over defaults.
+
+The only reader of the environment. docs/settings.md is generated from the fields below.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from orchestrator.domain.errors import ConfigError
+
+PREFIX = "ORCHESTRATOR_"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LIFE = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)\.\.(\d+(?:\.\d+)?)")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return `90`, `90s`, `15m`, `2h` or `30d` as a timedelta; a bare number is seconds. Raises ValueError."""
+    found = _LIFE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration; write 90s, 15m, 2h or 30d")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
+
+
+def _pairs(value: object) -> object:
+    """`a=1,b=2` as a mapping of strings; a mapping (TOML table) as it is."""
+    if not isinstance(value, str):
+        return value
+    pairs: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in value.split(","))):
+        name, equals, text = part.partition("=")
+        if not equals or not name.strip() or not text.strip():
+            raise ValueError(f"{part!r} is not NAME=VALUE")
+        pairs[name.strip()] = text.strip()
+    return pairs
+
+
+def _durations(value: object) -> object:
+    pairs = _pairs(value)
+    if not isinstance(pairs, Mapping):
+        return pairs
+    return {name: parse_duration(str(text)) if isinstance(text, str | int) else text for name, text in pairs.items()}
+
+
+def _ranges(value: object) -> object:
+    pairs = _pairs(value)
+    if not isinstance(pairs, Mapping):
+        return pairs
+    ranges: dict[str, tuple[float, float]] = {}
+    for name, text in pairs.items():
+        found = _RANGE.fullmatch(str(text))
+        if found is None or not 0 < float(found[1]) <= float(found[2]):
+            raise ValueError(f"{name}={text!r} is not SHORTEST..LONGEST in seconds, such as video=5..30")
+        ranges[str(name)] = (float(found[1]), float(found[2]))
+    return ranges
+
+
+def _words(value: object) -> object:
+    return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+
+
+def _one_duration(value: object) -> object:
+    return parse_duration(str(value)) if isinstance(value, str | int) else value
+
+
+def _bytes(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+)\s*([KMGT]?)i?B?", value.strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError(f"{value!r} is not a size; write 4GiB, 500MB or a number of bytes")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(found[1]) * 1024**power
+
+
+Counts = Annotated[dict[str, int], NoDecode, BeforeValidator(_pairs)]
+Durations = Annotated[dict[str, timedelta], NoDecode, BeforeValidator(_durations)]
+Ranges = Annotated[dict[str, tuple[float, float]], NoDecode, BeforeValidator(_ranges)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Duration = Annotated[timedelta, BeforeValidator(_one_duration)]
+ByteSize = Annotated[int, BeforeValidator(_bytes)]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default and what it is for."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    data_dir: Path = Field(
+        Path(".orchestrator"), description="Where orchestrator.db, archive/, journal/, spool/ and sandbox/ live."
+    )
+    database_url: str | None = Field(
+        None,
+        description="`sqlite:///...` or `postgresql://...`; the password may stand in it. Default: SQLite in the data directory.",
+    )
+    archive_url: str | None = Field(
+        None,
+        description="`file:///...` or `s3://bucket/prefix`. Default: `archive/` in the data directory.",
+    )
+    s3_endpoint_url: str | None = Field(None, description="Address of an S3-compatible store; AWS when absent.")
+    s3_public_endpoint_url: str | None = Field(None, description="Address that signed links name, when it differs.")
+    s3_region: str | None = Field(None, description="Region of the bucket.")
+    s3_use_instance_role: bool = Field(
+        default=False, description="Allow credentials from the cloud host's metadata service."
+    )
+    zai_api_key: SecretStr | None = Field(
+        None, description="Key of the Z.ai account. Needed for everything but --sandbox."
+    )
+    zai_base_url: str = Field(
+        "https://api.z.ai/api/paas/v4",
+        description="General API address; BigModel's is https://open.bigmodel.cn/api/paas/v4.",
+    )
+    egress_allow: Words = Field(
+        (), description="Hosts, host:port pairs and CIDRs that foreign URLs may reach although they are private."
+    )
+    file_roots: Words = Field((), description="Folders, beside the job file's own, whose files requests may name.")
+    limits: Counts = Field(
+        default_factory=dict,
+        description="Requests in flight per model, `cogvideox-3=3,*=5`; the kinds' figures fill the gaps.",
+    )
+    slot_rule: Literal["until_final", "during_call"] = Field(
+        "until_final", description="What holds a slot: a task until its final answer, or only the HTTP call."
+    )
+    poll_intervals: Ranges = Field(
+        default_factory=dict,
+        description="Shortest and longest poll interval per kind in seconds, `video=5..30,image=2..10`.",
+    )
+    tick_seconds: float = Field(1.0, gt=0, le=60, description="How often an idle lane looks for due work.")
+    call_deadlines: Durations = Field(
+        default_factory=dict, description="Total deadline of the paid call per kind, `video=60s,image=180s`."
+    )
+    leases: Durations = Field(
+        default_factory=dict,
+        description="Lease per lane, `poll=60s,archive=120s`; `submit` is the margin over the deadline.",
+    )
+    assumed_task_life: Durations = Field(
+        default_factory=dict, description="Per kind: a task without a final answer holds its slot no longer than this."
+    )
+    max_unknown_per_hour: int = Field(
+        20, ge=1, description="Unknown submissions in an hour that stop further submitting."
+    )
+    output_max_bytes: ByteSize = Field(4 * 1024**3, ge=1, description="Largest output that is fetched.")
+    archive_concurrency: Counts = Field(
+        default_factory=dict, description="Jobs archived at once per class, `video=4,other=8`."
+    )
+    link_life: Durations = Field(
+        default_factory=dict,
+        description="Assumed life of result links that do not say, per kind, `image=1d,video=1d`. Only orders and warns.",
+    )
+    http_proxy: str | None = Field(
+        None, description="Proxy for calls to the provider. Environment proxies are ignored."
+    )
+    ca_bundle: Path | None = Field(
+        None, description="File of certificate authorities to trust instead of the built-in ones."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines on stderr.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="Least level that is logged."
+    )
+
+    @field_validator("limits", "archive_concurrency")
+    @classmethod
+    def _check_positive(cls, value: dict[str, int]) -> dict[str, int]:
+        for name, count in value.items():
+            if count < 1:
+                raise ValueError(f"{name}={count} must be 1 or more")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database URL, the default filled in."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'orchestrator.db').resolve()}"
+
+    @property
+    def archive(self) -> str:
+        """The archive URL, the default filled in; a plain path becomes a file:// URL."""
+        if self.archive_url is None:
+            return (self.data_dir / "archive").resolve().as_uri()
+        return self.archive_url if "://" in self.archive_url else Path(self.archive_url).resolve().as_uri()
+
+    @property
+    def journal_dir(self) -> Path:
+        """Where the journals of this host's processes lie."""
+        return self.data_dir / "journal"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where fetched files lie until they are stored."""
+        return self.data_dir / "spool"
+
+
+def load_settings(flags: Mapping[str, object], *, config_file: Path | None = None) -> Settings:
+    """Read the settings once. `flags` are values given on the command line, by field name; None means not given.
+
+    Raises ConfigError that names the setting.
+    """
+    if config_file is not None:
+        _check_toml(config_file)
+    given = {name: value for name, value in flags.items() if value is not None}
+
+    class _Read(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            if config_file is None:
+                return init_settings, env_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file)
+
+    try:
+        return _Read(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise ConfigError(f"{PREFIX}{name.upper()}", first["msg"].removeprefix("Value error, ")) from None
+
+
+def _check_toml(path: Path) -> None:
+    try:
+        tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError("--config", f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError("--config", f"{path} is not TOML: {error}") from error

@@ -1,0 +1,152 @@
+"""The local answer journal: the raw answer of every paid call, on this disk before the commit (design section 7).
+
+One file per process, held by flock for the life of the process: a free lock means a dead owner. One record is one
+write with O_APPEND and one fdatasync; a torn last line is not a record. It must not know what a record means.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.domain.errors import ConfigError, Transient
+from orchestrator.domain.outcomes import CallEvidence, Moment
+from orchestrator.domain.ports import JournalRecord
+
+SUFFIX = ".jsonl"
+PRIVATE = 0o600
+
+
+class FileJournal:
+    """This process's journal under a directory of the host. Close it, or die: either frees the lock."""
+
+    def __init__(self, directory: Path, process: str) -> None:
+        self.process = process
+        self._directory = directory
+        self._path = directory / f"{process}{SUFFIX}"
+        directory.mkdir(parents=True, exist_ok=True)
+        _refuse_unsafe(directory)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, PRIVATE)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _sync_directory(directory)
+
+    def append(self, record: JournalRecord) -> None:
+        """Write and sync one record. Raises Transient when the disk refuses; a part-written line is cut off again."""
+        line = (json.dumps(_as_json(record), ensure_ascii=True) + "\n").encode("ascii")
+        try:
+            before = os.fstat(self._fd).st_size
+            written = os.write(self._fd, line)
+            if written != len(line):
+                os.ftruncate(self._fd, before)
+                raise Transient("journal_full", f"{written} of {len(line)} bytes fitted into {self._path.name}")
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise Transient("journal_unwritable", f"{self._path.name}: {error.strerror}") from error
+
+    def dead(self) -> Sequence[DeadFileJournal]:
+        """Return the journals whose owners are gone, each locked by us from here on."""
+        others = (path for path in sorted(self._directory.glob(f"*{SUFFIX}")) if path != self._path)
+        return [journal for path in others if (journal := DeadFileJournal.open(path)) is not None]
+
+    def close(self) -> None:
+        """Give the lock up. An empty journal needs no reader and goes."""
+        if self._fd < 0:
+            return
+        if os.fstat(self._fd).st_size == 0:
+            self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+        self._fd = -1
+
+
+class DeadFileJournal:
+    """The journal of a process that is gone."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.process = path.name.removesuffix(SUFFIX)
+        self._path = path
+        self._fd = fd
+
+    @classmethod
+    def open(cls, path: Path) -> DeadFileJournal | None:
+        """Lock the file; None when its owner lives or somebody else is reading it."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return cls(path, fd)
+
+    def records(self) -> Iterator[JournalRecord]:
+        """Yield the whole records in order."""
+        with self._path.open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n") and (record := _from_json(line)) is not None:
+                    yield record
+
+    def retire(self) -> None:
+        """Remove it: everything in it is in the database."""
+        self._path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Give the lock up and leave the file for the next sweep."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _as_json(record: JournalRecord) -> dict[str, object]:
+    evidence = record.evidence
+    return {
+        "submission": record.submission_id,
+        "kind": record.kind,
+        "moment": evidence.moment,
+        "sent_at": evidence.sent_at.isoformat() if evidence.sent_at else None,
+        "answered_at": evidence.answered_at.isoformat() if evidence.answered_at else None,
+        "http_status": evidence.http_status,
+        "body": evidence.body,
+    }
+
+
+def _from_json(line: bytes) -> JournalRecord | None:
+    """Return the record of one line; None for a line that a crash in mid-write left unreadable."""
+    try:
+        value = json.loads(line)
+        evidence = CallEvidence(
+            moment=Moment(value["moment"]) if value["moment"] else None,
+            sent_at=_time(value["sent_at"]),
+            answered_at=_time(value["answered_at"]),
+            http_status=value["http_status"],
+            body=value["body"],
+        )
+        return JournalRecord(str(value["submission"]), str(value["kind"]), evidence)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _refuse_unsafe(directory: Path) -> None:
+    """A journal that others can write could be made to attach foreign tasks (fault I15)."""
+    facts = directory.lstat()
+    if directory.is_symlink() or facts.st_mode & 0o002:
+        raise ConfigError("ORCHESTRATOR_DATA_DIR", f"{directory} is a symlink or writable by everybody; chmod o-w it")
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,152 @@
+"""Archive one job's outputs: fetch to the spool, check in order, store under the final key, read back, then report.
+
+Source and sink never share a call; nothing is held in memory whole (design section 8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from pathlib import Path
+
+from orchestrator.domain.errors import Gone, StepError, Transient
+from orchestrator.domain.job import Job, Output, Role, StoredFile
+from orchestrator.domain.media import MediaFacts, Unrecognised, inspect, is_suspect
+from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputLinkDead, OutputResult, OutputStored
+from orchestrator.domain.ports import Store
+from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.manifest import job_folder, make_manifest, manifest_key
+
+log = logging.getLogger(__name__)
+
+TEXT_TYPES = {Role.TRANSCRIPT: ("text/plain; charset=utf-8", "txt"), Role.TRANSCRIPT_JSON: ("application/json", "json")}
+MEDIA_OF_ROLE = {Role.IMAGE: "image/", Role.COVER: "image/", Role.VIDEO: "video/"}
+HASH_CHUNK = 1024 * 1024
+
+
+async def archive_outputs(context: LaneContext, job: Job) -> ArchiveStep:
+    """Archive what is not archived yet, then write the papers once every mandatory output is there."""
+    try:
+        store = context.stores.open(job.archive_url)
+    except StepError as error:
+        return ArchiveStep((), error=str(error))
+    pending = [output for output in job.outputs if not output.is_settled]
+    results = await asyncio.gather(*(_archive_one(context, store, job, output) for output in pending))
+    files = {o.id: o.stored for o in job.outputs if o.stored} | {
+        r.output_id: r.file for r in results if isinstance(r, OutputStored)
+    }
+    if any(output.id not in files for output in job.outputs if not output.is_optional):
+        return ArchiveStep(tuple(results))
+    papers = make_manifest(job, files, written_at=context.clock.now(), tool_version=context.tool_version)
+    try:
+        await asyncio.to_thread(store.put_bytes, manifest_key(job), papers, content_type="application/json")
+    except StepError as error:
+        return ArchiveStep(tuple(results), error=f"manifest.json could not be stored: {error}")
+    return ArchiveStep(tuple(results))
+
+
+async def _archive_one(context: LaneContext, store: Store, job: Job, output: Output) -> OutputResult:
+    spool = context.spool / f"{output.id}.{job.lease_token}.part"
+    try:
+        await _bring(context, output, spool)
+        file = await asyncio.to_thread(_check_and_store, context, store, job, output, spool)
+        return OutputStored(output.id, file)
+    except Gone as error:
+        return OutputLinkDead(output.id, _digest(output.source_url or ""), error.message)
+    except StepError as error:
+        return OutputFailed(output.id, error.code, error.message, error.retry_after, is_suspect=is_suspect(error.code))
+    except OSError as error:
+        return OutputFailed(output.id, "spool_failed", f"the spool: {error.strerror}")
+    finally:
+        await asyncio.to_thread(spool.unlink, missing_ok=True)
+
+
+async def _bring(context: LaneContext, output: Output, spool: Path) -> None:
+    """Put the output's bytes into the spool file."""
+    if output.text is not None:
+        await asyncio.to_thread(_write_text, spool, output.text)
+        return
+    if output.source_url is None:
+        raise Gone("no_link", "its link is not known any more")
+    limits = context.limits
+    await context.fetch.fetch(
+        output.source_url, spool, max_bytes=limits.output_max_bytes, deadline=limits.fetch_deadline
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _check_and_store(context: LaneContext, store: Store, job: Job, output: Output, spool: Path) -> StoredFile:
+    file = _describe(job, output, spool)
+    if _is_stored(store, file):  # a run that died between the store and the row has done it already (fault E22)
+        return file
+    metadata = {"job-id": job.id, "output-id": output.id, "sha256": file.sha256}
+    store.put_file(
+        file.key,
+        spool,
+        sha256=file.sha256,
+        content_type=file.content_type,
+        metadata=metadata,
+        remember_upload=lambda upload_id: context.jobs.remember_upload(output.id, upload_id),
+    )
+    if not _is_stored(store, file):
+        raise Transient("read_back_differs", f"the store does not hold what was sent as {file.key}")
+    return file
+
+
+def _describe(job: Job, output: Output, spool: Path) -> StoredFile:
+    """Check the container to its end and return the file as it is to be stored."""
+    sha256, size = _hash(spool)
+    if output.role in TEXT_TYPES:
+        content_type, extension = TEXT_TYPES[output.role]
+        return StoredFile(_key(job, output, sha256, extension), size, sha256, content_type)
+    facts = _walk(spool, size, output.role)
+    return StoredFile(
+        _key(job, output, sha256, facts.extension),
+        size,
+        sha256,
+        facts.content_type,
+        width=facts.width,
+        height=facts.height,
+        duration_seconds=facts.duration_seconds,
+        codec=facts.codec,
+        notes=facts.notes,
+    )
+
+
+def _walk(spool: Path, size: int, role: Role) -> MediaFacts:
+    with spool.open("rb") as stream:
+        facts = inspect(stream, size)
+    if not facts.content_type.startswith(MEDIA_OF_ROLE[role]):
+        reason = f"a {role} was expected and the bytes are {facts.content_type}"
+        raise Unrecognised(reason, content_type=facts.content_type)
+    return facts
+
+
+def _is_stored(store: Store, file: StoredFile) -> bool:
+    """Read the object back from the store and compare length and SHA-256."""
+    if store.find(file.key) is None:
+        return False
+    found = store.read_back(file.key)
+    return found.byte_count == file.byte_count and found.sha256 == file.sha256
+
+
+def _key(job: Job, output: Output, sha256: str, extension: str) -> str:
+    return f"{job_folder(job)}/{output.index}-{output.role}-{sha256[:12]}.{extension}"
+
+
+def _hash(path: Path) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(HASH_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()

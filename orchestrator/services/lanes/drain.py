@@ -1,0 +1,261 @@
+"""One run of a lane: claim, perform outside any transaction, apply as outcomes arrive, refill, until nothing is due.
+
+The same for every lane; what claiming, performing and applying mean is the lane's. Design section 5.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import Generic, Protocol, TypeVar
+
+from orchestrator.domain.errors import StepError
+from orchestrator.domain.ports import Clock, LaneName
+from orchestrator.services.lanes.loop import LoopThread
+
+log = logging.getLogger(__name__)
+
+IDLE_BUDGET_SECONDS = 30.0  # time with an empty window that one drain may spend waiting for work close at hand
+NEAR_SECONDS = 1.0  # a next due_at within this is waited for; a later one is the next tick's
+SHORTEST_LOOK_SECONDS = 0.1  # due, yet the claim took nothing: another took it, or its slot went; never spin
+STORE_RETRY_SECONDS = 1.0  # between tries to write results while the database is away
+
+W = TypeVar("W")
+R = TypeVar("R")
+
+
+class Lane(Protocol[W, R]):
+    """What a drain needs of a lane. Only `perform` runs on the event loop; the rest may block."""
+
+    name: LaneName
+    renew_every_seconds: float | None
+
+    def claim(self, held: Collection[W]) -> Sequence[W]:
+        """Take due work for the places that `held` leaves free."""
+
+    async def perform(self, work: W) -> R:
+        """Do the I/O and report; every expected failure is part of the report."""
+
+    def apply(self, results: Sequence[R]) -> None:
+        """Write what was reported. Raises StepError when the database is away: the drain keeps the results."""
+
+    def renew(self, held: Collection[W]) -> Collection[W]:
+        """Extend the leases; return what is no longer ours."""
+
+    def release(self, held: Collection[W]) -> None:
+        """Give back work that will not be finished."""
+
+    def find_next_due(self) -> datetime | None:
+        """Return when the lane next has something due."""
+
+
+class Mailbox:
+    """What a lane thread waits on: finished work and wake-ups, in one queue. Wake-ups coalesce."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[int | None] = SimpleQueue()
+        self._is_woken = threading.Event()
+
+    def wake(self) -> None:
+        """Ask for another look; never blocks."""
+        if not self._is_woken.is_set():
+            self._is_woken.set()
+            self._queue.put(None)
+
+    def put_finished(self, key: int) -> None:
+        """Say that a piece of work has ended."""
+        self._queue.put(key)
+
+    def wait(self, timeout: float) -> tuple[list[int], bool]:
+        """Return the keys finished and whether somebody woke us, after at most `timeout` seconds."""
+        finished: list[int] = []
+        woken = False
+        try:
+            item = self._queue.get(timeout=max(timeout, 0.0))
+            while True:
+                if item is None:
+                    self._is_woken.clear()
+                    woken = True
+                else:
+                    finished.append(item)
+                item = self._queue.get_nowait()
+        except Empty:
+            return finished, woken
+
+
+class Stop:
+    """The two signals of a stop: claim nothing more, and give up what is in flight."""
+
+    def __init__(self) -> None:
+        self._claiming = threading.Event()
+        self._aborting = threading.Event()
+        self._mailboxes: list[Mailbox] = []
+
+    def watch(self, mailbox: Mailbox) -> None:
+        """Wake this mailbox when a stop is asked for."""
+        self._mailboxes.append(mailbox)
+
+    def request(self) -> None:
+        """Claim nothing more; paid calls in flight finish."""
+        self._claiming.set()
+        self._wake_all()
+
+    def abort(self) -> None:
+        """Do not wait for what is in flight either."""
+        self._claiming.set()
+        self._aborting.set()
+        self._wake_all()
+
+    @property
+    def is_requested(self) -> bool:
+        """True once anybody asked to stop."""
+        return self._claiming.is_set()
+
+    @property
+    def is_aborting(self) -> bool:
+        """True once the second signal came."""
+        return self._aborting.is_set()
+
+    def _wake_all(self) -> None:
+        for mailbox in self._mailboxes:
+            mailbox.wake()
+
+
+@dataclass
+class _InFlight(Generic[W, R]):
+    work: W
+    future: Future[R]
+
+
+class Drain(Generic[W, R]):
+    """One run of one lane on one thread."""
+
+    def __init__(self, lane: Lane[W, R], *, loop: LoopThread, clock: Clock, mailbox: Mailbox, stop: Stop) -> None:
+        self._lane = lane
+        self._loop = loop
+        self._clock = clock
+        self._mailbox = mailbox
+        self._stop = stop
+        self._held: dict[int, _InFlight[W, R]] = {}
+        self._unwritten: list[R] = []
+        self._next_key = 0
+        self._idle_left = IDLE_BUDGET_SECONDS
+        self._renewed_at = clock.monotonic()
+
+    def run(self) -> None:
+        """Return when nothing is due, or when a stop was asked for and nothing paid is in flight."""
+        may_claim = True
+        while True:
+            claimed = self._claim() if may_claim and not self._stop.is_requested and not self._unwritten else 0
+            if self._stop.is_requested:
+                self._let_go()
+            if not self._held and not self._unwritten:
+                if self._stop.is_requested or (not claimed and not self._wait_for_near_work()):
+                    return
+                may_claim = True
+                continue
+            finished, woken = self._mailbox.wait(self._patience())
+            self._collect(finished)
+            self._write()
+            self._renew()
+            may_claim = bool(finished) or woken or self._is_something_due()
+
+    def _claim(self) -> int:
+        try:
+            works = self._lane.claim([flight.work for flight in self._held.values()])
+        except StepError as error:
+            log.warning("claim_failed", extra={"lane": self._lane.name, "error": str(error)})
+            return 0
+        for work in works:
+            key = self._next_key
+            self._next_key += 1
+            future = self._loop.submit(self._lane.perform(work))
+            self._held[key] = _InFlight(work, future)
+            future.add_done_callback(lambda _, key=key: self._mailbox.put_finished(key))  # type: ignore[misc]
+        if works:
+            self._idle_left = IDLE_BUDGET_SECONDS
+        return len(works)
+
+    def _is_something_due(self) -> bool:
+        try:
+            due = self._lane.find_next_due()
+        except StepError as error:
+            log.warning("look_ahead_failed", extra={"lane": self._lane.name, "error": str(error)})
+            return False
+        return due is not None and due <= self._clock.now()
+
+    def _wait_for_near_work(self) -> bool:
+        """Wait for a next due_at close at hand, within the idle budget. True: look again."""
+        due = self._lane.find_next_due()
+        if due is None:
+            return False
+        wait = max((due - self._clock.now()).total_seconds(), SHORTEST_LOOK_SECONDS)
+        if wait > NEAR_SECONDS or wait > self._idle_left:
+            return False
+        self._idle_left -= wait
+        self._mailbox.wait(wait)
+        return True
+
+    def _patience(self) -> float:
+        if self._unwritten:
+            return STORE_RETRY_SECONDS
+        every = self._lane.renew_every_seconds
+        if every is None:
+            return NEAR_SECONDS
+        return min(NEAR_SECONDS, max(self._renewed_at + every - self._clock.monotonic(), 0.0))
+
+    def _collect(self, finished: Sequence[int]) -> None:
+        for key in finished:
+            flight = self._held.pop(key, None)
+            if flight is None or flight.future.cancelled():
+                continue
+            error = flight.future.exception()
+            if error is None:
+                self._unwritten.append(flight.future.result())
+            else:  # a bug: perform reports what it expects. The lease lapses and the sweep says what is known.
+                log.error("perform_crashed", extra={"lane": self._lane.name}, exc_info=error)
+
+    def _write(self) -> None:
+        if not self._unwritten:
+            return
+        try:
+            self._lane.apply(self._unwritten)
+        except StepError as error:
+            log.warning(
+                "apply_postponed",
+                extra={"lane": self._lane.name, "result_count": len(self._unwritten), "error": str(error)},
+            )
+            return
+        self._unwritten = []
+
+    def _renew(self) -> None:
+        every = self._lane.renew_every_seconds
+        if every is None or not self._held or self._clock.monotonic() - self._renewed_at < every:
+            return
+        self._renewed_at = self._clock.monotonic()
+        try:
+            lost = self._lane.renew([flight.work for flight in self._held.values()])
+        except StepError as error:
+            log.warning("renewal_failed", extra={"lane": self._lane.name, "error": str(error)})
+            return
+        gone = {id(work) for work in lost}
+        for flight in self._held.values():
+            if id(flight.work) in gone:
+                flight.future.cancel()
+
+    def _let_go(self) -> None:
+        """After a stop: what costs nothing is given back; paid calls end by themselves, unless the stop is an abort."""
+        is_paid = self._lane.renew_every_seconds is None
+        if not self._held or (is_paid and not self._stop.is_aborting):
+            return
+        flights = list(self._held.values())
+        self._held = {}
+        for flight in flights:
+            flight.future.cancel()
+        if not is_paid:
+            self._lane.release([flight.work for flight in flights])

@@ -1,0 +1,50 @@
+"""What the poll and archive lanes share: rows leased by token, renewed in one statement, given back on a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+from orchestrator.domain.job import Job
+from orchestrator.domain.ports import LaneName
+from orchestrator.services.lanes.context import LaneContext
+
+
+class LeasedWork(Protocol):
+    """Work on one leased job."""
+
+    @property
+    def job(self) -> Job:
+        """The job as claimed, its lease_token ours."""
+
+
+W = TypeVar("W", bound=LeasedWork)
+
+
+class LeasedLane(Generic[W]):
+    """Renews every third of the lease; a row that is not ours any more is dropped."""
+
+    name: LaneName
+
+    def __init__(self, context: LaneContext, *, lease: timedelta) -> None:
+        self._context = context
+        self._lease = lease
+        self.renew_every_seconds: float | None = lease.total_seconds() / 3
+
+    def renew(self, held: Collection[W]) -> Collection[W]:
+        """Extend the leases of what is in flight; return what another has taken over."""
+        kept = self._context.jobs.renew(_tokens(held), lease=self._lease)
+        return [work for work in held if work.job.id not in kept]
+
+    def release(self, held: Collection[W]) -> None:
+        """Give the rows back, due now."""
+        self._context.jobs.release(_tokens(held))
+
+    def find_next_due(self) -> datetime | None:
+        """Return when the lane next has something due."""
+        return self._context.jobs.find_next_due(self.name)
+
+
+def _tokens(held: Collection[W]) -> dict[str, str]:
+    return {work.job.id: work.job.lease_token or "" for work in held}

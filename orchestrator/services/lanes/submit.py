@@ -1,0 +1,185 @@
+"""The submit lane: the paid call, once (design section 7)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orchestrator.domain.decide import Decision, Evidence, settle_late
+from orchestrator.domain.decide.late import settle
+from orchestrator.domain.errors import LeaseTooOld, StepError, Transient
+from orchestrator.domain.job import Job, Verdict
+from orchestrator.domain.outcomes import CallEvidence, Moment, NotSent, SubmitOutcome
+from orchestrator.domain.ports import (
+    Applied,
+    ClaimedSubmission,
+    JournalRecord,
+    LaneName,
+    PaidRequest,
+    SubmitWindow,
+)
+from orchestrator.services.lanes.context import DrainTime, LaneContext
+from orchestrator.services.lanes.outcome import outcome_of_call_error, verdict_of
+
+log = logging.getLogger(__name__)
+
+NOTHING_SENT = CallEvidence(moment=Moment.NOT_SENT)
+
+
+@dataclass(frozen=True)
+class SubmitWork:
+    """One claimed submission; `boottime` was read before the claim's first statement."""
+
+    claimed: ClaimedSubmission
+    boottime: float
+    lease: timedelta
+    time: DrainTime
+
+
+@dataclass(frozen=True)
+class SubmitResult:
+    """What is known of one paid call."""
+
+    work: SubmitWork
+    evidence: CallEvidence
+    outcome: SubmitOutcome
+
+
+class SubmitLane:
+    """Claims are the intent; leases are never renewed; an answer is in the journal before it is in the database."""
+
+    name = LaneName.SUBMIT
+    renew_every_seconds: float | None = None
+
+    def __init__(self, context: LaneContext) -> None:
+        self._context = context
+
+    def claim(self, held: Collection[SubmitWork]) -> Sequence[SubmitWork]:
+        """Take queued jobs for free slots."""
+        context, limits = self._context, self._context.limits
+        free = limits.submit_window - len(held)
+        if free <= 0:
+            return []
+        kinds = context.provider.kinds
+        window = SubmitWindow(
+            limit=free,
+            slots=limits.slots,
+            deadlines={name: context.deadline_of(name) for name in kinds},
+            task_lives={name: limits.task_lives.get(name, kind.assumed_task_life) for name, kind in kinds.items()},
+            margin=limits.submit_margin,
+            process=context.journal.process,
+            total_slots=limits.total_slots,
+            batch_id=context.batch_id,
+            max_unknown_per_hour=limits.max_unknown_per_hour,
+            is_slot_held_until_final=limits.is_slot_held_until_final,
+        )
+        claim = context.jobs.claim_submissions(window)
+        time = DrainTime(claim.now, context.clock.monotonic())
+        works = []
+        for row in claim.rows:
+            lease = context.deadline_of(row.job.kind) + limits.submit_margin
+            works.append(SubmitWork(row, claim.boottime, lease, time))
+        return works
+
+    async def perform(self, work: SubmitWork) -> SubmitResult:
+        """Make the paid call and keep its raw answer on this disk before anything else sees it."""
+        context, job, submission = self._context, work.claimed.job, work.claimed.submission
+        request = PaidRequest(submission.id, job.kind, job.model, job.body, job.archive_url)
+        try:
+            evidence = await context.provider.call(request, before_first_byte=lambda: self._refuse_zombie(work))
+        except LeaseTooOld as error:
+            return SubmitResult(work, NOTHING_SENT, NotSent("lease_too_old", str(error)))
+        except StepError as error:
+            return SubmitResult(work, error.evidence or NOTHING_SENT, outcome_of_call_error(error))
+        await asyncio.to_thread(self._write_journal, submission.id, job.kind, evidence)
+        return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
+
+    def apply(self, results: Sequence[SubmitResult]) -> None:
+        """Commit what is known, one submission a transaction. A fenced paid answer is applied at once as late."""
+        for result in results:
+            self._apply_one(result)
+
+    def renew(self, held: Collection[SubmitWork]) -> Collection[SubmitWork]:
+        """Submit leases are never renewed."""
+        return []
+
+    def release(self, held: Collection[SubmitWork]) -> None:
+        """A paid call is never given back: it ends, or its lease lapses."""
+
+    def find_next_due(self) -> datetime | None:
+        """Return when the next queued job may be taken."""
+        return self._context.jobs.find_next_due(LaneName.SUBMIT, batch_id=self._context.batch_id)
+
+    def _refuse_zombie(self, work: SubmitWork) -> None:
+        """Design section 5: counted from before the claim's first statement, on a clock that a suspend cannot stop."""
+        elapsed = self._context.clock.boottime() - work.boottime
+        allowed = (work.lease - self._context.deadline_of(work.claimed.job.kind)).total_seconds()
+        if elapsed > allowed:
+            raise LeaseTooOld(f"{elapsed:.0f} s after the claim, of {allowed:.0f} s allowed before the first byte")
+
+    def _write_journal(self, submission_id: str, kind: str, evidence: CallEvidence) -> None:
+        try:
+            self._context.journal.append(JournalRecord(submission_id, kind, evidence))
+        except Transient as error:  # the commit is still to come: alarm and go on (design section 7, step 4)
+            log.exception("journal_failed", extra={"submission_id": submission_id, "error": str(error)})
+
+    def _apply_one(self, result: SubmitResult) -> None:
+        context, row = self._context, result.work.claimed
+        applied = store_evidence(
+            context,
+            row.submission.id,
+            result.evidence,
+            result.outcome,
+            token=row.job.lease_token,
+            now=result.work.time.now(context.clock),
+        )
+        if applied.is_fenced:
+            applied = store_evidence(context, row.submission.id, result.evidence, result.outcome, token=None)
+        report(applied, row.job.id, row.submission.id, verdict_of(result.outcome))
+        context.wake_after(applied.decision)
+
+
+def read_answer(context: LaneContext, kind: str, evidence: CallEvidence) -> SubmitOutcome:
+    """Return what a raw answer means; the same for a live answer and for one found in a journal."""
+    try:
+        return context.provider.interpret(kind, evidence)
+    except StepError as error:
+        return outcome_of_call_error(error)
+
+
+def store_evidence(
+    context: LaneContext,
+    submission_id: str,
+    evidence: CallEvidence,
+    outcome: SubmitOutcome,
+    *,
+    token: str | None,
+    now: datetime | None = None,
+) -> Applied:
+    """Store an outcome on its submission and move the job by all of its submissions.
+
+    With a token this is the holder's own apply; without one it is late evidence.
+    """
+    about = Evidence(submission_id, outcome)
+
+    def decide_with_all(job: Job, found_at: datetime) -> Decision | None:
+        rule = settle if token is not None else settle_late
+        return rule(job, about, context.rules, now or found_at, context.rng)
+
+    return context.jobs.apply_evidence(
+        submission_id, evidence, outcome, verdict_of(outcome), token=token, settle=decide_with_all
+    )
+
+
+def report(applied: Applied, job_id: str, submission_id: str, verdict: Verdict) -> None:
+    """Log the end of a submission; an extra paid task and an unknown are alarms."""
+    fields = {"job_id": job_id, "submission_id": submission_id, "verdict": verdict}
+    if applied.is_extra_paid:
+        log.error("extra_paid_task", extra=fields)
+    elif verdict is Verdict.UNKNOWN:
+        log.warning("submission_unknown", extra=fields)
+    else:
+        log.info("submission_ended", extra=fields)

@@ -1,0 +1,158 @@
+"""The sweep lane: everything that nobody else would notice. One leased row per maintenance task (design section 5)."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orchestrator.domain.errors import StepError
+from orchestrator.domain.outcomes import CallEvidence, Unknown
+from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, LaneName
+from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.lanes.outcome import verdict_of
+from orchestrator.services.lanes.submit import read_answer, report, store_evidence
+
+log = logging.getLogger(__name__)
+
+LAPSED_AT_ONCE = 200
+SPOOL_AGE = timedelta(hours=6)
+UPLOAD_AGE = timedelta(hours=24)
+HOURLY = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """One task: how often it runs, and what it does; it returns a sentence for its row."""
+
+    name: str
+    every: timedelta
+    run: Callable[[], str]
+
+
+class SweepLane:
+    """Runs each due maintenance task; the work is database work, so `perform` has nothing to wait for."""
+
+    name = LaneName.SWEEP
+    renew_every_seconds: float | None = None
+
+    def __init__(self, context: LaneContext) -> None:
+        self._context = context
+        every = context.limits.sweep_every
+        host = socket.gethostname()
+        self._tasks = (
+            Maintenance(f"journals:{host}", every, lambda: replay_dead_journals(context)),
+            Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
+            Maintenance("finished_batches", every, lambda: finish_batches(context)),
+            Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
+        )
+
+    def claim(self, held: Collection[None]) -> Sequence[None]:
+        """Run what is due here and now; there is nothing left for the loop."""
+        for task in self._tasks:
+            self._run_if_due(task)
+        return []
+
+    async def perform(self, work: None) -> None:
+        """Never called: sweeps hold no work."""
+
+    def apply(self, results: Sequence[None]) -> None:
+        """Nothing to write."""
+
+    def renew(self, held: Collection[None]) -> Collection[None]:
+        """Nothing is held."""
+        return []
+
+    def release(self, held: Collection[None]) -> None:
+        """Nothing is held."""
+
+    def find_next_due(self) -> datetime | None:
+        """The tick is soon enough."""
+        return None
+
+    def _run_if_due(self, task: Maintenance) -> None:
+        jobs, lease = self._context.jobs, self._context.limits.sweep_lease
+        token = jobs.claim_sweep(task.name, every=task.every, lease=lease)
+        if token is None:
+            return
+        try:
+            result = task.run()
+        except StepError as error:
+            result = f"failed: {error}"
+            log.warning("sweep_failed", extra={"sweep": task.name, "error": str(error)})
+        jobs.finish_sweep(task.name, token, every=task.every, result=result)
+
+
+def settle_lapsed(context: LaneContext) -> str:
+    """Submissions whose lease has passed without a word: nobody can know, so the job is held."""
+    lapsed = context.jobs.find_lapsed_submissions(limit=LAPSED_AT_ONCE)
+    for row in lapsed:
+        _settle_unknown(
+            context, row, "lease_lapsed", "the worker that was sending it said nothing before its lease ended"
+        )
+    return f"{len(lapsed)} lapsed submissions"
+
+
+def replay_dead_journals(context: LaneContext) -> str:
+    """Take over from dead processes of this host: link every answer they had kept, then say what stays unknown.
+
+    The owner's lock is free, so no answer can reach it any more: its submissions need not wait for their leases
+    (docs/decisions/0002). A submission is only ever called unknown here, never repeated.
+    """
+    linked = unknown = 0
+    for journal in context.journal.dead():
+        linked += _replay(context, journal)
+        for row in context.jobs.find_submissions_of(journal.process):
+            _settle_unknown(context, row, "process_died", "the process that was sending it died before an answer came")
+            unknown += 1
+        journal.retire()
+    return f"{linked} answers linked, {unknown} submissions unknown"
+
+
+def settle_own_unfinished(context: LaneContext) -> int:
+    """After an abort: what this process was still sending is unknown. Returns how many jobs are held for it."""
+    rows = context.jobs.find_submissions_of(context.journal.process)
+    for row in rows:
+        _settle_unknown(context, row, "aborted", "the call was given up on the second interrupt")
+    return len(rows)
+
+
+def finish_batches(context: LaneContext) -> str:
+    """Close batches in which nothing is active any more."""
+    finished = context.batches.finish_done()
+    for batch_id in finished:
+        log.info("batch_finished", extra={"batch_id": batch_id})
+    return f"{len(finished)} batches finished"
+
+
+def sweep_spool(context: LaneContext) -> str:
+    """Remove files of fetches that died half-way."""
+    if not context.spool.is_dir():
+        return "no spool"
+    horizon = (context.clock.now() - SPOOL_AGE).timestamp()
+    stale = [path for path in context.spool.iterdir() if path.is_file() and path.stat().st_mtime < horizon]
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return f"{len(stale)} spool files removed"
+
+
+def _replay(context: LaneContext, journal: DeadJournal) -> int:
+    count = 0
+    for record in journal.records():
+        outcome = read_answer(context, record.kind, record.evidence)
+        applied = store_evidence(context, record.submission_id, record.evidence, outcome, token=None)
+        report(applied, applied.job_id, record.submission_id, verdict_of(outcome))
+        context.wake_after(applied.decision)
+        count += 1
+    return count
+
+
+def _settle_unknown(context: LaneContext, row: ClaimedSubmission, code: str, message: str) -> None:
+    outcome = Unknown(code, message)
+    evidence = CallEvidence(moment=None)
+    applied = store_evidence(context, row.submission.id, evidence, outcome, token=row.job.lease_token)
+    if not applied.is_fenced:
+        report(applied, row.job.id, row.submission.id, verdict_of(outcome))
+    context.wake_after(applied.decision)
