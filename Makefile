@@ -1,0 +1,66 @@
+# `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
+# PYTHON=/path/to/python3.12 chooses the interpreter; PYTEST_ARGS goes to pytest.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format docs lock wheel clean
+
+VENV := .venv
+DEMO_VENV := .venv-demo
+PYTEST_ARGS ?=
+export PYTHON
+
+# An environment is made again when its lock, the interpreter asked for, or what an editable install takes from the
+# project has changed.
+INSTALLED_FROM := pyproject.toml scripts/setup_venv.sh
+STAMP := .installed$(subst /,_,$(PYTHON))
+
+$(VENV)/$(STAMP): requirements/test.txt $(INSTALLED_FROM)
+	@scripts/setup_venv.sh $(VENV) requirements/test.txt
+	@touch $@
+
+$(DEMO_VENV)/$(STAMP): requirements/demo.txt $(INSTALLED_FROM)
+	@scripts/setup_venv.sh $(DEMO_VENV) requirements/demo.txt
+	@touch $@
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: $(DEMO_VENV)/$(STAMP) ## set up, then run the example jobs on the simulator: no key, no server
+	$(DEMO_VENV)/bin/orchestrator run examples/quickstart.jsonl --sandbox
+
+test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-all: test ## test, then the database tests on each PostgreSQL: Debian's (by apt) and the wheel's
+	scripts/install_postgresql.sh
+	ORCHESTRATOR_TEST_POSTGRES=machine $(VENV)/bin/python -m pytest -q -m postgres
+	ORCHESTRATOR_TEST_POSTGRES=wheel $(VENV)/bin/python -m pytest -q -m postgres
+
+lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/$(STAMP) ## format the code and mend what ruff can mend
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+docs: $(VENV)/$(STAMP) ## draw the generated documents again
+	$(VENV)/bin/python scripts/generate_docs.py
+
+# The lock carries hashes and no address: it installs from whichever index pip is set to. One version for all Pythons.
+LOCK = $(VENV)/bin/uv pip compile pyproject.toml requirements/build.in --quiet --no-config --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' $(LOCK_ARGS)
+
+lock: $(VENV)/$(STAMP) ## resolve the dependencies again; LOCK_ARGS=--upgrade takes newer versions
+	$(LOCK) --extra sandbox --output-file requirements/demo.txt
+	$(LOCK) --extra dev --output-file requirements/test.txt
+
+wheel: $(VENV)/$(STAMP) ## build the wheel and run the demo from it elsewhere
+	scripts/check_wheel.sh
+
+clean: ## remove environments, caches and builds; never .orchestrator, which holds your jobs
+	rm -rf .venv .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
