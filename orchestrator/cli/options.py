@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import wraps
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import update_wrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,6 @@ class CommonOptions:
     data_dir: Path | None = None
     config: Path | None = None
     output: str | None = None
-    flags: Mapping[str, object] = field(default_factory=dict)
 
     def settings(self, **flags: object) -> Settings:
         """Read the settings with these and further command line values; logging is set up with them."""
@@ -47,27 +46,34 @@ class CommonOptions:
 def common_options(command: F) -> F:
     """Give a command --data-dir, --config and --output; it receives `common: CommonOptions` as its first argument."""
 
-    @click.option(
-        "--output", "-o", type=click.Choice(FORMATS), help="Form of the data on stdout. Default: table on a terminal."
-    )
-    @click.option(
-        "--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings in TOML, below ORCHESTRATOR_*."
-    )
-    @click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Where jobs and archive live. [.orchestrator]",
-    )
-    @click.pass_context
-    @wraps(command)
     def run(
         context: click.Context, data_dir: Path | None, config: Path | None, output: str | None, **kwargs: object
     ) -> object:
         inherited = context.obj if isinstance(context.obj, CommonOptions) else CommonOptions()
-        given = {"data_dir": data_dir, "config": config, "output": output}
-        common = replace(inherited, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        common = CommonOptions(data_dir or inherited.data_dir, config or inherited.config, output or inherited.output)
         context.obj = common
         with errors_told():
             return command(common, **kwargs)
 
-    return run  # type: ignore[return-value]
+    wrapped: Any = update_wrapper(run, command)
+    for option in _OPTIONS:
+        wrapped = option(wrapped)
+    return click.pass_context(wrapped)  # type: ignore[return-value]
+
+
+_OPTIONS = (
+    click.option(
+        "--output",
+        "-o",
+        type=click.Choice(FORMATS),
+        help="Form of the data on stdout. [table on a terminal, else JSON]",
+    ),
+    click.option(
+        "--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings in TOML, below ORCHESTRATOR_*."
+    ),
+    click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Where jobs and archive live. [.orchestrator]",
+    ),
+)

@@ -141,7 +141,9 @@ def _again(
     expiries = [o.source_expires_at for o in open_outputs if o.source_expires_at is not None]
     if expiries and min(expiries) > now:  # min(backoff, time left): try once more before the link dies
         wait = min(wait, max(now + MINIMUM_WAIT, min(expiries) - (min(expiries) - now) / 2))
-    message = step.error or (failures[0].message if failures else "not every output was fetched")
+    message = step.error or (
+        f"{failures[0].code}: {failures[0].message}" if failures else "not every output was fetched"
+    )
     patch = JobPatch(attempt_count=attempt, last_error=message)
     decision = Decision(job.state, Trigger.ARCHIVE_FAILED, State.ARCHIVING, wait, message, patch, {"attempt": attempt})
     return _carrying(decision, step, lost)

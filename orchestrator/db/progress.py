@@ -1,0 +1,127 @@
+"""Reads about one batch while it runs: who ended, what it cost, what holds the rest (domain.progress)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+
+from orchestrator.db.engine import Database
+from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job, table_of
+from orchestrator.db.tables import BatchMemberRow, CredentialRow, ModelLimitRow
+from orchestrator.domain.job import Job
+from orchestrator.domain.progress import Hold, Spending
+from orchestrator.domain.states import FINAL, State
+
+MEMBERS = table_of(BatchMemberRow)
+LIMITS = table_of(ModelLimitRow)
+CREDENTIALS = table_of(CredentialRow)
+
+
+def _is_member(batch_id: str) -> ColumnElement[bool]:
+    return select(MEMBERS.c.job_id).where(MEMBERS.c.batch_id == batch_id, MEMBERS.c.job_id == JOBS.c.id).exists()
+
+
+class SqlProgress:
+    """The Progress port."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_ended(self, batch_id: str, *, since: datetime | None, after_id: str, limit: int) -> Sequence[Job]:
+        query = select(JOBS).where(_is_member(batch_id), JOBS.c.state.in_(FINAL))
+        if since is not None:
+            behind = or_(JOBS.c.finished_at > since, and_(JOBS.c.finished_at == since, JOBS.c.id > after_id))
+            query = query.where(behind)
+        query = query.order_by(JOBS.c.finished_at, JOBS.c.id).limit(limit)
+        return self._database.read(lambda connection: _read_with_outputs(connection, query))
+
+    def list_held(self, batch_id: str) -> Sequence[Job]:
+        query = select(JOBS).where(_is_member(batch_id), JOBS.c.state == State.NEEDS_REVIEW).order_by(JOBS.c.id)
+
+        def work(connection: Connection) -> list[Job]:
+            rows = connection.execute(query).mappings().all()
+            return [read_job(row, submissions=load_submissions(connection, row["id"])) for row in rows]
+
+        return self._database.read(work)
+
+    def sum_spending(self, batch_id: str) -> Sequence[Spending]:
+        """A charge is unknown once a submission was made and no final cost is known: after FAIL, or held."""
+        is_unknown = and_(
+            JOBS.c.cost_final_micros.is_(None),
+            JOBS.c.submission_count > 0,
+            JOBS.c.state.in_((*FINAL, State.NEEDS_REVIEW)),
+        )
+        query = (
+            select(
+                JOBS.c.price_currency,
+                func.coalesce(func.sum(JOBS.c.cost_final_micros), 0),
+                func.sum(case((is_unknown, 1), else_=0)),
+            )
+            .where(_is_member(batch_id), JOBS.c.price_currency.is_not(None))
+            .group_by(JOBS.c.price_currency)
+            .order_by(JOBS.c.price_currency)
+        )
+
+        def work(connection: Connection) -> list[Spending]:
+            rows = connection.execute(query).all()
+            return [Spending(str(currency), int(spent), int(unknown)) for currency, spent, unknown in rows]
+
+        return self._database.read(work)
+
+    def find_holds(self, batch_id: str) -> Sequence[Hold | None]:
+        queued = (
+            select(JOBS.c.credential, JOBS.c.model)
+            .where(_is_member(batch_id), JOBS.c.state == State.QUEUED)
+            .distinct()
+            .subquery()
+        )
+        query = (
+            select(
+                queued.c.model,
+                LIMITS.c.submit_paused_until,
+                LIMITS.c.submit_pause_code,
+                LIMITS.c.submit_pause_message,
+                CREDENTIALS.c.name,
+                CREDENTIALS.c.submit_paused_until,
+                CREDENTIALS.c.submit_pause_code,
+                CREDENTIALS.c.submit_pause_message,
+            )
+            .select_from(queued)
+            .outerjoin(LIMITS, and_(LIMITS.c.credential == queued.c.credential, LIMITS.c.model == queued.c.model))
+            .outerjoin(CREDENTIALS, CREDENTIALS.c.name == queued.c.credential)
+            .order_by(queued.c.model)
+        )
+
+        def work(connection: Connection) -> list[Hold | None]:
+            return [_hold(*row) for row in connection.execute(query).all()]
+
+        return self._database.read(work)
+
+    def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
+        query = select(JOBS.c.last_error).where(_is_member(batch_id), JOBS.c.state == State.ARCHIVING)
+        return self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+
+def _read_with_outputs(connection: Connection, query: Select[tuple[object, ...]]) -> list[Job]:
+    rows = connection.execute(query).mappings().all()
+    outputs = load_outputs(connection, [row["id"] for row in rows])
+    return [read_job(row, outputs=sorted(outputs[row["id"]], key=lambda output: output.index)) for row in rows]
+
+
+def _hold(
+    model: str,
+    model_until: datetime | None,
+    model_code: str | None,
+    model_message: str | None,
+    credential: str | None,
+    credential_until: datetime | None,
+    credential_code: str | None,
+    credential_message: str | None,
+) -> Hold | None:
+    if credential is not None and credential_until is not None:
+        return Hold(credential, credential_until, credential_code, credential_message, is_credential=True)
+    if model_until is not None:
+        return Hold(model, model_until, model_code, model_message, is_credential=False)
+    return None

@@ -1,0 +1,109 @@
+"""Watching a batch run: what ended, how far it is, what it cost, and when waiting has become pointless."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrator.domain.job import Job
+from orchestrator.domain.ports import Batches, Clock, JobCounts
+from orchestrator.domain.progress import Progress, Spending
+from orchestrator.domain.states import ACTIVE, State
+
+PAUSE_PATIENCE = timedelta(minutes=15)  # surfaces section 1: a model pause ending later than this ends the run
+STORE_PATIENCE = timedelta(minutes=10)  # the same for a store that refuses every write
+OVERLAP = timedelta(minutes=2)  # rows commit out of order; nobody commits later than this after its finished_at
+AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a batch. `obstacle` in words: waiting any longer is pointless."""
+
+    counts: JobCounts
+    ended: Sequence[Job]
+    spending: Sequence[Spending]
+    elapsed: timedelta
+    obstacle: str | None
+
+    @property
+    def active_count(self) -> int:
+        """Members that still move by themselves."""
+        return sum(self.counts.by_state.get(state, 0) for state in ACTIVE)
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing is active any more; held jobs wait for people."""
+        return self.active_count == 0
+
+
+@dataclass
+class BatchWatch:
+    """Looks at one batch again and again; each ended member is reported once."""
+
+    progress: Progress
+    batches: Batches
+    clock: Clock
+    batch_id: str
+    _seen: set[str] = field(default_factory=set)
+    _since: datetime | None = None
+    _started: float | None = None
+    _store_refused_since: float | None = None
+
+    def look(self) -> Look:
+        """Read how the batch stands now."""
+        now = self.clock.monotonic()
+        if self._started is None:
+            self._started = now
+        counts = self.batches.count_states(self.batch_id)
+        ended = list(self._read_ended())
+        return Look(
+            counts=counts,
+            ended=ended,
+            spending=self.progress.sum_spending(self.batch_id),
+            elapsed=timedelta(seconds=now - self._started),
+            obstacle=self._find_obstacle(counts.by_state, now, is_moving=bool(ended)),
+        )
+
+    def _read_ended(self) -> Iterator[Job]:
+        """Yield members that ended since the last look, a stretch of overlap included."""
+        since, after_id = self._since, ""
+        while jobs := self.progress.list_ended(self.batch_id, since=since, after_id=after_id, limit=AT_ONCE):
+            for job in jobs:
+                if job.id not in self._seen:
+                    self._seen.add(job.id)
+                    yield job
+            last = jobs[-1]
+            assert last.finished_at is not None
+            since, after_id = last.finished_at, last.id
+            self._since = last.finished_at - OVERLAP
+
+    def _find_obstacle(self, counts: Mapping[str, int], now: float, *, is_moving: bool) -> str | None:
+        if refused := self._find_store_refusal(counts, now, is_moving=is_moving):
+            return refused
+        moving = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
+        if any(counts.get(state, 0) for state in moving) or not counts.get(State.QUEUED, 0):
+            return None
+        holds = self.progress.find_holds(self.batch_id)
+        horizon = self.clock.now() + PAUSE_PATIENCE
+        if not holds or not all(hold and (hold.is_credential or hold.until > horizon) for hold in holds):
+            return None
+        hold = next(hold for hold in holds if hold)
+        whom = "the account" if hold.is_credential else f"model {hold.name}"
+        return (
+            f"every job left waits for {whom}: {hold.message or 'paused'}"
+            f" [{hold.code}]; the pause ends at {hold.until:%Y-%m-%d %H:%M} UTC"
+        )
+
+    def _find_store_refusal(self, counts: Mapping[str, int], now: float, *, is_moving: bool) -> str | None:
+        errors = self.progress.list_archive_errors(self.batch_id) if counts.get(State.ARCHIVING, 0) else []
+        is_refusing = bool(errors) and all(error and error.startswith("store_") for error in errors)
+        if not is_refusing or is_moving:
+            self._store_refused_since = None
+            return None
+        if self._store_refused_since is None:
+            self._store_refused_since = now
+        if now - self._store_refused_since < STORE_PATIENCE.total_seconds():
+            return None
+        return f"the archive has refused every write for {STORE_PATIENCE.total_seconds() / 60:.0f} minutes: {errors[0]}"

@@ -1,0 +1,198 @@
+"""The composition root: settings in, services out. The only place that knows every adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random, SystemRandom
+
+from orchestrator import http
+from orchestrator.clock import SystemClock
+from orchestrator.config import Settings
+from orchestrator.db import migrate
+from orchestrator.db.batches import SqlBatches
+from orchestrator.db.engine import Database, open_database
+from orchestrator.db.history import SqlHistory
+from orchestrator.db.jobs import SqlJobs
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.kind import Kind, input_key
+from orchestrator.domain.ports import Clock, Stores, Wakeup
+from orchestrator.domain.retry import PollSchedule, Rules
+from orchestrator.egress import GuardedFetch
+from orchestrator.journal import FileJournal
+from orchestrator.services.lanes.context import LaneContext, LaneLimits
+from orchestrator.storage import StoreOptions, StoreSet
+from orchestrator.zai.client import ZaiProvider
+from orchestrator.zai.kinds import load_kinds
+
+DISTRIBUTION = "media-orchestrator"
+UNLISTED_SLOTS = 1  # zai-api.md 13: 1302 at low use; a new account may have a concurrency of 1
+
+
+@dataclass(frozen=True)
+class App:
+    """What every command works with: the job table, the archives, the kinds."""
+
+    settings: Settings
+    clock: Clock
+    rng: Random
+    jobs: SqlJobs
+    batches: SqlBatches
+    history: SqlHistory
+    stores: Stores
+    kinds: Mapping[str, Kind]
+
+
+@contextmanager
+def open_app(settings: Settings, *, may_migrate: bool = False) -> Iterator[App]:
+    """Open the database and the archives. The embedded runner migrates its own file; others refuse a wrong schema."""
+    clock = SystemClock()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    if may_migrate and settings.database.startswith("sqlite"):
+        migrate.upgrade(settings.database)
+    with closing(open_database(settings.database, clock=clock)) as database:
+        migrate.require_current(database)
+        yield _make_app(settings, clock, database)
+
+
+def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
+    rng = SystemRandom()
+    options = StoreOptions(
+        endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        region=settings.s3_region,
+        use_instance_role=settings.s3_use_instance_role,
+        ca_bundle=settings.ca_bundle,
+    )
+    return App(
+        settings=settings,
+        clock=clock,
+        rng=rng,
+        jobs=SqlJobs(database, rng=rng),
+        batches=SqlBatches(database, rng=rng),
+        history=SqlHistory(database),
+        stores=StoreSet(options),
+        kinds=load_kinds(),
+    )
+
+
+@contextmanager
+def open_lanes(
+    app: App, wakeup: Wakeup, *, batch_id: str | None = None, total_slots: int | None = None
+) -> Iterator[LaneContext]:
+    """Open what the lanes need beside the app: the provider, the guarded fetch, this process's journal."""
+    settings = app.settings
+    process = f"{socket.gethostname()}-{secrets.token_hex(8)}"
+    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    with closing(FileJournal(settings.journal_dir, process)) as journal:
+        yield LaneContext(
+            jobs=app.jobs,
+            batches=app.batches,
+            provider=_make_provider(app),
+            stores=app.stores,
+            fetch=GuardedFetch(allow=settings.egress_allow, ca_bundle=settings.ca_bundle),
+            journal=journal,
+            clock=app.clock,
+            wakeup=wakeup,
+            rules=Rules(schedules=poll_schedules(app.kinds, settings)),
+            rng=app.rng,
+            spool=settings.spool_dir,
+            limits=_make_limits(app.kinds, settings, total_slots),
+            tool_version=importlib.metadata.version(DISTRIBUTION),
+            batch_id=batch_id,
+        )
+
+
+def _make_provider(app: App) -> ZaiProvider:
+    settings = app.settings
+    if settings.zai_api_key is None:
+        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to call the Z.ai API; or try --sandbox, which needs no key")
+
+    async def read_input(archive_url: str, sha256: str) -> bytes:
+        store = app.stores.open(archive_url)
+        return await asyncio.to_thread(lambda: b"".join(store.read_chunks(input_key(sha256))))
+
+    return ZaiProvider(
+        base_url=settings.zai_base_url,
+        api_key=settings.zai_api_key.get_secret_value(),
+        paid=http.paid_client(proxy=settings.http_proxy, ca_bundle=settings.ca_bundle),
+        poll=http.poll_client(proxy=settings.http_proxy, ca_bundle=settings.ca_bundle),
+        clock=app.clock,
+        read_input=read_input,
+        call_deadlines=settings.call_deadlines,
+        link_lives=settings.link_life,
+    )
+
+
+def poll_schedules(kinds: Mapping[str, Kind], settings: Settings) -> dict[str, PollSchedule]:
+    """Return each kind's poll schedule, the settings' bounds over its own."""
+    schedules = {name: kind.schedule for name, kind in kinds.items()}
+    for name, (shortest, longest) in settings.poll_intervals.items():
+        _check_kind(name, kinds, "ORCHESTRATOR_POLL_INTERVALS")
+        first = timedelta(seconds=shortest)
+        schedules[name] = PollSchedule(first=first, shortest=first, longest=timedelta(seconds=longest))
+    return schedules
+
+
+def _make_limits(kinds: Mapping[str, Kind], settings: Settings, total_slots: int | None) -> LaneLimits:
+    for name in (*settings.call_deadlines, *settings.assumed_task_life, *settings.link_life):
+        _check_kind(name, kinds, "ORCHESTRATOR_CALL_DEADLINES, _ASSUMED_TASK_LIFE, _LINK_LIFE")
+    plain, leases = LaneLimits(), settings.leases
+    return LaneLimits(
+        archive_windows={**plain.archive_windows, **settings.archive_concurrency},
+        submit_margin=leases.get("submit", plain.submit_margin),
+        poll_lease=leases.get("poll", plain.poll_lease),
+        archive_lease=leases.get("archive", plain.archive_lease),
+        output_max_bytes=settings.output_max_bytes,
+        max_unknown_per_hour=settings.max_unknown_per_hour,
+        total_slots=total_slots,
+        is_slot_held_until_final=settings.slot_rule == "until_final",
+        call_deadlines=settings.call_deadlines,
+        task_lives=settings.assumed_task_life,
+        slots=slots_per_model(kinds, settings.limits),
+    )
+
+
+def slots_per_model(kinds: Mapping[str, Kind], limits: Mapping[str, int]) -> dict[str, int]:
+    """Return the slots of every model. A `*` in the setting speaks for all models that the setting does not name."""
+    if "*" in limits:
+        return dict(limits)
+    documented = {model.name: model.slots for kind in kinds.values() for model in kind.models.values()}
+    return {**documented, **limits, "*": UNLISTED_SLOTS}
+
+
+def _check_kind(name: str, kinds: Mapping[str, Kind], setting: str) -> None:
+    if name not in kinds:
+        raise ConfigError(setting, f"{name!r} is no kind; the kinds are {', '.join(sorted(kinds))}")
+
+
+# -- the schema ----------------------------------------------------------------------------------------------------
+
+
+def newest_schema() -> str:
+    """Return the revision that this version needs."""
+    return migrate.newest()
+
+
+def current_schema(settings: Settings) -> str | None:
+    """Return the revision that the database is at; None when it has no schema."""
+    return migrate.current(settings.database)
+
+
+def upgrade_database(settings: Settings) -> tuple[str | None, str]:
+    """Bring the schema up to date; return the revisions before and after."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    before = migrate.current(settings.database)
+    migrate.upgrade(settings.database)
+    return before, migrate.newest()
+
+
+def check_database(settings: Settings) -> str | None:
+    """Return what is wrong with the schema in words, None when nothing is."""
+    return migrate.find_problem(settings.database)
