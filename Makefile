@@ -52,7 +52,7 @@ docs: $(VENV)/$(STAMP) ## draw the generated documents again
 
 # The lock carries hashes and no address: it installs from whichever index pip is set to. One version for all Pythons.
 LOCK = $(VENV)/bin/uv pip compile pyproject.toml requirements/build.in --quiet --no-config --universal --python-version 3.11 \
-	--fork-strategy fewest --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' $(LOCK_ARGS)
+	--fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command 'make lock' $(LOCK_ARGS)
 
 lock: $(VENV)/$(STAMP) ## resolve the dependencies again; LOCK_ARGS=--upgrade takes newer versions
 	$(LOCK) --extra sandbox --output-file requirements/demo.txt
