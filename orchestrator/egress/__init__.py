@@ -1,0 +1,11 @@
+"""The guarded way out: every URL that we did not write ourselves is opened here (design promise 12)."""
+
+from __future__ import annotations
+
+from orchestrator.egress.allow import Allowed
+from orchestrator.egress.fetch import GuardedFetch, Pace
+from orchestrator.egress.guard import EgressGuard
+from orchestrator.egress.pinned import guarded_client
+from orchestrator.egress.target import Target, parse_target
+
+__all__ = ["Allowed", "EgressGuard", "GuardedFetch", "Pace", "Target", "guarded_client", "parse_target"]

@@ -1,0 +1,114 @@
+"""Fetch a result link into the spool: one guarded GET, no redirect, no decoding, bounded in bytes and in time.
+
+A redirect of a result link is refused for good (`redirected`, Permanent): the provider's links are direct (zai-api.md
+4.7), a hop would need its own guard and its own judgement of 403, and the remedy - a fresh link - is at hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+
+from orchestrator.domain.errors import Permanent, StepError, Transient
+from orchestrator.domain.media import suspects
+from orchestrator.domain.ports import Fetched
+from orchestrator.egress.answers import check_answer
+from orchestrator.egress.guard import EgressGuard
+from orchestrator.egress.pinned import guarded_client
+from orchestrator.egress.sink import SpoolSink
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The slowest download worth its slot: `min_bytes` in every `window` (E11)."""
+
+    window: timedelta = timedelta(seconds=30)
+    min_bytes: int = 64 * 1024
+
+
+class GuardedFetch:
+    """Implements ports.Fetch. One instance per process and event loop."""
+
+    def __init__(
+        self,
+        guard: EgressGuard,
+        *,
+        ca_bundle: Path | None = None,
+        pace: Pace | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._guard = guard
+        self._client = guarded_client(guard, ca_bundle=ca_bundle)
+        self._pace = pace or Pace()
+        self._monotonic = monotonic
+
+    async def fetch(self, url: str, into: Path, *, max_bytes: int, deadline: timedelta) -> Fetched:
+        """Write the body of `url` whole to `into`, or leave nothing there.
+
+        Raises Gone (403, 404, 410), Permanent (the guard, a redirect, another status, the wrong kind of answer, over
+        `max_bytes`) or Transient. Codes for which `domain.media.is_suspect` is true call for another link.
+        """
+        target = self._guard.check(url)
+        try:
+            async with asyncio.timeout(deadline.total_seconds()):
+                return await self._fetch(target.url, into, max_bytes)
+        except TimeoutError as error:
+            raise Transient("fetch_deadline", f"not done within {deadline.total_seconds():g} s") from error
+        except httpx.HTTPError as error:
+            raise classify(error) from error
+        except httpx.InvalidURL as error:
+            raise Permanent(suspects.EGRESS_REFUSED, "the link cannot be read") from error
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+    async def _fetch(self, url: str, into: Path, max_bytes: int) -> Fetched:
+        async with self._client.stream("GET", url) as answer:
+            declared = check_answer(answer, max_bytes=max_bytes)
+            async with SpoolSink(into) as sink:
+                await self._copy(answer, sink, max_bytes)
+                if sink.byte_count == 0:
+                    raise Permanent(suspects.EMPTY_BODY, "the answer has no content")
+                if declared is not None and sink.byte_count != declared:
+                    raise Transient("short_body", f"{sink.byte_count} of {declared} bytes came")
+                return Fetched(sink.byte_count, await sink.finish(), answer.headers.get("Content-Type"))
+
+    async def _copy(self, answer: httpx.Response, sink: SpoolSink, max_bytes: int) -> None:
+        window = self._pace.window.total_seconds()
+        ends_at, floor = self._monotonic() + window, self._pace.min_bytes
+        async for chunk in answer.aiter_raw():
+            if sink.byte_count + len(chunk) > max_bytes:
+                raise Permanent(suspects.TOO_LARGE, f"more than {max_bytes} bytes")
+            await sink.write(chunk)
+            if self._monotonic() >= ends_at:
+                if sink.byte_count < floor:
+                    raise Transient("too_slow", f"{sink.byte_count} bytes so far")
+                ends_at, floor = self._monotonic() + window, sink.byte_count + self._pace.min_bytes
+
+
+def classify(error: httpx.HTTPError) -> StepError:
+    """Return what happens next after an exception of the HTTP client. All are Transient: nothing was paid for here.
+
+    The message never holds the URL: it may be signed.
+    """
+    code = "connection_broken"
+    for kind, name in CODES:
+        if isinstance(error, kind):
+            code = name
+            break
+    return Transient(code, type(error).__name__)
+
+
+CODES: tuple[tuple[type[Exception], str], ...] = (
+    (httpx.ConnectTimeout, "connect_timeout"),
+    (httpx.ConnectError, "connect_failed"),
+    (httpx.TimeoutException, "read_timeout"),
+    (httpx.RemoteProtocolError, "bad_answer"),
+)
