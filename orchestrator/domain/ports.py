@@ -93,7 +93,7 @@ class Provider(Protocol):
 
         `before_first_byte` is called as the last act before the first byte leaves; what it raises (LeaseTooOld) comes
         out and nothing was sent. Raises InputLost and Transient before the first byte (`evidence.moment` not_sent),
-        Uncertain after it.
+        Uncertain after it. CancelledError passes; `before_first_byte` having returned then means that bytes had left.
         """
 
     def interpret(self, kind: str, evidence: CallEvidence) -> SubmitAnswer:
