@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.domain.media import suspects
 from orchestrator.domain.ports import Fetched
 from orchestrator.egress.answers import check_answer
-from orchestrator.egress.guard import EgressGuard
+from orchestrator.egress.guard import EgressGuard, Resolve, resolve_with_system
 from orchestrator.egress.pinned import guarded_client
 from orchestrator.egress.sink import SpoolSink
 
@@ -33,18 +33,22 @@ class Pace:
 
 
 class GuardedFetch:
-    """Implements ports.Fetch. One instance per process and event loop."""
+    """Implements ports.Fetch. One instance per process and event loop.
+
+    `allow` is the operator's EGRESS_ALLOW: hosts, host:port, networks. Raises ConfigError for an entry that is none.
+    """
 
     def __init__(
         self,
-        guard: EgressGuard,
         *,
+        allow: Iterable[str] = (),
+        resolve: Resolve = resolve_with_system,
         ca_bundle: Path | None = None,
         pace: Pace | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._guard = guard
-        self._client = guarded_client(guard, ca_bundle=ca_bundle)
+        self._guard = EgressGuard(allow, resolve=resolve)
+        self._client = guarded_client(self._guard, ca_bundle=ca_bundle)
         self._pace = pace or Pace()
         self._monotonic = monotonic
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -34,10 +34,13 @@ async def resolve_with_system(host: str, port: int) -> Sequence[str]:
 
 
 class EgressGuard:
-    """Decides by spelling, port and every address. One internal address among public ones refuses them all (F13)."""
+    """Decides by spelling, port and every address. One internal address among public ones refuses them all (F13).
 
-    def __init__(self, allowed: Allowed | None = None, *, resolve: Resolve = resolve_with_system) -> None:
-        self._allowed = allowed or Allowed()
+    `allow` holds the entries of EGRESS_ALLOW. Raises ConfigError for one that cannot be read.
+    """
+
+    def __init__(self, allow: Iterable[str] = (), *, resolve: Resolve = resolve_with_system) -> None:
+        self._allowed = Allowed.parse(allow)
         self._resolve = resolve
 
     def check(self, url: str) -> Target:
