@@ -1,0 +1,71 @@
+"""Ctrl-C and SIGTERM: the first stops cleanly, the second gives up what is in flight."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+import click
+
+from orchestrator.cli.exits import Exit
+
+
+class Stoppable(Protocol):
+    """What can be stopped in two steps."""
+
+    def request_stop(self) -> None:
+        """Claim nothing more; let paid calls end."""
+
+    def abort(self) -> None:
+        """Give those up too."""
+
+
+class Interrupts:
+    """What signals came so far."""
+
+    def __init__(self, target: Stoppable) -> None:
+        self._target = target
+        self._wakened = threading.Event()
+        self.signal: signal.Signals | None = None
+        self.is_aborted = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Take one signal."""
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+            click.echo("stopping: paid calls in flight are finished first; once more gives them up", err=True)
+            self._target.request_stop()
+        else:
+            self.is_aborted = True
+            click.echo("giving up the calls in flight: their jobs will be held for review", err=True)
+            self._target.abort()
+        self._wakened.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until a signal comes."""
+        self._wakened.wait(seconds)
+        self._wakened.clear()
+
+    @property
+    def exit_code(self) -> Exit | None:
+        """130 or 143 once a signal came."""
+        if self.signal is None:
+            return None
+        return Exit.TERMINATED if self.signal is signal.SIGTERM else Exit.INTERRUPTED
+
+
+@contextmanager
+def interrupts(target: Stoppable) -> Iterator[Interrupts]:
+    """Handle SIGINT and SIGTERM within the block."""
+    taken = Interrupts(target)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, taken.handle) for number in numbers]
+    try:
+        yield taken
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,122 @@
+"""Run one batch with all lanes in this process until nothing of it is active: shared by `run` and `submit --wait`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.interrupts import Interrupts, interrupts
+from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
+from orchestrator.domain.job import Job
+from orchestrator.domain.states import State
+from orchestrator.embedded import EmbeddedLanes, MailboxWakeup, running_lanes
+from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
+from orchestrator.services.watch import BatchWatch, Look
+from orchestrator.wiring import App, open_lanes
+
+LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended."""
+
+    look: Look
+    held: tuple[Job, ...]
+    interrupted: Exit | None
+
+    @property
+    def exit_code(self) -> Exit:
+        """130 and 143 before 6 before 3."""
+        if self.interrupted is not None:
+            return self.interrupted
+        if self.look.obstacle is not None:
+            return Exit.PROVIDER_TROUBLE
+        succeeded = self.look.counts.by_state.get(State.SUCCEEDED, 0)
+        return Exit.OK if succeeded == self.look.counts.total else Exit.NOT_ALL_SUCCEEDED
+
+
+def run_batch(app: App, batch_id: str, *, total_slots: int | None, on_ended: Callable[[Job], None]) -> RunEnd:
+    """Run the lanes for `batch_id` and report each member as it ends. Only this batch is submitted; everything already
+    paid for, of whichever batch, is polled and archived.
+    """
+    watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
+    wakeup = MailboxWakeup()
+    with open_lanes(app, wakeup, batch_id=batch_id, total_slots=total_slots) as context:
+        replay_dead_journals(context)  # a killed run's answers first: its jobs need not wait for their leases
+        with (
+            running_lanes(context, wakeup, tick_seconds=app.settings.tick_seconds) as lanes,
+            interrupts(lanes) as signals,
+            progress_display() as display,
+        ):
+            look = _watch(watch, lanes, signals, display, on_ended)
+        if signals.is_aborted:
+            settle_own_unfinished(context)
+        finish_batches(context)
+    last = watch.look()
+    for job in last.ended:
+        on_ended(job)
+    obstacle = None if last.is_done else look.obstacle
+    held = tuple(app.progress.list_held(batch_id))
+    for job in held:
+        on_ended(job)
+    return RunEnd(Look(last.counts, (), last.spending, last.elapsed, obstacle), held, signals.exit_code)
+
+
+def _watch(
+    watch: BatchWatch,
+    lanes: EmbeddedLanes,
+    signals: Interrupts,
+    display: Display,
+    on_ended: Callable[[Job], None],
+) -> Look:
+    while True:
+        lanes.check()
+        look = watch.look()
+        for job in look.ended:
+            on_ended(job)
+        display.show(look)
+        if look.is_done or look.obstacle is not None:
+            return look
+        if signals.signal is not None and lanes.is_ended:
+            return look
+        signals.wait(LOOK_SECONDS)
+
+
+def print_result(line: dict[str, object], output: str) -> None:
+    """Print one results line (surfaces section 3), or its short form on a terminal."""
+    if output in {"json", "jsonl"}:
+        click.echo(json.dumps(line, ensure_ascii=False))
+        return
+    status, name = str(line["status"]), line["custom_id"] or line["id"]
+    error = line["error"]
+    detail = f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""
+    colour = "green" if status == State.SUCCEEDED else "red"
+    click.echo(f"{click.style(status, fg=colour):<20} {name} {detail}".rstrip())
+
+
+def tell_end(end: RunEnd, *, archive_url: str, data_dir: object) -> None:
+    """Say on stderr how it ended, what is held and how to settle it, and where the files are."""
+    counts = end.look.counts.by_state
+    states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
+    click.echo(f"{states}; {spending_text(end.look.spending)}; {end.look.elapsed.total_seconds():.0f} s", err=True)
+    if end.look.active_count:
+        click.echo(f"not finished: {active_text(end.look)}; run the same file again to go on", err=True)
+    if end.look.obstacle:
+        click.echo(f"error: {end.look.obstacle}", err=True)
+    for job in end.held:
+        name = f" ({job.custom_id})" if job.custom_id else ""
+        click.echo(f"held: {job.id}{name}: {job.last_error or 'needs review'}", err=True)
+        click.echo(f"  look: {_command(data_dir)} jobs show {job.id}", err=True)
+    click.echo(f"archive: {archive_url}", err=True)
+    click.echo(f"history: {_command(data_dir)} jobs list", err=True)
+    sys.stderr.flush()
+
+
+def _command(data_dir: object) -> str:
+    return f"orchestrator --data-dir {data_dir}"
