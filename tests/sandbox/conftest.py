@@ -11,6 +11,7 @@ import pytest
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 
 KEY = "test-id.test-secret"
+GOOD_KEY = {"Authorization": f"Bearer {KEY}"}
 FAST = 1000.0
 
 
@@ -21,31 +22,30 @@ class Caller:
         self.sandbox = sandbox
         self.client = client
 
-    def post(self, path: str, body: dict[str, Any] | None = None, **more: Any) -> httpx.Response:
-        more.setdefault("headers", {"Authorization": f"Bearer {KEY}"})
-        return self.client.post(self.sandbox.base_url + path, json=body, **more)
+    def post(self, path: str, body: object = None, *, headers: dict[str, str] | None = None) -> httpx.Response:
+        return self.client.post(
+            self.sandbox.base_url + path, json=body, headers=GOOD_KEY if headers is None else headers
+        )
 
-    def video(self, **fields: Any) -> httpx.Response:
+    def video(self, **fields: object) -> httpx.Response:
         return self.post("/videos/generations", {"model": "cogvideox-3", "prompt": "a red kite", **fields})
 
-    def image(self, **fields: Any) -> httpx.Response:
+    def image(self, **fields: object) -> httpx.Response:
         return self.post("/images/generations", {"model": "cogview-4", "prompt": "a red kite", **fields})
 
     def poll(self, task_id: str) -> httpx.Response:
-        return self.client.get(
-            f"{self.sandbox.base_url}/async-result/{task_id}", headers={"Authorization": f"Bearer {KEY}"}
-        )
+        return self.client.get(f"{self.sandbox.base_url}/async-result/{task_id}", headers=GOOD_KEY)
 
-    def finished(self, **fields: Any) -> dict[str, Any]:
+    def finished(self, **fields: object) -> dict[str, Any]:
         """The SUCCESS answer of a new task."""
-        path = fields.pop("path", "/videos/generations")
+        path = str(fields.pop("path", "/videos/generations"))
         task = self.post(path, {"model": "cogvideox-3", "prompt": "a red kite", **fields}).json()
         self.advance(60)
         answer: dict[str, Any] = self.poll(task["id"]).json()
         assert answer["task_status"] == "SUCCESS"
         return answer
 
-    def put(self, name: str, body: object) -> Any:
+    def put(self, name: str, body: object) -> Any:  # noqa: ANN401 - any JSON value
         return self._checked(self.client.put(f"{self.sandbox.control_url}/{name}", json=body))
 
     def advance(self, seconds: float) -> None:
@@ -59,7 +59,7 @@ class Caller:
         counted: dict[str, Any] = self._checked(self.client.get(f"{self.sandbox.control_url}/stats"))
         return counted
 
-    def _checked(self, answer: httpx.Response) -> Any:
+    def _checked(self, answer: httpx.Response) -> Any:  # noqa: ANN401 - any JSON value
         assert answer.status_code == 200, answer.text
         return answer.json()
 
