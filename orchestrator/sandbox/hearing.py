@@ -45,9 +45,10 @@ def hear(audio: bytes, *, most_seconds: float) -> Heard | None:
 def _decoded(container: av.container.InputContainer, *, keep: bool, most_seconds: float) -> tuple[float, bytes]:
     """The length by its samples, since a header may be wrong, and the sound as the recogniser wants it."""
     resampler = av.AudioResampler("s16", "mono", RECOGNISER_RATE) if keep and _recogniser() is not None else None
-    seconds, pieces = 0.0, []
+    samples, seconds, pieces = 0, 0.0, []
     for frame in container.decode(audio=0):
-        seconds += frame.samples / frame.sample_rate
+        samples += frame.samples
+        seconds = samples / frame.sample_rate
         if seconds > most_seconds + 1:
             break
         if resampler is not None:

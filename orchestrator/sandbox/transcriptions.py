@@ -29,6 +29,7 @@ from orchestrator.sandbox.world import Order, World
 
 MOST_AUDIO_BYTES = 25 * 1024 * 1024
 MOST_AUDIO_SECONDS = 30.0
+PADDING_SECONDS = 0.1  # mp3 counts in frames and adds some
 MOST_HOTWORDS = 100
 BASE64_ROOM = MOST_AUDIO_BYTES * 4 // 3 + 1024
 MULTIPART = "multipart/form-data"
@@ -120,10 +121,10 @@ def _transcriber(fields: dict[str, Any]) -> Model:
 
 
 def _heard(audio: bytes) -> Heard:
-    heard = hear(audio, most_seconds=MOST_AUDIO_SECONDS)
+    heard = hear(audio, most_seconds=MOST_AUDIO_SECONDS + PADDING_SECONDS)
     if heard is None:
         raise invalid("file", "it is neither wav nor mp3.")
-    if heard.seconds > MOST_AUDIO_SECONDS:
+    if heard.seconds > MOST_AUDIO_SECONDS + PADDING_SECONDS:
         raise invalid("file", "the audio must be 0-30 seconds long.")
     return heard
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 
-KEY = "test-id.test-secret"
+KEY = "test-id.test-secret-of-more-than-32-characters"
 GOOD_KEY = {"Authorization": f"Bearer {KEY}"}
 FAST = 1000.0
 
