@@ -23,6 +23,8 @@ CODECS = {
     b"ap4h": "prores",
     b"apch": "prores",
 }
+PARTS_PER_BOX = 20
+"""A box costs as much as many samples, and is kept: 50,000 of them are the most (an hour in fragments has 7,200)."""
 UNKNOWN_DURATIONS = (0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 
@@ -89,11 +91,11 @@ def _facts(reader: Reader, film: Film, names: list[bytes]) -> MediaFacts:
 def _boxes(reader: Reader, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes between two offsets. Every box is at least its own header long, so the walk always ends."""
     while start < end:
-        reader.count_part(start)
+        reader.count_part(start, PARTS_PER_BOX)
         if end - start < 8:
             raise reader.incomplete(f"{end - start} bytes are no box", start)
-        size, name = reader.number(start, 4), reader.read(start + 4, 4)
-        header = 8
+        head = reader.read(start, 8)
+        size, name, header = int.from_bytes(head[:4], "big"), head[4:], 8
         if size == 1:
             size, header = reader.number(start + 8, 8), 16
         elif size == 0:

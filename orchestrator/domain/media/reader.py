@@ -9,8 +9,8 @@ from orchestrator.domain.media.facts import Incomplete
 
 WINDOW_BYTES = 1 << 18
 """Read at once while scanning: large enough that the loop is C, small enough not to matter."""
-MAX_PARTS = 2_000_000
-"""Boxes, chunks, frames or blocks in one file: an hour of MP3 has 140,000. Above it a file is an attack on our time."""
+MAX_PARTS = 1_000_000
+"""Samples, frames, chunks or blocks in one file: an hour of film has 400,000. Above it a file is an attack on us."""
 
 
 class Reader:
