@@ -1,0 +1,174 @@
+"""Fill batches: lines that passed every check become queued jobs, each exactly once, however often it is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+from orchestrator.domain.errors import BudgetError, Fault
+from orchestrator.domain.ids import BATCH, JOB, make_id
+from orchestrator.domain.job import Batch, NewJob
+from orchestrator.domain.ports import Batches, Clock, Store
+from orchestrator.services.jobfile.check import PreparedLine
+from orchestrator.services.jobfile.tally import Estimate, PriceSum
+
+CHUNK = 500  # jobs a transaction: the knee of both databases
+
+
+@dataclass(frozen=True)
+class Taker:
+    """For whom jobs are taken and where they go. `spool` is a folder for copies under way."""
+
+    batches: Batches
+    store: Store
+    clock: Clock
+    rng: Random
+    spool: Path
+    owner: str = "local"
+    credential: str = "default"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What came of it. `new_count` and `reused_count` are of this call; `cost` is the price of the new jobs.
+
+    `is_resumed`: the batch was there before, whole or begun. `job_id` is set for a single request.
+    """
+
+    batch: Batch
+    new_count: int
+    reused_count: int
+    is_resumed: bool
+    cost: Estimate = field(default_factory=Estimate)
+    job_id: str | None = None
+    warnings: tuple[Fault, ...] = ()
+
+
+def make_batch(
+    *, identity_sha256: str, environment: str, name: str, line_count: int, newest: Batch | None, taker: Taker
+) -> Batch:
+    """Return a batch to create; it is the next generation when one of this identity is there."""
+    now = taker.clock.now()
+    return Batch(
+        id=make_id(BATCH, now=now, rng=taker.rng),
+        owner=taker.owner,
+        name=name,
+        identity_sha256=identity_sha256,
+        environment=environment,
+        archive_url=taker.store.url,
+        line_count=line_count,
+        is_intake_done=False,
+        created_at=now,
+        generation=newest.generation + 1 if newest else 1,
+    )
+
+
+def fill_batch(
+    batch: Batch, lines: Iterable[PreparedLine], taker: Taker, *, is_resumed: bool, is_reusing: bool = True
+) -> Intake:
+    """Add the lines to the batch and close its intake; safe to repeat. With `is_reusing`, lines that equal earlier
+    jobs are answered by those.
+    """
+    new_count = reused_count = 0
+    prices = PriceSum()
+    for chunk in chunks(lines):
+        equal = _find_equal(chunk, batch, taker) if is_reusing else {}
+        fresh = [line for line in chunk if _key(line) not in equal]
+        links = [(_number(line), _id(line), equal[_key(line)]) for line in chunk if _key(line) in equal]
+        if links:
+            taker.batches.link_existing(batch.id, links)
+        if fresh:
+            now = taker.clock.now()
+            jobs = [_make_job(line, batch, taker, now) for line in fresh]
+            new_count += taker.batches.add_jobs(batch.id, jobs, actor=taker.owner)
+        reused_count += len(links)
+        _add_prices(prices, fresh)
+    taker.batches.finish_intake(batch.id)
+    return Intake(taker.batches.get(batch.id), new_count, reused_count, is_resumed, prices.total())
+
+
+def price_new(batch: Batch, lines: Iterable[PreparedLine], taker: Taker) -> Estimate:
+    """Return the price of those lines that no earlier job answers. Stores nothing."""
+    prices = PriceSum()
+    for chunk in chunks(lines):
+        equal = _find_equal(chunk, batch, taker)
+        _add_prices(prices, [line for line in chunk if _key(line) not in equal])
+    return prices.total()
+
+
+def require_within(micros: int, unpriced_count: int, limit: int) -> None:
+    """Raise BudgetError unless so much money (micro-units) is allowed; what has no price cannot be held to a limit."""
+    if unpriced_count:
+        jobs = "1 job has" if unpriced_count == 1 else f"{unpriced_count:,} jobs have"
+        hint = "run without --max-cost, or leave those models out"
+        raise BudgetError(f"{jobs} no table price, so the cost cannot be held to a limit", hint=hint)
+    if micros > limit:
+        message = f"this would cost {show_micros(micros)}; at most {show_micros(limit)} was allowed"
+        raise BudgetError(message, hint="raise --max-cost")
+
+
+def show_micros(micros: int) -> str:
+    """Return an amount as people write it, exactly: two decimals, more when there are any."""
+    text = f"{Decimal(micros) / 1_000_000:.6f}".rstrip("0")
+    whole, _, part = text.partition(".")
+    return f"{whole}.{part.ljust(2, '0')}"
+
+
+def _find_equal(chunk: Sequence[PreparedLine], batch: Batch, taker: Taker) -> Mapping[tuple[str, str], str]:
+    """A generation that was asked for pays again; so does its intake when it is repeated after a kill."""
+    keys = [_key(line) for line in chunk if line.request.custom_id is not None]
+    if batch.generation > 1 or not keys:
+        return {}
+    return taker.batches.find_equal(batch.environment, keys, outside=batch.id)
+
+
+def _make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> NewJob:
+    request = line.request
+    return NewJob(
+        id=make_id(JOB, now=now, rng=taker.rng),
+        kind=request.kind.name,
+        model=request.model,
+        body=line.body,
+        body_sha256=line.body_sha256,
+        input=line.shown,
+        credential=taker.credential,
+        archive_url=taker.store.url,
+        archive_class=request.kind.archive_class,
+        owner=taker.owner,
+        batch_id=batch.id,
+        line_number=request.line_number,
+        custom_id=request.custom_id,
+        tags=request.tags,
+        priority=request.priority,
+        not_before=request.not_before,
+        price=line.price,
+    )
+
+
+def _add_prices(prices: PriceSum, lines: Iterable[PreparedLine]) -> None:
+    for line in lines:
+        prices.add(line.request.kind.name, line.request.model, line.price)
+
+
+def _key(line: PreparedLine) -> tuple[str, str]:
+    return _id(line), line.body_sha256
+
+
+def _id(line: PreparedLine) -> str:
+    return line.request.custom_id or ""
+
+
+def _number(line: PreparedLine) -> int:
+    return line.request.line_number or 0
+
+
+def chunks(lines: Iterable[PreparedLine]) -> Iterator[list[PreparedLine]]:
+    """Yield the lines in groups of one transaction each."""
+    rest = iter(lines)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk

@@ -1,0 +1,243 @@
+"""Take requests in: a checked job file, or a single request, become a batch of queued jobs, each exactly once.
+
+Nothing is stored before everything has passed; what is repeated after a kill ends in the same jobs (H2, H20).
+A single request is a batch of one line named after its kind: one way in, one way to repeat it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+from orchestrator.domain.errors import BatchFileError, Fault, InvalidParams, UnknownKind
+from orchestrator.domain.job import Batch, Json
+from orchestrator.domain.kind import Kind
+from orchestrator.services.batches import (
+    Intake,
+    Taker,
+    fill_batch,
+    make_batch,
+    price_new,
+    require_within,
+)
+from orchestrator.services.inputs import InputReader, copy_inputs, in_line
+from orchestrator.services.jobfile.check import CheckedFile, CheckOptions, PreparedLine, check_file, prepare
+from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, show
+from orchestrator.services.jobfile.inline import InputRefused
+from orchestrator.services.jobfile.paths import Roots
+from orchestrator.services.jobfile.request import ReadLine, make_param, read_request
+from orchestrator.services.jobfile.strictjson import read_json
+from orchestrator.services.jobfile.tally import Estimate, PriceSum
+
+__all__ = [
+    "CheckOptions",
+    "CheckedFile",
+    "CheckedRequest",
+    "Intake",
+    "SingleRequest",
+    "Taker",
+    "check_file",
+    "check_one",
+    "take_file",
+    "take_one",
+]
+
+MAX_IDEMPOTENCY_KEY = 255
+
+
+def take_file(
+    checked: CheckedFile, taker: Taker, *, is_forced: bool = False, max_cost_micros: int | None = None
+) -> Intake:
+    """Make the checked file a batch, or find the batch that it is already.
+
+    The newest batch of the same identity goes on; `is_forced` makes a new generation that pays again. Lines that equal
+    earlier jobs of the environment (custom_id and body) become members of the batch as they stand. Raises
+    BatchFileError (the file or an input changed since), BudgetError, and StepErrors of the store.
+    """
+    checked.require_good()
+    found = taker.batches.find_newest(checked.identity_sha256, checked.options.environment)
+    if found is not None and found.is_intake_done and not is_forced:
+        _hold_rest(found, taker, max_cost_micros)
+        return Intake(found, 0, 0, is_resumed=True)
+    is_resumed = found is not None and not is_forced
+    batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker)
+    if max_cost_micros is not None:
+        cost = price_new(batch, checked.read_again(), taker)
+        require_within(cost.micros, cost.unpriced_count, max_cost_micros)
+    _copy_all(checked, taker)
+    if not is_resumed:
+        taker.batches.create(batch)
+    return fill_batch(batch, checked.read_again(), taker, is_resumed=is_resumed)
+
+
+def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker) -> Batch:
+    return make_batch(
+        identity_sha256=checked.identity_sha256,
+        environment=checked.options.environment,
+        name=checked.name,
+        line_count=checked.line_count,
+        newest=newest,
+        taker=taker,
+    )
+
+
+def _hold_rest(batch: Batch, taker: Taker, limit: int | None) -> None:
+    if limit is not None:
+        rest = taker.batches.price_unpaid(batch.id)
+        require_within(rest.micros, rest.unpriced_count, limit)
+
+
+def _copy_all(checked: CheckedFile, taker: Taker) -> None:
+    if not checked.has_inputs:
+        return
+    done: set[str] = set()
+    for line in checked.read_again():
+        try:
+            copy_inputs(line.inputs, reader=checked.reader, store=taker.store, spool=taker.spool, done=done)
+        except InputRefused as refused:
+            raise BatchFileError([in_line(refused, line.request.line_number)]) from refused
+
+
+@dataclass(frozen=True)
+class SingleRequest:
+    """One request as a person or a program gave it. `typed_paths` are files named on the command line."""
+
+    kind: str
+    body: Json
+    custom_id: str | None = None
+    tags: Mapping[str, object] = field(default_factory=dict)
+    priority: object = DEFAULT_PRIORITY
+    not_before: datetime | None = None
+    typed_paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A single request that passed, and what it will cost."""
+
+    line: PreparedLine
+    warnings: tuple[Fault, ...]
+    estimate: Estimate
+    options: CheckOptions
+    reader: InputReader = field(repr=False)
+
+
+def check_one(
+    single: SingleRequest,
+    kinds: Mapping[str, Kind],
+    *,
+    options: CheckOptions,
+    folder: Path | None = None,
+    file_roots: Sequence[Path] = (),
+) -> CheckedRequest:
+    """Check a single request like a line of a file; without a model it gets the kind's default. Stores nothing.
+
+    Raises UnknownKind, and InvalidParams with every fault.
+    """
+    kind = _get_kind(single.kind, kinds)
+    reader = InputReader(Roots.make(folder, file_roots, single.typed_paths))
+    value, problems = _as_json(single, kind)
+    request, faults = (
+        read_request(value, kinds, line_number=None, allow_unknown_model=options.allow_unknown_model)
+        if value is not None
+        else (None, problems)
+    )
+    line, every = prepare(ReadLine(1, request, tuple(faults)), reader)
+    plain = [replace(fault, line=None, column=None) for fault in every]
+    if line is None:
+        raise InvalidParams([fault for fault in plain if not fault.is_warning])
+    prices = PriceSum()
+    prices.add(line.request.kind.name, line.request.model, line.price)
+    line = replace(line, request=replace(line.request, line_number=1))
+    return CheckedRequest(line, tuple(plain), prices.total(), options, reader)
+
+
+def take_one(
+    checked: CheckedRequest,
+    taker: Taker,
+    *,
+    idempotency_key: str | None = None,
+    max_cost_micros: int | None = None,
+) -> Intake:
+    """Make a checked request a job (`Intake.job_id`). The same key gives the same job again.
+
+    Raises InvalidParams for a key that was used with another body, BudgetError, and StepErrors of the store.
+    """
+    identity = _identify(checked.options.environment, taker, idempotency_key)
+    found = taker.batches.find_newest(identity, checked.options.environment)
+    if found is not None and (job_id := _find_same(found, checked, taker)):
+        return Intake(found, 0, 0, is_resumed=True, job_id=job_id, warnings=checked.warnings)
+    if max_cost_micros is not None:
+        require_within(checked.estimate.micros, checked.estimate.unpriced_count, max_cost_micros)
+    try:
+        copy_inputs(checked.line.inputs, reader=checked.reader, store=taker.store, spool=taker.spool, done=set())
+    except InputRefused as refused:
+        raise InvalidParams([in_line(refused, None)]) from refused
+    batch = found or make_batch(
+        identity_sha256=identity,
+        environment=checked.options.environment,
+        name=checked.line.request.kind.name,
+        line_count=1,
+        newest=None,
+        taker=taker,
+    )
+    if found is None:
+        taker.batches.create(batch)
+    intake = fill_batch(batch, [checked.line], taker, is_resumed=found is not None, is_reusing=False)
+    members = taker.batches.list_members(batch.id, limit=1)
+    return replace(intake, job_id=members[0].job_id, warnings=checked.warnings)
+
+
+def _get_kind(name: str, kinds: Mapping[str, Kind]) -> Kind:
+    if name in kinds:
+        return kinds[name]
+    near = get_close_matches(name, kinds, n=1)
+    hint = f"did you mean {near[0]}?" if near else None
+    raise UnknownKind(f"kind is {show(name)}; {', '.join(sorted(kinds))} are allowed", param="kind", hint=hint)
+
+
+def _as_json(single: SingleRequest, kind: Kind) -> tuple[Json | None, list[Fault]]:
+    """Pass the request through the reader of job files: what JSON cannot hold is refused here as there."""
+    model = single.body.get("model")
+    value = {
+        "kind": kind.name,
+        "body": {**single.body, "model": kind.default_model if model is None else model},
+        "tags": single.tags,
+        "priority": single.priority,
+    }
+    if single.custom_id is not None:
+        value["custom_id"] = single.custom_id
+    if single.not_before is not None:
+        value["not_before"] = single.not_before.isoformat()
+    try:
+        read, problems = read_json(json.dumps(value, default=dict))
+    except (TypeError, ValueError, RecursionError) as error:
+        return None, [Fault("invalid_json", None, f"the request cannot be written as JSON: {error}")]
+    faults = [Fault(problem.code, make_param(problem.path), problem.message, problem.hint) for problem in problems]
+    return (read if isinstance(read, dict) else None), faults
+
+
+def _identify(environment: str, taker: Taker, key: str | None) -> str:
+    """Without a key nothing else is the same request."""
+    if key is not None and not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY:
+        message = f"the idempotency key has {len(key)} characters; 1-{MAX_IDEMPOTENCY_KEY} are allowed"
+        raise InvalidParams([Fault("invalid_idempotency_key", "idempotency_key", message)])
+    unique = f"key:{key}" if key is not None else f"once:{taker.rng.getrandbits(128):x}"
+    text = json.dumps(["one", environment, taker.owner, unique])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _find_same(batch: Batch, checked: CheckedRequest, taker: Taker) -> str | None:
+    members = taker.batches.list_members(batch.id, limit=1)
+    if not members:
+        return None
+    is_same = members[0].body_sha256 == checked.line.body_sha256 and batch.name == checked.line.request.kind.name
+    if not is_same or members[0].custom_id != checked.line.request.custom_id:
+        message = "this idempotency key was used with another request"
+        raise InvalidParams([Fault("idempotency_key_reused", "idempotency_key", message, "use a new key")])
+    return members[0].job_id

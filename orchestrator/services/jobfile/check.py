@@ -1,0 +1,255 @@
+"""Read a whole job file and say everything that is wrong with it, before anything is stored or paid.
+
+A checked file holds no bodies: whoever takes it reads the lines again, and each must be the line that was checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrator.domain.errors import BatchFileError, Fault, NotFound, RequestError
+from orchestrator.domain.job import Json, Price
+from orchestrator.domain.kind import Kind
+from orchestrator.services.inputs import InputReader, LocatedInput
+from orchestrator.services.jobfile.lines import RawLine, find_foreign, read_chunks, split_lines
+from orchestrator.services.jobfile.paths import Roots
+from orchestrator.services.jobfile.request import ReadLine, Request, in_body, is_blank, read_line
+from orchestrator.services.jobfile.tally import Estimate, FaultLog, PriceSum, SeenIds
+
+MAX_FILE_BYTES = 200 * 1000 * 1000
+MAX_LINES = 50_000
+"""Surfaces section 3."""
+LATER_SUFFIXES = {".csv": "CSV", ".tsv": "CSV", ".yaml": "YAML", ".yml": "YAML"}
+
+
+@dataclass(frozen=True)
+class PreparedLine:
+    """A line that passed: its request, the body as it will be kept and sent, and the files to copy."""
+
+    request: Request
+    body: Json
+    body_sha256: str
+    shown: Json
+    price: Price | None
+    inputs: tuple[LocatedInput, ...]
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """What changes the meaning of a file, and so belongs to its identity."""
+
+    environment: str
+    allow_unknown_model: bool = False
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """The result of a check. `faults` and `warnings` are capped, their counts exact; `estimate` covers good lines."""
+
+    path: Path
+    name: str
+    sha256: str
+    byte_count: int
+    line_count: int
+    faults: tuple[Fault, ...]
+    fault_count: int
+    warnings: tuple[Fault, ...]
+    warning_count: int
+    estimate: Estimate
+    identity_sha256: str
+    options: CheckOptions
+    has_inputs: bool
+    kinds: Mapping[str, Kind] = field(repr=False)
+    reader: InputReader = field(repr=False)
+    line_digests: array[int] = field(repr=False)
+
+    def require_good(self) -> None:
+        """Raise BatchFileError unless every line passed."""
+        if self.fault_count:
+            raise BatchFileError(self.faults, fault_count=self.fault_count)
+
+    def read_again(self) -> Iterator[PreparedLine]:
+        """Yield the lines in order, read anew. Raises BatchFileError (`file_changed`) at the first that differs."""
+        index = 0
+        with open_job_file(self.path) as stream:
+            for raw in split_lines(read_chunks(stream)):
+                if is_blank(raw):
+                    continue
+                if index >= len(self.line_digests) or _digest(raw) != self.line_digests[index]:
+                    raise self._changed(raw.number)
+                yield self._prepare_again(raw)
+                index += 1
+        if index != len(self.line_digests):
+            raise self._changed(None)
+
+    def _prepare_again(self, raw: RawLine) -> PreparedLine:
+        line = read_line(raw, self.kinds, allow_unknown_model=self.options.allow_unknown_model)
+        prepared, faults = prepare(line, self.reader)
+        if prepared is None:
+            raise BatchFileError(faults)
+        return prepared
+
+    def _changed(self, line: int | None) -> BatchFileError:
+        message = "the job file changed after it was checked"
+        return BatchFileError([Fault("file_changed", None, message, "run the command again", line=line)])
+
+
+def check_file(
+    path: Path,
+    kinds: Mapping[str, Kind],
+    *,
+    options: CheckOptions,
+    folder: Path | None = None,
+    file_roots: Sequence[Path] = (),
+    name: str | None = None,
+) -> CheckedFile:
+    """Read the file to its end and return everything that can be said of it; nothing is stored.
+
+    Local files are read below `folder` (default: the job file's) and `file_roots` only. Raises NotFound for no file
+    and RequestError for what is no file at all.
+    """
+    reader = InputReader(Roots.make(folder or path.parent, file_roots))
+    later = LATER_SUFFIXES.get(path.suffix.lower())
+    with open_job_file(path) as stream:
+        check = _Check(kinds, reader, options)
+        if later:
+            check.log.add(
+                [Fault("not_supported", None, f"{later} job files are not supported yet", "use JSONL", line=1)]
+            )
+        else:
+            check.read(stream)
+    return check.finish(path, name or path.name)
+
+
+class _Check:
+    """One pass over a file."""
+
+    def __init__(self, kinds: Mapping[str, Kind], reader: InputReader, options: CheckOptions) -> None:
+        self.log = FaultLog()
+        self._kinds = kinds
+        self._reader = reader
+        self._options = options
+        self._digest = hashlib.sha256()
+        self._byte_count = 0
+        self._line_digests: array[int] = array("Q")
+        self._ids = SeenIds()
+        self._prices = PriceSum()
+        self._has_inputs = False
+
+    def read(self, stream: BinaryIO) -> None:
+        foreign = find_foreign(stream.read(64))
+        if foreign:
+            what, hint = foreign
+            self.log.add([Fault("invalid_encoding", None, what, hint, line=1, column=1)])
+            return
+        stream.seek(0)
+        for raw in split_lines(read_chunks(stream, on_bytes=self._count)):
+            if self._byte_count > MAX_FILE_BYTES:
+                message = f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB"
+                self.log.add([Fault("file_too_large", None, message, "split it", line=raw.number)])
+                return
+            if is_blank(raw):
+                continue
+            if len(self._line_digests) == MAX_LINES:
+                message = f"the file has more than {MAX_LINES:,} jobs"
+                self.log.add([Fault("too_many_lines", None, message, "split it", line=raw.number)])
+                return
+            self._take(raw)
+        if not self._line_digests:
+            self.log.add([Fault("empty_file", None, "the file holds no job", "one JSON object on each line", line=1)])
+
+    def _count(self, chunk: bytes) -> None:
+        self._byte_count += len(chunk)
+        self._digest.update(chunk)
+
+    def _take(self, raw: RawLine) -> None:
+        self._line_digests.append(_digest(raw))
+        line = read_line(raw, self._kinds, allow_unknown_model=self._options.allow_unknown_model)
+        if line.custom_id:
+            double = line.place(self._ids.check(line.custom_id, line.number))
+            line = replace(line, faults=(*line.faults, *double))
+        prepared, faults = prepare(line, self._reader)
+        self.log.add(faults)
+        if prepared is not None:
+            self._prices.add(prepared.request.kind.name, prepared.request.model, prepared.price)
+            self._has_inputs = self._has_inputs or bool(prepared.inputs)
+
+    def finish(self, path: Path, name: str) -> CheckedFile:
+        sha256 = self._digest.hexdigest()
+        return CheckedFile(
+            path=path,
+            name=name,
+            sha256=sha256,
+            byte_count=self._byte_count,
+            line_count=len(self._line_digests),
+            faults=tuple(self.log.faults),
+            fault_count=self.log.fault_count,
+            warnings=tuple(self.log.warnings),
+            warning_count=self.log.warning_count,
+            estimate=self._prices.total(),
+            identity_sha256=_identify(sha256, self._reader, self._options),
+            options=self._options,
+            has_inputs=self._has_inputs,
+            kinds=self._kinds,
+            reader=self._reader,
+            line_digests=self._line_digests,
+        )
+
+
+def prepare(line: ReadLine, reader: InputReader) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
+    """Check the files of a line too; return it ready to keep, None when anything refuses it, and all its faults."""
+    request = line.request
+    if request is None:
+        return None, line.faults
+    frozen, found = reader.freeze(request.kind, request.body)
+    line = replace(line, faults=(*line.faults, *line.place([in_body(fault) for fault in found])))
+    if line.is_refused:
+        return None, line.faults
+    price = request.kind.price(request.body)
+    prepared = PreparedLine(request, frozen.body, hash_body(frozen.body), frozen.shown, price, frozen.inputs)
+    return prepared, line.faults
+
+
+def hash_body(body: Json) -> str:
+    """Return the SHA-256 of the canonical JSON of a frozen body, its inputs by reference."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_job_file(path: Path) -> BinaryIO:
+    """Open the file that a person named. Raises NotFound, or RequestError for a folder, a pipe or a device."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise RequestError(f"{path} is not a regular file", param="file", hint="for standard input write -")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}", param="file") from error
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path} cannot be read: {_reason(error)}", param="file") from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+
+
+def _identify(sha256: str, reader: InputReader, options: CheckOptions) -> str:
+    """What makes the same file the same batch (surfaces section 1, `run`)."""
+    digest = hashlib.sha256()
+    for part in ("file", options.environment, sha256, str(options.allow_unknown_model)):
+        digest.update(f"{len(part)}:{part}".encode())
+    for path, path_sha256 in reader.path_hashes:
+        digest.update(f"{len(path)}:{path}".encode() + path_sha256)
+    return digest.hexdigest()
+
+
+def _digest(raw: RawLine) -> int:
+    """A line too long has no data; such a file is never taken."""
+    return int.from_bytes(hashlib.blake2b(raw.data or b"", digest_size=8).digest(), "big")
