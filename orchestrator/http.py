@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import ssl
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import httpcore
@@ -114,6 +116,16 @@ class _FetchTransport(httpx.AsyncHTTPTransport):
         )
 
 
+def connect_within(deadline: timedelta) -> httpx.Timeout:
+    """Return the time-outs of one request under a total deadline: only the two steps of connecting have their own.
+
+    Cancelled in a TLS handshake, the stock transport leaves its socket open; so it must give up by itself before the
+    total deadline cancels it: 45% for TCP and 45% for TLS.
+    """
+    return httpx.Timeout(None, connect=deadline.total_seconds() * 0.45)
+
+
+@cache
 def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
     if ca_bundle is None:
         return httpx.create_ssl_context(trust_env=False)

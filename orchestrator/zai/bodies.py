@@ -13,6 +13,8 @@ from orchestrator.zai.fields import Rule, listing, nearest_word, shown, wrong_ty
 
 DEEPEST = 32
 """Documented bodies are three levels deep."""
+LONGEST_NAME = 64
+"""No documented field has half as many characters; a fault need not repeat a megabyte of them."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ def check_fields(body: Json, spec: Spec, *, model: str, kind_fields: Iterable[st
 
 
 def _unknown(name: str, value: object, spec: Spec) -> Iterator[Fault]:
-    problems = _in_depth(name, value)
+    param = name[:LONGEST_NAME]
+    problems = _in_depth(param, value)
     yield from problems
     if not problems:
         near = nearest_word(name, [*spec.rules], cutoff=0.75)
         message = f"{shown(name)} is not a field that the provider documents; it is passed on"
-        yield Fault("unknown_parameter", name, message, f"did you mean {near}?" if near else None, is_warning=True)
+        yield Fault("unknown_parameter", param, message, f"did you mean {near}?" if near else None, is_warning=True)
 
 
 def _in_depth(name: str, value: object) -> list[Fault]:

@@ -22,6 +22,7 @@ from orchestrator.domain.outcomes import (
     TaskAccepted,
 )
 from orchestrator.domain.ports import Clock, PaidRequest, PollAnswer, PollQuestion, SubmitAnswer
+from orchestrator.http import connect_within
 from orchestrator.zai import wire
 from orchestrator.zai.call import ANSWER_CAP_BYTES, CallTrace, send_once
 from orchestrator.zai.encode import NOT_SENT, ReadInput, prepare
@@ -72,14 +73,15 @@ class ZaiProvider:
         if kind is None:
             raise Permanent(code="unknown_kind", message=f"no kind {request.kind!r} is known here", evidence=NOT_SENT)
         ready = await prepare(kind, request, read_input=self._read_input, deadline=self._input_deadline)
+        deadline = self._call_deadlines.get(kind.name, kind.call_deadline)
         message = self._paid.build_request(
             "POST",
             f"{self._base}{ready.path}",
             content=ready.content,
             headers={**self._headers, "Content-Type": ready.content_type},
+            timeout=connect_within(deadline),
         )
         trace = CallTrace(self._clock, before_first_byte)
-        deadline = self._call_deadlines.get(kind.name, kind.call_deadline)
         return await send_once(self._paid, message, trace, deadline=deadline)
 
     def interpret(self, kind: str, evidence: CallEvidence) -> SubmitAnswer:
@@ -138,10 +140,11 @@ class ZaiProvider:
         return tuple(_draft(result, now, life) for result in results)
 
     async def _ask(self, url: str) -> tuple[int, str]:
+        timeout = connect_within(self._poll_deadline)
         try:
             async with (
                 asyncio.timeout(self._poll_deadline.total_seconds()),
-                self._poll.stream("GET", url, headers=self._headers) as response,
+                self._poll.stream("GET", url, headers=self._headers, timeout=timeout) as response,
             ):
                 body = bytearray()
                 async for chunk in response.aiter_bytes():

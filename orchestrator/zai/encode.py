@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import httpx
 
-from orchestrator.domain.errors import Gone, InputLost, StepError, Transient
+from orchestrator.domain.errors import Gone, InputLost, Permanent, StepError, Transient
 from orchestrator.domain.kind import FrozenInput
 from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import PaidRequest
@@ -39,7 +39,9 @@ class Prepared:
 
 
 async def prepare(kind: ZaiKind, request: PaidRequest, *, read_input: ReadInput, deadline: timedelta) -> Prepared:
-    """Return the request with its inputs' bytes in place. Raises InputLost and Transient, both `not_sent`."""
+    """Return the request with its inputs' bytes in place. Raises InputLost, Transient and, for what no
+    body can hold, Permanent; all `not_sent`.
+    """
     route = kind.route(request.body)
     frozen = list(_frozen_inputs(request.body))
     contents = await _read_all(frozen, request.archive_url, read_input=read_input, deadline=deadline)
@@ -48,10 +50,15 @@ async def prepare(kind: ZaiKind, request: PaidRequest, *, read_input: ReadInput,
         for name, value in request.body.items()
         if value is not None and name not in kind.dropped_fields  # null means absent (zai-api.md 3.2)
     }
+    fields.setdefault("model", request.model)
     fields["request_id"] = request.request_id
-    if not contents:
-        return _encode(route, fields, contents)
-    return await asyncio.to_thread(_encode, route, fields, contents)  # megabytes of base64 stay off the loop
+    try:
+        if not contents:
+            return _encode(route, fields, contents)
+        return await asyncio.to_thread(_encode, route, fields, contents)  # megabytes of base64 stay off the loop
+    except (ValueError, TypeError, RecursionError) as error:
+        message = f"the body cannot be sent as it is: {clean(str(error))}"
+        raise Permanent(code="invalid_body", message=message, evidence=NOT_SENT) from error
 
 
 async def _read_all(
@@ -100,7 +107,7 @@ def _encode(route: Route, fields: dict[str, object], contents: Mapping[str, byte
     if route.encoding is Encoding.MULTIPART:
         return _encode_multipart(route, fields, contents)
     body = {name: _filled_in(value, route.input_form, contents) for name, value in fields.items()}
-    text = json.dumps(body, separators=(",", ":"), default=dict)
+    text = json.dumps(body, separators=(",", ":"), default=dict, allow_nan=False)
     return Prepared(route.path, text.encode(), "application/json; charset=UTF-8")
 
 
@@ -134,4 +141,4 @@ def _encode_multipart(route: Route, fields: dict[str, object], contents: Mapping
 
 
 def _form_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=dict)
+    return value if isinstance(value, str) else json.dumps(value, default=dict, allow_nan=False)

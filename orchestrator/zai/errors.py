@@ -26,7 +26,7 @@ MISSING_TASK_CODES = frozenset({"1214", "1222"})
 """zai-api.md 4.6: what a poll answers for an id that is not known."""
 MISSING_TASK_STATUSES = frozenset({404, 410})
 
-_RESET = re.compile(r"(20\d\d)-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?(Z|[+-]\d\d:?\d\d)?")
+_RESET = re.compile(r"(20\d\d)-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ def find_reset(message: str | None, now: datetime | None) -> datetime | None:
     found = _RESET.search(message or "")
     if found is None:
         return None
-    zone = found.group(7)
+    year, month, day, hour, minute, second, zone = found.groups(default="")
     try:
-        moment = datetime(*(int(part or 0) for part in found.groups()[:6]), tzinfo=_zone(zone))  # type: ignore[misc,arg-type]
+        written = datetime.fromisoformat(f"{year}-{month}-{day}T{hour}:{minute}:{second or '00'}")
+        moment = written.replace(tzinfo=_zone(zone)).astimezone(UTC)
     except ValueError:
         return None
-    moment = moment.astimezone(UTC)
     if now is not None and not now < moment <= now + LONGEST_RESET:
         return None
     return moment
@@ -105,7 +105,8 @@ def describe_failure(error: BaseException, *, was_sent: bool) -> tuple[str, str]
         return "tls_failed", message
     if any(isinstance(cause, socket.gaierror | socket.herror) for cause in causes):
         return "name_not_found", message
-    return "connect_failed", message
+    is_network = any(isinstance(cause, OSError | httpx.TransportError) for cause in causes)
+    return ("connect_failed" if is_network else "client_error"), message
 
 
 def clean(text: str) -> str:
@@ -136,8 +137,8 @@ def _message(error: ErrorAnswer | None, http_status: int | None) -> str:
     return f"the provider answered HTTP {http_status} and no error that we know"
 
 
-def _zone(text: str | None) -> timezone:
-    if text is None:
+def _zone(text: str) -> timezone:
+    if not text:
         return BEIJING
     if text == "Z":
         return UTC
@@ -148,7 +149,7 @@ def _zone(text: str | None) -> timezone:
 def _causes(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None and current not in found and len(found) < 20:
+    while current is not None and len(found) < 20:
         found.append(current)
         current = current.__cause__ or current.__context__
     return found

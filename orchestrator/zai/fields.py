@@ -147,6 +147,8 @@ def shown(value: object) -> str:
     """Return a value as JSON, short enough for a message."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**30:
         return "a number of over 30 digits"
+    if isinstance(value, str):
+        value = value[:100]
     try:
         text = json.dumps(value, ensure_ascii=True, default=lambda _: "...")
     except (ValueError, RecursionError):

@@ -75,8 +75,7 @@ class ImageKind(ZaiKind):
         if is_blank(body.get("prompt")):
             faults.append(Fault("missing_prompt", "prompt", "prompt is missing: say what the picture shows"))
         model = body.get("model")
-        fields = check_fields(body, self._spec(model), model=str(model), kind_fields=COMMON)
-        return faults + [fault for fault in fields if not (fault.param == "prompt" and is_blank(body["prompt"]))]
+        return faults + list(check_fields(body, self._spec(model), model=str(model), kind_fields=COMMON))
 
     def input_slots(self, body: Json) -> Sequence[InputSlot]:
         return ()
@@ -104,7 +103,7 @@ class ImageKind(ZaiKind):
     def _spec(self, model: object) -> Spec:
         if model == ASYNC_MODEL:
             return Spec(GLM, UNDOCUMENTED, REFUSED)
-        if model in self.models:
+        if isinstance(model, str) and model in self.models:
             return Spec(COMMON, UNDOCUMENTED, REFUSED)
         return Spec({**COMMON, "size": SizeText(), "quality": TextRule()}, UNDOCUMENTED, REFUSED)
 
