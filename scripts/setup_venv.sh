@@ -67,6 +67,7 @@ fi
 
 printf 'setup: %s with %s, from %s\n' "$venv" "$("$venv/bin/python" -V)" "$requirements" >&2
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
-"${pip[@]}" install --require-hashes --only-binary :all: --requirement "$requirements"
+# The lock is complete: nothing is resolved again, and modules are compiled when they are first imported.
+"${pip[@]}" install --require-hashes --only-binary :all: --no-deps --no-compile --requirement "$requirements"
 # hatchling came with the lock, so the project itself needs no index.
 "${pip[@]}" install --no-index --no-build-isolation --no-deps --editable .
