@@ -20,6 +20,7 @@ from orchestrator.db.batches import SqlBatches
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
+from orchestrator.db.progress import SqlProgress
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.kind import Kind, input_key
 from orchestrator.domain.ports import Clock, Stores, Wakeup
@@ -45,6 +46,7 @@ class App:
     jobs: SqlJobs
     batches: SqlBatches
     history: SqlHistory
+    progress: SqlProgress
     stores: Stores
     kinds: Mapping[str, Kind]
 
@@ -77,8 +79,9 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         jobs=SqlJobs(database, rng=rng),
         batches=SqlBatches(database, rng=rng),
         history=SqlHistory(database),
+        progress=SqlProgress(database),
         stores=StoreSet(options),
-        kinds=load_kinds(),
+        kinds=kinds_by_name(),
     )
 
 
@@ -112,7 +115,9 @@ def open_lanes(
 def _make_provider(app: App) -> ZaiProvider:
     settings = app.settings
     if settings.zai_api_key is None:
-        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to call the Z.ai API; or try --sandbox, which needs no key")
+        raise ConfigError(
+            "ORCHESTRATOR_ZAI_API_KEY", "needed to call the Z.ai API; or try --sandbox, which needs no key"
+        )
 
     async def read_input(archive_url: str, sha256: str) -> bytes:
         store = app.stores.open(archive_url)
@@ -170,6 +175,11 @@ def slots_per_model(kinds: Mapping[str, Kind], limits: Mapping[str, int]) -> dic
 def _check_kind(name: str, kinds: Mapping[str, Kind], setting: str) -> None:
     if name not in kinds:
         raise ConfigError(setting, f"{name!r} is no kind; the kinds are {', '.join(sorted(kinds))}")
+
+
+def kinds_by_name() -> Mapping[str, Kind]:
+    """Return every kind that there is; needs no settings."""
+    return load_kinds()
 
 
 # -- the schema ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
 from orchestrator.embedded import EmbeddedLanes, MailboxWakeup, running_lanes
 from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
+from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
 from orchestrator.wiring import App, open_lanes
 
@@ -39,6 +40,18 @@ class RunEnd:
             return Exit.PROVIDER_TROUBLE
         succeeded = self.look.counts.by_state.get(State.SUCCEEDED, 0)
         return Exit.OK if succeeded == self.look.counts.total else Exit.NOT_ALL_SUCCEEDED
+
+
+def run_to_end(app: App, batch_id: str, *, output: str, total_slots: int | None = None) -> Exit:
+    """Run a batch, print a results line per job, say how it ended; return the exit code."""
+    end = run_batch(
+        app,
+        batch_id,
+        total_slots=total_slots,
+        on_ended=lambda job: print_result(results_line(job, now=app.clock.now(), kinds=app.kinds), output),
+    )
+    tell_end(end, archive_url=app.batches.get(batch_id).archive_url, data_dir=app.settings.data_dir)
+    return end.exit_code
 
 
 def run_batch(app: App, batch_id: str, *, total_slots: int | None, on_ended: Callable[[Job], None]) -> RunEnd:

@@ -94,7 +94,7 @@ class Desk:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return path
 
-    def control(self, method: str, path: str, value: object = None) -> Any:
+    def control(self, method: str, path: str, value: object = None) -> Any:  # noqa: ANN401 - whatever JSON it answers
         """Ask the sandbox's control surface."""
         base = self.sandbox.base_url.removesuffix("/api/paas/v4")
         data = json.dumps(value).encode() if value is not None else None

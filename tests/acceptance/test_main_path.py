@@ -70,7 +70,8 @@ def test_a_changed_file_pays_only_for_what_is_new(desk: Desk) -> None:
     changed = desk.run("run", str(desk.write_jobs([image_line(1), image_line(2), image_line(3)])))
     assert changed.code == 0, changed.err
     assert len(desk.ledger()) == 3
-    assert "2" in changed.err and "reused" in changed.err.lower()
+    assert "2" in changed.err
+    assert "reused" in changed.err.lower()
 
 
 def test_force_new_pays_again(desk: Desk) -> None:
@@ -84,7 +85,8 @@ def test_force_new_pays_again(desk: Desk) -> None:
 @pytest.mark.parametrize("tasks", [1, 4, 9, 12])
 def test_kill_9_and_run_again(desk: Desk, tasks: int) -> None:
     """Promises 1 and 2: whatever the instant, nothing is lost, nothing is charged twice, and what nobody can know is
-    said (calls that were in flight are held)."""
+    said (calls that were in flight are held).
+    """
     lines = [image_line(n) for n in range(8)] + [video_line(n) for n in range(6)]
     path = str(desk.write_jobs(lines))
     with desk.started("run", path) as process:
@@ -122,8 +124,11 @@ def test_a_bad_file_submits_nothing_and_names_every_fault(desk: Desk) -> None:
     lines[2]["body"] = {"model": "cogvideox-9", "prompt": "x"}
     ended = desk.run("run", str(desk.write_jobs(lines)))
     assert ended.code == 2
-    assert "line 2" in ended.err and "body.size" in ended.err
-    assert "line 3" in ended.err and "body.model" in ended.err and "cogvideox-3" in ended.err
+    assert "line 2" in ended.err
+    assert "body.size" in ended.err
+    assert "line 3" in ended.err
+    assert "body.model" in ended.err
+    assert "cogvideox-3" in ended.err
     assert desk.ledger() == []
 
 
@@ -142,7 +147,8 @@ def test_without_a_key_the_error_says_what_to_do(tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert "ORCHESTRATOR_ZAI_API_KEY" in ended.stderr and "--sandbox" in ended.stderr
+    assert "ORCHESTRATOR_ZAI_API_KEY" in ended.stderr
+    assert "--sandbox" in ended.stderr
 
 
 def test_an_empty_purse_ends_the_run_with_a_sentence(desk: Desk) -> None:

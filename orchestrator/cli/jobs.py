@@ -1,0 +1,192 @@
+"""`orchestrator jobs`: the history of jobs, on the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import click
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.output import print_one, print_rows
+from orchestrator.cli.running import run_to_end
+from orchestrator.cli.sandbox import sandboxed
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.query import parse_query
+from orchestrator.domain.states import ACTIVE, State
+from orchestrator.services.lifecycle import cancel_job, retry_job
+from orchestrator.services.views import event_object, explain, job_object, submission_object
+from orchestrator.wiring import App, open_app
+
+COLUMNS = ("id", "custom_id", "kind", "model", "status", "status_reason", "created_at", "finished_at")
+EVENT_COLUMNS = ("sequence", "at", "type", "from_state", "to_state", "actor", "reason")
+WATCH_SECONDS = 0.5
+ACTOR = "local"
+
+
+@contextmanager
+def _open(common: CommonOptions) -> Iterator[App]:
+    with open_app(common.settings()) as app:
+        yield app
+
+
+@click.group()
+@common_options
+def jobs(common: CommonOptions) -> None:
+    """Look at jobs: what runs, what ran, why one waits.
+
+    \b
+    Jobs of `run --sandbox` live in a data directory of their own:
+        orchestrator --data-dir .orchestrator/sandbox jobs list
+    """
+
+
+@jobs.command("list")
+@click.argument("query", nargs=-1)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most jobs shown.")
+@click.option("--after", metavar="ID", help="Go on behind this job.")
+@common_options
+def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: str | None) -> None:
+    """List jobs, newest first.
+
+    \b
+    QUERY: status:failed model:cogvideox-3 tag:campaign=spring created:>7d cost:>0.5 "red kite"; -field:x negates.
+    """
+    with _open(common) as app:
+        wanted = parse_query(" ".join(query), now=app.clock.now())
+        page = app.history.list_jobs(wanted, limit=limit, after=after)
+        now = app.clock.now()
+        print_rows(
+            [job_object(job, now=now, kinds=app.kinds) for job in page.jobs], COLUMNS, common.format_for(one=False)
+        )
+        if page.has_more:
+            click.echo(f"more: orchestrator jobs list --after {page.jobs[-1].id}", err=True)
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--raw", is_flag=True, help="Also every submission with the provider's raw answer.")
+@common_options
+def show(common: CommonOptions, job_id: str, raw: bool) -> None:
+    """Show one job whole: its input, outputs, cost and, if it failed, why and what to do."""
+    with _open(common) as app:
+        job = app.history.get_job(job_id)
+        row = job_object(job, now=app.clock.now(), kinds=app.kinds)
+        if raw:
+            row["submissions"] = [submission_object(record) for record in app.history.list_submissions(job_id)]
+        print_one(row, common.format_for(one=True))
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@common_options
+def events(common: CommonOptions, job_id: str) -> None:
+    """Show everything that ever happened to a job, oldest first."""
+    with _open(common) as app:
+        app.history.get_job(job_id)
+        rows = [event_object(event) for event in app.history.list_events(job_id)]
+        print_rows(rows, EVENT_COLUMNS, common.format_for(one=False))
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@common_options
+def why(common: CommonOptions, job_id: str) -> None:
+    """Say in one sentence what a job waits for and when it will move."""
+    with _open(common) as app:
+        job = app.history.get_job(job_id)
+        click.echo(explain(job, now=app.clock.now()))
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+@common_options
+def watch(common: CommonOptions, job_id: str) -> None:
+    """Follow a job until nothing moves any more; exit 3 unless it succeeded.
+
+    Watching does no work: a `run` or a worker must be running elsewhere.
+    """
+    import threading
+
+    pause = threading.Event()
+    output = common.format_for(one=False)
+    with _open(common) as app:
+        seen = 0
+        while True:
+            job = app.history.get_job(job_id)
+            rows = [event for event in app.history.list_events(job_id) if event.sequence > seen]
+            for event in rows:
+                seen = event.sequence
+                _print_event(event_object(event), output)
+            if job.state not in ACTIVE:
+                sys.exit(Exit.OK if job.state is State.SUCCEEDED else Exit.NOT_ALL_SUCCEEDED)
+            pause.wait(WATCH_SECONDS)
+
+
+def _print_event(row: dict[str, object], output: str) -> None:
+    if output == "table":
+        click.echo(f"{row['at']}  {row['type']:<20} {row['to_state'] or ''}  {row['reason']}")
+    else:
+        print_rows([row], EVENT_COLUMNS, "jsonl" if output == "json" else output)
+
+
+@jobs.command("run")
+@click.argument("job_id", metavar="ID")
+@click.option("--sandbox", is_flag=True, help="The job was recorded with --sandbox.")
+@common_options
+def run_job(common: CommonOptions, job_id: str, sandbox: bool) -> None:
+    """Run the lanes here until a recorded job has ended: what `submit` without --wait left for later."""
+    settings = common.settings()
+    if not sandbox and settings.zai_api_key is None:
+        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to run jobs; or --sandbox for a job of the simulator")
+    with ExitStack() as stack:
+        if sandbox:
+            settings = stack.enter_context(sandboxed(settings))
+        app = stack.enter_context(open_app(settings))
+        job = app.history.get_job(job_id)
+        sys.exit(run_to_end(app, job.batch_id or "", output=common.format_for(one=False)))
+
+
+@jobs.command()
+@click.argument("query", nargs=-1)
+@common_options
+def export(common: CommonOptions, query: tuple[str, ...]) -> None:
+    """Print every job that matches QUERY, without a limit: -o csv (safe for spreadsheets) or jsonl."""
+    output = "csv" if common.output == "csv" else "jsonl"
+    with _open(common) as app:
+        wanted = parse_query(" ".join(query), now=app.clock.now())
+        now = app.clock.now()
+        rows = (job_object(job, now=now, kinds=app.kinds) for job in app.history.iter_jobs(wanted))
+        columns = (*COLUMNS, "priority", "batch_id", "provider_task_id", "cost.currency", "cost.final", "input.prompt")
+        print_rows(rows, columns, output)
+
+
+@jobs.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--reason", default="", help="Kept in the history.")
+@common_options
+def cancel(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> None:
+    """Cancel jobs. What is not yet submitted stops here; a task that the provider has runs on and is kept."""
+    with _open(common) as app:
+        for job_id in job_ids:
+            applied = cancel_job(app.jobs, job_id, actor=ACTOR, reason=reason)
+            if applied.decision is None:
+                click.echo(f"{job_id}: the paid task cannot be stopped; it will end as cancelled, its outputs are kept")
+            else:
+                click.echo(f"{job_id}: cancelled")
+
+
+@jobs.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Agree to new charges where nothing else is left.")
+@click.option("--reason", default="", help="Kept in the history.")
+@common_options
+def retry(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason: str) -> None:
+    """Retry failed, cancelled or held jobs: first what costs nothing; a new charge only with --yes."""
+    with _open(common) as app:
+        for job_id in job_ids:
+            applied = retry_job(app.jobs, job_id, may_charge=yes, actor=ACTOR, reason=reason)
+            if applied.decision is not None:
+                click.echo(f"{job_id}: {applied.decision.target}: {applied.decision.reason}")
