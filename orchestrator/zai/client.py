@@ -32,6 +32,8 @@ from orchestrator.zai.links import find_expiry
 from orchestrator.zai.route import Link, Text, ZaiKind
 
 POLL_DEADLINE = timedelta(seconds=30)
+UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""A question that failed so never left; it only words the message, for a poll nothing hangs on it."""
 INPUT_DEADLINE = timedelta(seconds=45)
 """Inputs are read before the call's own deadline starts; less than the lease's margin over that deadline."""
 
@@ -155,7 +157,7 @@ class ZaiProvider:
         except Transient:
             raise
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
-            code, message = describe_failure(error, was_sent=False)
+            code, message = describe_failure(error, was_sent=not isinstance(error, UNCONNECTED))
             raise Transient(code=code, message=message) from error
 
 
