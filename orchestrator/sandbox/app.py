@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.sandbox.auth import check_authorization
 from orchestrator.sandbox.control import control
 from orchestrator.sandbox.errors import Refusal
 from orchestrator.sandbox.files import serve_file
 from orchestrator.sandbox.links import FILES
 from orchestrator.sandbox.results import read_result
 from orchestrator.sandbox.studio import Studio
-from orchestrator.sandbox.submissions import make_image, submit_image, submit_video
+from orchestrator.sandbox.submissions import check_caller, make_image, submit_image, submit_video
 from orchestrator.sandbox.transcriptions import transcribe
 from orchestrator.sandbox.wire import Call, Gone
 from orchestrator.sandbox.world import World
@@ -56,16 +55,12 @@ class App:
         if call.path.startswith(FILES + "/") and call.method in ("GET", "HEAD"):
             await serve_file(call, self.world, self.studio)
         elif call.api_path.startswith("/async-result/") and call.method == "GET":
-            self._check_caller(call)
+            check_caller(call, self.world)
             await read_result(call, self.world)
         elif call.method == "POST" and (handler := self._posts.get(call.api_path)):
-            self._check_caller(call)
             await handler(call, self.world)
         else:
             raise Refusal("1222", status=404)
-
-    def _check_caller(self, call: Call) -> None:
-        check_authorization(call.request.headers.get("authorization"), now=self.world.clock.now())
 
 
 def _counted(call: Call) -> str:

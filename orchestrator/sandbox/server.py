@@ -11,11 +11,14 @@ import signal
 import socket
 import sys
 import threading
+from asyncio import CancelledError
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -34,9 +37,13 @@ LOCK = "sandbox.lock"
 KEEP_ALIVE_SECONDS = 60
 BACKLOG = 1024
 STOP_SECONDS = 10.0
-# uvicorn writes of every caller that leaves at a bad moment; those are what the sandbox is for.
-_SILENT = logging.getLogger("orchestrator.sandbox.http")
-_SILENT.setLevel(logging.CRITICAL + 1)
+# uvicorn writes of every caller that misbehaves or leaves at a bad moment; those are what the sandbox is for. What is
+# left over is a bug of ours and is shown.
+_http_log = logging.getLogger("orchestrator.sandbox.http")
+_http_log.setLevel(logging.ERROR)
+_http_log.addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], (CancelledError, LocalProtocolError)))
+)
 
 
 class _Protocol(H11Protocol):
@@ -44,7 +51,7 @@ class _Protocol(H11Protocol):
 
     def __init__(self, config: uvicorn.Config, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(config, state, {}, loop)
-        self.logger = _SILENT
+        self.logger = _http_log
         self.access_log = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -65,13 +72,14 @@ class RunningSandbox:
     """A sandbox that is listening. `moved_from` is the kept port that was taken by someone else, if so."""
 
     def __init__(self, options: SandboxOptions) -> None:
-        self._lock = _Lock(options.state_dir)
-        try:
+        self._held = ExitStack()
+        with ExitStack() as held:
+            held.callback(_Lock(options.state_dir).release)
             self._world, self._store = _open(options)
+            held.callback(self._store.close)
             self._socket, self.moved_from = _listen(options, self._store)
-        except BaseException:
-            self._lock.release()
-            raise
+            held.callback(self._socket.close)
+            self._held = held.pop_all()
         self.port: int = self._socket.getsockname()[1]
         self.seed = self._world.seed
         self.host_port = f"{options.host}:{self.port}"
@@ -99,8 +107,7 @@ class RunningSandbox:
         try:
             asyncio.run(self._serve())
         finally:
-            self._store.close()
-            self._lock.release()
+            self._held.close()
             self._ready.set()
 
     async def _serve(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from orchestrator.sandbox.answers import fail_in_call, send_malformed, strike, submitted
+from orchestrator.sandbox.auth import check_authorization
 from orchestrator.sandbox.checks import check_image, check_video
 from orchestrator.sandbox.errors import Refusal
 from orchestrator.sandbox.faults import ANSWER_FAULTS, REFUSALS, TASK_FAULTS, Meeting, Rule
@@ -63,10 +64,20 @@ async def _submit(call: Call, world: World, check: Callable[[dict[str, Any]], Or
 
 
 async def read_posted(call: Call, world: World) -> dict[str, Any]:
-    """The JSON body of a POST, counted under its request_id whatever becomes of it."""
-    body = await call.read_json()
+    """The JSON body of a POST, counted under its request_id whatever becomes of it, the caller's key included."""
+    try:
+        body = await call.read_json()
+    except Refusal:
+        check_caller(call, world)
+        raise
     count_post(world, body.get("request_id"))
+    check_caller(call, world)
     return body
+
+
+def check_caller(call: Call, world: World) -> None:
+    """Refuses a caller without a good key."""
+    check_authorization(call.request.headers.get("authorization"), now=world.clock.now())
 
 
 def count_post(world: World, request_id: object) -> None:

@@ -17,6 +17,7 @@ from orchestrator.sandbox.hearing import Heard, hear
 from orchestrator.sandbox.store import Task
 from orchestrator.sandbox.studio import Studio
 from orchestrator.sandbox.submissions import (
+    check_caller,
     count_post,
     deliver,
     is_empty,
@@ -63,14 +64,17 @@ async def transcribe(call: Call, world: World, studio: Studio) -> None:
 
 async def _read(call: Call, world: World) -> tuple[dict[str, Any], bytes]:
     """The fields and the sound; `file` wins over `file_base64`."""
+    if not call.request.headers.get("content-type", "").startswith(MULTIPART):
+        check_caller(call, world)
+        raise Refusal("1210", f"The body must be {MULTIPART}.")
     if int(call.request.headers.get("content-length") or 0) > MOST_BODY_BYTES:
         raise Refusal("1210", "The file is larger than 100 MB.", status=435)
-    if not call.request.headers.get("content-type", "").startswith(MULTIPART):
-        raise Refusal("1210", f"The body must be {MULTIPART}.")
     try:
         async with call.request.form(max_part_size=BASE64_ROOM) as form:
             fields = _fields(form)
             count_post(world, fields.get("request_id"))
+            check_caller(call, world)
+            _check_hotwords(form)
             upload = form.get("file")
             data = await upload.read(MOST_AUDIO_BYTES + 1) if isinstance(upload, UploadFile) else None
     except MultiPartException as error:
@@ -87,21 +91,19 @@ def _fields(form: FormData) -> dict[str, Any]:
     fields: dict[str, Any] = {name: value for name, value in form.items() if isinstance(value, str) and value != ""}
     if (stream := str(fields.get("stream", "false")).lower()) in ("true", "false"):
         fields["stream"] = stream == "true"
-    if len(_hotwords(form)) > MOST_HOTWORDS:
-        raise invalid("hotwords", f"at most {MOST_HOTWORDS} are allowed.")
     return fields
 
 
-def _hotwords(form: FormData) -> list[object]:
-    """Repeated `hotwords`, repeated `hotwords[]`, or one JSON list."""
+def _check_hotwords(form: FormData) -> None:
+    """Repeated `hotwords`, repeated `hotwords[]`, or one JSON list; too many are refused."""
     values: list[object] = [*form.getlist("hotwords"), *form.getlist("hotwords[]")]
     if len(values) == 1 and isinstance(values[0], str) and values[0].startswith("["):
         try:
-            listed = json.loads(values[0])
+            values = list(json.loads(values[0]))
         except ValueError as error:
             raise invalid("hotwords", "a list is needed.") from error
-        return listed if isinstance(listed, list) else values
-    return values
+    if len(values) > MOST_HOTWORDS:
+        raise invalid("hotwords", f"at most {MOST_HOTWORDS} are allowed.")
 
 
 def _from_base64(value: object) -> bytes:

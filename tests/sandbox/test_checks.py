@@ -146,6 +146,13 @@ def test_keys_and_tokens(api: Caller, header: str | None, code: str | None) -> N
         assert (answer.status_code == 401) is (code is not None)
 
 
+def test_every_post_is_counted_by_its_request_id(api: Caller) -> None:
+    """Also those refused for their key, their fields or a fault: a client that repeats itself is found out."""
+    for headers in ({}, {"Authorization": "Bearer invalid"}, GOOD_KEY):
+        api.post(VIDEO, {"model": "no-such", "request_id": "my-req-000001"}, headers=headers)
+    assert api.stats()["max_posts_per_request_id"] == 3
+
+
 def test_a_repeated_request_id_is_1231_until_switched_off(api: Caller) -> None:
     """A request_id is used up by an accepted task, on whatever endpoint; a refused request does not use it."""
     api.put("faults", [{"fault": "rate_limit", "times": 1}])
