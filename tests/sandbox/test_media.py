@@ -33,10 +33,9 @@ def test_an_asynchronous_picture_has_the_default_size(api: Caller) -> None:
     ("fields", "size", "seconds", "fps"),
     [
         ({"model": "cogvideox-3"}, (1920, 1080), 5, 30),
-        ({"model": "cogvideox-3", "size": "720x1280", "duration": 10, "fps": 60}, (720, 1280), 10, 60),
+        ({"model": "cogvideox-2", "duration": 10, "fps": 60}, (720, 480), 10, 60),
         ({"model": "cogvideox-2", "with_audio": True}, (720, 480), 5, 30),
-        ({"model": "viduq1-text", "aspect_ratio": "9:16"}, (1080, 1920), 5, 24),
-        ({"model": "vidu2-reference", "aspect_ratio": "1:1", "image_url": ["http://a.b/c"]}, (720, 720), 4, 24),
+        ({"model": "vidu2-reference", "aspect_ratio": "9:16", "image_url": ["http://a.b/c"]}, (720, 1280), 4, 24),
         ({"model": "vidu2-start-end", "size": "480x360", "image_url": ["http://a.b/c"]}, (480, 360), 4, 24),
     ],
 )

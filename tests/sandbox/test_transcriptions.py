@@ -39,6 +39,35 @@ def test_unknown_words_are_said_to_be_unknown(api: Caller, monkeypatch: pytest.M
     assert text == "[sandbox: the words of this recording of 2.0 seconds are not known]"
 
 
+class Recogniser:
+    """Stands in for the optional package and remembers what it was given."""
+
+    hypstr = "go forward ten meters"
+
+    def __init__(self) -> None:
+        self.samples = b""
+
+    def start_utt(self) -> None: ...
+
+    def end_utt(self) -> None: ...
+
+    def process_raw(self, samples: bytes, **_: object) -> None:
+        self.samples = samples
+
+    def hyp(self) -> "Recogniser":
+        return self
+
+
+def test_a_recogniser_hears_sixteen_thousand_samples_a_second(api: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked only when the file does not carry its text."""
+    recogniser = Recogniser()
+    monkeypatch.setattr(hearing, "_recogniser", lambda: recogniser)
+    assert transcribe(api, MODEL, recording(text=WORDS)).json()["text"] == WORDS
+    assert recogniser.samples == b""
+    assert transcribe(api, MODEL, recording(2)).json()["text"] == Recogniser.hypstr
+    assert len(recogniser.samples) == 2 * 16_000 * 2
+
+
 def test_stream(api: Caller) -> None:
     """Deltas that add up, one done with the whole text, and [DONE]."""
     answer = transcribe(api, {**MODEL, "stream": "true"}, recording(text=WORDS))
