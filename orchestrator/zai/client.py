@@ -191,6 +191,6 @@ def _checked_base(base_url: str) -> str:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, TypeError) as error:
         raise ConfigError("ORCHESTRATOR_ZAI_BASE_URL", f"{base_url!r} is not a URL") from error
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or (url.port or 1) > 65_535:
         raise ConfigError("ORCHESTRATOR_ZAI_BASE_URL", f"{base_url!r} is not an http(s) address with a path")
     return base_url.rstrip("/")

@@ -1,0 +1,137 @@
+"""The clients are what design section 7 asks for: no proxy from the environment, no redirects, no retries, no chatter
+(faults A18, I12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import httpcore
+import httpx
+import pytest
+
+from orchestrator.domain.errors import ConfigError
+from orchestrator.http import fetch_client, paid_client, poll_client
+from orchestrator.zai import client as zai_client
+from tests.zai.loopback import KEY, TASK_ANSWER, answer, make_provider, peer
+
+EVERY_CLIENT = [paid_client, poll_client, fetch_client]
+
+
+@pytest.mark.parametrize("make", EVERY_CLIENT)
+def test_the_environment_names_no_proxy(make: type[httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch) -> None:
+    """I12: a proxy in the environment stays untouched, a redirect is not followed, an error is not tried again."""
+
+    async def run() -> None:
+        redirect = answer(b"", status=302, headers="Location: /elsewhere\r\n")
+        async with peer(answer(b"")) as proxy, peer(redirect) as one:
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+            async with make() as client:
+                response = await client.get(f"{one.url}/x")
+        assert (response.status_code, one.connections, proxy.connections) == (302, 1, 0)
+
+    asyncio.run(run())
+
+
+def test_each_paid_call_has_a_fresh_connection_and_polls_share_theirs() -> None:
+    """A kept connection may be dead already, and then the moment would hang on luck."""
+
+    async def run() -> tuple[int, int]:
+        async with peer(answer(TASK_ANSWER)) as one, paid_client() as client:
+            for _ in range(3):
+                await client.post(one.url)
+            paid = one.connections
+        return paid, len(one.requests)
+
+    assert asyncio.run(run()) == (3, 3)
+
+
+@pytest.mark.parametrize("make", EVERY_CLIENT)
+def test_urls_and_keys_stay_out_of_the_logs(make: type[httpx.AsyncClient], caplog: pytest.LogCaptureFixture) -> None:
+    """The client library logs whole URLs at INFO, signed ones included."""
+
+    async def run() -> None:
+        async with peer(answer(b"")) as one, make() as client:
+            await client.get(f"{one.url}/x?Signature=canary", headers={"Authorization": f"Bearer {KEY}"})
+
+    with caplog.at_level(logging.DEBUG):
+        asyncio.run(run())
+    assert "canary" not in caplog.text
+
+
+class Recording(httpcore.AsyncNetworkBackend):
+    """A guard's place: sees each host and port before a socket is opened."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the backend's signature
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        self.asked.append((host, port))
+        return await httpcore.AnyIOBackend().connect_tcp(host, port, timeout=timeout)
+
+
+def test_the_fetch_client_opens_sockets_only_through_the_backend_it_was_given() -> None:
+    """And asks for bytes as they are: nothing is decompressed."""
+    backend = Recording()
+
+    async def run() -> bytes:
+        async with peer(answer(b"bytes")) as one, fetch_client(network_backend=backend) as client:
+            response = await client.get(f"{one.url}/x")
+            assert response.content == b"bytes"
+        assert backend.asked == [("127.0.0.1", one.port)]
+        return one.requests[0].lower()
+
+    assert b"accept-encoding: identity\r\n" in asyncio.run(run())
+
+
+def test_a_backend_and_a_proxy_exclude_each_other() -> None:
+    """A proxy would open the connection in the guard's stead."""
+    with pytest.raises(ValueError, match="proxy"):
+        fetch_client(network_backend=Recording(), proxy="http://127.0.0.1:9")
+
+
+def test_a_transport_takes_the_place_of_the_stock_one() -> None:
+    """For tests and for other client libraries."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=b"mock"))
+
+    async def run() -> bytes:
+        async with fetch_client(transport=transport) as client:
+            return (await client.get("http://provider.invalid/")).content
+
+    assert asyncio.run(run()) == b"mock"
+
+
+def test_a_ca_bundle_replaces_the_trusted_roots(tmp_path: Path) -> None:
+    """One that cannot be read is refused when the client is made, not at the first call."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("not a certificate")
+    with pytest.raises(OSError, match=r"(?i)certificate"):
+        paid_client(ca_bundle=bundle)
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "a\nb", "ключ", "a\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_at_start(key: str) -> None:
+    """Later it would fail inside the client, in a message that shows it."""
+    with pytest.raises(ConfigError, match="ORCHESTRATOR_ZAI_API_KEY") as caught:
+        zai_client._headers(key)
+    assert not key.strip() or key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["", "api.z.ai", "ftp://h/", "http://", "https://h/?x=1", "https://h:99999/", "\x00"]
+)
+def test_a_base_address_that_is_none_is_refused_at_start(base_url: str) -> None:
+    """With the setting's name."""
+    with pytest.raises(ConfigError, match="ORCHESTRATOR_ZAI_BASE_URL"):
+        make_provider(base_url)
