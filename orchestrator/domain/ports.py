@@ -265,12 +265,16 @@ class ClaimedSubmission:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a guarded write did. `decision` None: stored only. `is_fenced`: the row was no longer ours."""
+    """What a guarded write did. `decision` None: stored only. `is_fenced`: the row was no longer ours.
+
+    `is_duplicate_id`: the answer named a task that another submission holds; it is kept as unknown (fault A13).
+    """
 
     job_id: str
     decision: Decision | None
     is_fenced: bool = False
     is_extra_paid: bool = False
+    is_duplicate_id: bool = False
 
 
 @dataclass(frozen=True)
@@ -296,9 +300,11 @@ class Jobs(Protocol):
     ) -> Claim[Job]:
         """Lease due rows of the poll or archive lane. Archive rows carry their outputs, soonest expiry first."""
 
-    def find_next_due(self, lane: LaneName, *, batch_id: str | None = None) -> datetime | None:
+    def find_next_due(
+        self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
+    ) -> datetime | None:
         """Return the earliest due_at of the lane, None when it has nothing. Paused models count with their pause's
-        end; models without slots do not count.
+        end; models without free slots do not count, given the submit claim's `window` (nobody knows them without).
         """
 
     def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
