@@ -1,0 +1,68 @@
+"""Writing what the poll and archive lanes decided: pauses first, in lock order, then the guarded writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from orchestrator.db import pauses
+from orchestrator.db.engine import Database
+from orchestrator.db.pauses import PauseState, Scope, scope_of
+from orchestrator.db.writes import Write, write_decisions
+from orchestrator.domain.decide import Decision, Pause, PauseLane
+from orchestrator.domain.job import Job
+from orchestrator.domain.ports import Applied
+from orchestrator.domain.states import State, Trigger
+
+Decided = Sequence[tuple[Job, Decision]]
+
+
+def apply_decisions(connection: Connection, decisions: Decided, *, database: Database) -> list[Applied]:
+    """Write decisions of lease holders; a row that is no longer theirs is fenced and left alone."""
+    wanted = _pauses_of(decisions)
+    states = _lock_pauses(connection, decisions, wanted)
+    now = database.now(connection)
+    _write_pauses(connection, decisions, wanted, states, now=now)
+    writes = [Write(job, decision, job.lease_token or "") for job, decision in decisions]
+    won = write_decisions(connection, writes, now=now, rng=database.rng)
+    return [
+        Applied(job.id, decision if job.id in won else None, is_fenced=job.id not in won) for job, decision in decisions
+    ]
+
+
+def _pauses_of(decisions: Decided) -> dict[Scope, Pause]:
+    """The longest pause that the answers ask for, per scope."""
+    wanted: dict[Scope, Pause] = {}
+    for job, decision in decisions:
+        if decision.pause is not None:
+            scope = scope_of(decision.pause, credential=job.credential, model=job.model)
+            if scope not in wanted or wanted[scope].until < decision.pause.until:
+                wanted[scope] = decision.pause
+    return wanted
+
+
+def _lock_pauses(connection: Connection, decisions: Decided, wanted: Mapping[Scope, Pause]) -> dict[Scope, PauseState]:
+    polled = [job.id for job, _ in decisions if job.state is State.PROCESSING]
+    scopes = set(wanted) | (pauses.find_probed(connection, PauseLane.POLL, polled) if polled else set())
+    if not scopes:
+        return {}
+    pauses.ensure_rows(connection, scopes)
+    return pauses.lock(connection, PauseLane.POLL, scopes)
+
+
+def _write_pauses(
+    connection: Connection,
+    decisions: Decided,
+    wanted: Mapping[Scope, Pause],
+    states: Mapping[Scope, PauseState],
+    *,
+    now: datetime,
+) -> None:
+    answered = {job.id: decision.trigger is not Trigger.POLL_FAILED for job, decision in decisions}
+    for scope, state in states.items():
+        if scope in wanted:
+            pauses.set_pause(connection, scope, wanted[scope], state)
+        elif state.probe_id in answered:
+            pauses.end_probe(connection, scope, PauseLane.POLL, is_answered=answered[state.probe_id], now=now)

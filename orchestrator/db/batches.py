@@ -1,0 +1,278 @@
+"""The Batches port: intake, membership, and the end of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from random import Random
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, insert, select, update
+
+from orchestrator.db.engine import Database
+from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.rows import JOBS, price_columns, table_of
+from orchestrator.db.rowset import TEXT, make_rowset
+from orchestrator.db.tables import BatchMemberRow, BatchRow
+from orchestrator.db.upsert import insert_missing
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.job import Batch, NewJob
+from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
+from orchestrator.domain.states import ACTIVE, State, Trigger, check_transition
+
+BATCHES = table_of(BatchRow)
+MEMBERS = table_of(BatchMemberRow)
+
+
+class SqlBatches:
+    """Batches in a database. Raises Transient("database_unavailable") when it cannot be reached."""
+
+    def __init__(self, database: Database, *, rng: Random | None = None) -> None:
+        self._database = database if rng is None else replace(database, rng=rng)
+
+    def find_newest(self, identity_sha256: str, environment: str) -> Batch | None:
+        """Return the newest batch of this identity."""
+        same = (BATCHES.c.identity_sha256 == identity_sha256) & (BATCHES.c.environment == environment)
+        query = select(BATCHES).where(same).order_by(BATCHES.c.id.desc()).limit(1)
+        row = self._database.read(lambda c: c.execute(query).mappings().first())
+        return None if row is None else read_batch(row)
+
+    def get(self, batch_id: str) -> Batch:
+        """Raises NotFound."""
+        query = select(BATCHES).where(BATCHES.c.id == batch_id)
+        row = self._database.read(lambda c: c.execute(query).mappings().first())
+        if row is None:
+            raise NotFound(f"there is no batch {batch_id}")
+        return read_batch(row)
+
+    def create(self, batch: Batch) -> None:
+        """Insert a running batch whose intake is not done."""
+        row = {
+            "id": batch.id,
+            "owner": batch.owner,
+            "name": batch.name,
+            "identity_sha256": batch.identity_sha256,
+            "environment": batch.environment,
+            "archive_url": batch.archive_url,
+            "line_count": batch.line_count,
+            "created_at": batch.created_at,
+            "intake_done_at": None,
+            "finished_at": None,
+            "generation": batch.generation,
+        }
+        self._database.write(lambda c: c.execute(insert(BATCHES), [row]))
+
+    def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
+        """Insert jobs as members, with their first events; lines that are there already are left alone."""
+        database = self._database
+
+        def work(connection: Connection) -> int:
+            _lock_batch(connection, batch_id)
+            now = database.now(connection)
+            lines = [job.line_number or 0 for job in jobs]
+            present = set(
+                connection.execute(
+                    select(MEMBERS.c.line_number).where(
+                        MEMBERS.c.batch_id == batch_id, MEMBERS.c.line_number.in_(lines)
+                    )
+                ).scalars()
+            )
+            new = [job for job in jobs if job.line_number not in present]
+            if new:
+                _insert_jobs(connection, batch_id, new, actor=actor, now=now, rng=database.rng)
+            return len(new)
+
+        return database.write(work)
+
+    def link_existing(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
+        """Make jobs of other batches members of this one; lines that are members already are left alone."""
+
+        def work(connection: Connection) -> None:
+            _lock_batch(connection, batch_id)
+            wanted = [job_id for _, _, job_id in links]
+            keys_query = select(JOBS.c.id, JOBS.c.fair_key).where(JOBS.c.id.in_(wanted))
+            keys = {row.id: row.fair_key for row in connection.execute(keys_query)}
+            rows = [
+                {
+                    "batch_id": batch_id,
+                    "line_number": line,
+                    "custom_id": custom_id,
+                    "job_id": job_id,
+                    "linked_from": keys[job_id],
+                }
+                for line, custom_id, job_id in links
+            ]
+            insert_missing(connection, MEMBERS, rows)
+
+        if links:
+            self._database.write(work)
+
+    def find_equal(
+        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
+    ) -> Mapping[tuple[str, str], str]:
+        """Return {(custom_id, body_sha256): job id} of the newest equal jobs in this environment."""
+        if not keys:
+            return {}
+        wanted = [{"custom_id": custom_id, "sha256": sha256} for custom_id, sha256 in keys]
+
+        def work(connection: Connection) -> dict[tuple[str, str], str]:
+            lines = make_rowset(
+                "lines", {"custom_id": TEXT, "sha256": TEXT}, wanted, is_sqlite=connection.dialect.name == "sqlite"
+            )
+            query = (
+                select(lines.c.custom_id, lines.c.sha256, func.max(JOBS.c.id).label("job_id"))
+                .join_from(lines, MEMBERS, MEMBERS.c.custom_id == lines.c.custom_id)
+                .join(JOBS, (JOBS.c.id == MEMBERS.c.job_id) & (JOBS.c.body_sha256 == lines.c.sha256))
+                .join(BATCHES, BATCHES.c.id == MEMBERS.c.batch_id)
+                .where(BATCHES.c.environment == environment)
+                .group_by(lines.c.custom_id, lines.c.sha256)
+            )
+            if outside is not None:
+                query = query.where(JOBS.c.batch_id.is_distinct_from(outside))
+            return {(row.custom_id, row.sha256): row.job_id for row in connection.execute(query)}
+
+        return self._database.read(work)
+
+    def list_members(self, batch_id: str, *, after_line: int = 0, limit: int = 500) -> Sequence[Member]:
+        """Return members with a line number above `after_line`, in input order."""
+        query = (
+            select(MEMBERS.c.line_number, MEMBERS.c.job_id, MEMBERS.c.custom_id, JOBS.c.body_sha256)
+            .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
+            .where(MEMBERS.c.batch_id == batch_id, MEMBERS.c.line_number > after_line)
+            .order_by(MEMBERS.c.line_number)
+            .limit(limit)
+        )
+        rows = self._database.read(lambda c: c.execute(query).all())
+        return [Member(row.line_number, row.job_id, row.custom_id, row.body_sha256) for row in rows]
+
+    def price_unpaid(self, batch_id: str) -> UnpaidCost:
+        """Add up the table prices of queued members that have no submission."""
+        query = (
+            select(func.coalesce(func.sum(JOBS.c.price_micros), 0), func.count() - func.count(JOBS.c.price_micros))
+            .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
+            .where(MEMBERS.c.batch_id == batch_id, JOBS.c.state == State.QUEUED, JOBS.c.submission_count == 0)
+        )
+        micros, unpriced_count = self._database.read(lambda c: c.execute(query).one())
+        return UnpaidCost(int(micros), unpriced_count)
+
+    def finish_intake(self, batch_id: str) -> None:
+        """Every line is in."""
+        database = self._database
+
+        def work(connection: Connection) -> None:
+            now = database.now(connection)
+            done = update(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.intake_done_at.is_(None))
+            connection.execute(done.values(intake_done_at=now))
+
+        database.write(work)
+
+    def finish_done(self) -> Sequence[str]:
+        """Close running batches that have no active job; return those closed just now.
+
+        Locked first, looked at in a new statement: a job woken meanwhile is then seen (design section 5).
+        """
+        database = self._database
+        running = BATCHES.c.finished_at.is_(None) & BATCHES.c.intake_done_at.is_not(None)
+
+        def work(connection: Connection) -> Sequence[str]:
+            locked = select(BATCHES.c.id).where(running).order_by(BATCHES.c.id).with_for_update(skip_locked=True)
+            ids = connection.execute(locked).scalars().all()
+            if not ids:
+                return []
+            now = database.now(connection)
+            close = update(BATCHES).where(BATCHES.c.id.in_(ids), running, ~_has_active_member())
+            return sorted(connection.execute(close.values(finished_at=now).returning(BATCHES.c.id)).scalars())
+
+        return database.write(work)
+
+    def count_states(self, batch_id: str) -> JobCounts:
+        """Count the members per state."""
+        query = (
+            select(JOBS.c.state, func.count())
+            .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
+            .where(MEMBERS.c.batch_id == batch_id)
+            .group_by(JOBS.c.state)
+        )
+        rows = self._database.read(lambda c: c.execute(query).all())
+        return JobCounts({row[0]: row[1] for row in rows})
+
+
+def read_batch(row: RowMapping) -> Batch:
+    """Return the batch in a row that holds every column of `batches`."""
+    return Batch(
+        id=row["id"],
+        owner=row["owner"],
+        name=row["name"],
+        identity_sha256=row["identity_sha256"],
+        environment=row["environment"],
+        archive_url=row["archive_url"],
+        line_count=row["line_count"],
+        is_intake_done=row["intake_done_at"] is not None,
+        created_at=row["created_at"],
+        finished_at=row["finished_at"],
+        generation=row["generation"],
+    )
+
+
+def _lock_batch(connection: Connection, batch_id: str) -> None:
+    query = select(BATCHES.c.id).where(BATCHES.c.id == batch_id).with_for_update()
+    if connection.execute(query).first() is None:
+        raise NotFound(f"there is no batch {batch_id}")
+
+
+def _has_active_member() -> ColumnElement[bool]:
+    active = select(MEMBERS.c.job_id).join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
+    return exists(active.where(MEMBERS.c.batch_id == BATCHES.c.id, JOBS.c.state.in_(ACTIVE)).correlate(BATCHES))
+
+
+def _insert_jobs(
+    connection: Connection, batch_id: str, jobs: Sequence[NewJob], *, actor: str, now: datetime, rng: Random
+) -> None:
+    check_transition(None, Trigger.ACCEPTED, State.QUEUED)
+    connection.execute(insert(JOBS), [_job_row(job, batch_id, now) for job in jobs])
+    members = [
+        {
+            "batch_id": batch_id,
+            "line_number": job.line_number,
+            "custom_id": job.custom_id,
+            "job_id": job.id,
+            "linked_from": None,
+        }
+        for job in jobs
+    ]
+    connection.execute(insert(MEMBERS), members)
+    events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
+    append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
+
+
+def _job_row(job: NewJob, batch_id: str, now: datetime) -> dict[str, object]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "model": job.model,
+        "state": State.QUEUED,
+        "owner": job.owner,
+        "fair_key": batch_id,
+        "credential": job.credential,
+        "batch_id": batch_id,
+        "line_number": job.line_number,
+        "custom_id": job.custom_id,
+        "tags": dict(job.tags),
+        "priority": job.priority,
+        "input": dict(job.input),
+        "body": dict(job.body),
+        "body_sha256": job.body_sha256,
+        "archive_url": job.archive_url,
+        "archive_class": job.archive_class,
+        **price_columns(job.price),
+        "created_at": now,
+        "not_before": job.not_before,
+        "due_at": max(now, job.not_before) if job.not_before else now,
+        "waiting_on_count": 0,
+        "submission_count": 0,
+        "poll_count": 0,
+        "attempt_count": 0,
+        "ask_count": 0,
+        "death_count": 0,
+        "sequence": 1,
+    }

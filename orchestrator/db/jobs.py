@@ -1,0 +1,190 @@
+"""The Jobs port: each method one short transaction, put together from this package's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+
+from sqlalchemy import ColumnElement, Connection, literal_column, select, update
+
+from orchestrator.db import lane_claims, next_due, settling, submit_claim, sweeps
+from orchestrator.db.applying import apply_decisions
+from orchestrator.db.engine import Database
+from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
+from orchestrator.db.writes import Write, write_decisions
+from orchestrator.domain.decide import Decision
+from orchestrator.domain.job import Claim, Job, Verdict
+from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
+from orchestrator.domain.ports import Applied, ClaimedSubmission, LaneName, SubmitWindow
+from orchestrator.domain.states import State, Trigger
+
+_FLAGGABLE = (State.SUBMITTING, State.PROCESSING)
+
+
+class SqlJobs:
+    """The job table in a database. Raises Transient("database_unavailable") when it cannot be reached."""
+
+    def __init__(self, database: Database, *, rng: Random | None = None) -> None:
+        self._database = database if rng is None else replace(database, rng=rng)
+
+    def claim_submissions(self, window: SubmitWindow) -> Claim[ClaimedSubmission]:
+        """Take queued jobs with free slots; the commit is the intent."""
+        database = self._database
+        boottime = database.clock.boottime()
+        rows, now = database.write(lambda c: submit_claim.claim_submissions(c, window, database=database))
+        return Claim(rows, now, boottime, submit_claim.longest_lease(window))
+
+    def claim_due(
+        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None
+    ) -> Claim[Job]:
+        """Lease due rows of the poll or archive lane."""
+        database = self._database
+        boottime = database.clock.boottime()
+
+        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime]:
+            if lane is LaneName.POLL:
+                return lane_claims.claim_polls(connection, limit=limit, lease=lease, database=database)
+            if lane is LaneName.ARCHIVE:
+                return lane_claims.claim_archives(
+                    connection, archive_class, limit=limit, lease=lease, database=database
+                )
+            raise ValueError(f"the {lane} lane does not claim leases")
+
+        rows, now = database.write(work)
+        return Claim(rows, now, boottime, lease)
+
+    def find_next_due(
+        self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
+    ) -> datetime | None:
+        """Return the earliest due_at of the submit, poll or archive lane."""
+        database = self._database
+
+        def work(connection: Connection) -> datetime | None:
+            match lane:
+                case LaneName.SUBMIT:
+                    credential = window.credential if window else "default"
+                    now = database.now(connection)
+                    return next_due.find_next_submit(
+                        connection, credential=credential, batch_id=batch_id, window=window, now=now
+                    )
+                case LaneName.POLL:
+                    return next_due.find_next_poll(connection, now=database.now(connection))
+                case LaneName.ARCHIVE:
+                    return next_due.find_next_archive(connection)
+                case _:
+                    raise ValueError(f"the {lane} lane has no due_at")
+
+        return database.read(work)
+
+    def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
+        """Extend leases; return the job ids that are still ours."""
+        database = self._database
+        return database.write(lambda c: lane_claims.renew(c, held, database.now(c) + lease)) if held else frozenset()
+
+    def release(self, held: Mapping[str, str]) -> None:
+        """Give rows back, due now."""
+        database = self._database
+        if held:
+            database.write(lambda c: lane_claims.release(c, held, database.now(c)))
+
+    def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
+        """Write decisions guarded by id, state and lease_token, in one transaction."""
+        database = self._database
+        return database.write(lambda c: apply_decisions(c, decisions, database=database)) if decisions else []
+
+    def apply_evidence(
+        self,
+        submission_id: str,
+        evidence: CallEvidence,
+        outcome: SubmitOutcome,
+        verdict: Verdict,
+        *,
+        token: str | None,
+        settle: Callable[[Job, datetime], Decision | None],
+        actor: str = "system",
+        reason: str = "",
+    ) -> Applied:
+        """Store evidence on its submission, then move the job by `settle`. Raises NotFound."""
+        database = self._database
+        report = settling.Report(submission_id, evidence, outcome, verdict, token, actor, reason)
+        return database.write(lambda c: settling.apply_report(c, report, settle, database=database))
+
+    def find_lapsed_submissions(self, *, limit: int) -> Sequence[ClaimedSubmission]:
+        """Return jobs in submitting whose lease has passed."""
+        database = self._database
+        return database.read(lambda c: _find_submitting(c, JOBS.c.due_at <= database.now(c), limit=limit))
+
+    def find_submissions_of(self, process: str) -> Sequence[ClaimedSubmission]:
+        """Return jobs in submitting whose newest submission was made by this process."""
+        mine = (SUBMISSIONS.c.process == process) & SUBMISSIONS.c.verdict.is_(None)
+        return self._database.read(lambda c: _find_submitting(c, mine))
+
+    def transact(
+        self, job_id: str, change: Callable[[Job, datetime], Decision | None], *, actor: str, reason: str
+    ) -> Applied:
+        """Move one job by a person's decision. Raises NotFound; Conflicts raised by `change` come out."""
+        database = self._database
+
+        def work(connection: Connection) -> Applied:
+            job = settling.load_job(connection, settling.lock_job(connection, job_id))
+            now = database.now(connection)
+            decision = change(job, now)
+            if decision is not None:
+                write = Write(job, decision, None, actor, reason)
+                write_decisions(connection, [write], now=now, rng=database.rng)
+            return Applied(job_id, decision)
+
+        return database.write(work)
+
+    def flag_cancel(self, job_id: str, *, actor: str, reason: str) -> bool:
+        """Set cancel_requested_at on a submitting or processing job, once; its holder's lease stays good."""
+        database = self._database
+
+        def work(connection: Connection) -> bool:
+            now = database.now(connection)
+            flag = update(JOBS).where(
+                JOBS.c.id == job_id, JOBS.c.state.in_(_FLAGGABLE), JOBS.c.cancel_requested_at.is_(None)
+            )
+            flag = flag.values(cancel_requested_at=now, sequence=JOBS.c.sequence + 1)
+            row = connection.execute(flag.returning(JOBS.c.state, JOBS.c.sequence)).first()
+            if row is None:
+                return False
+            event = EventDraft(Trigger.CANCEL_REQUESTED, State(row.state), State(row.state), actor, reason)
+            append_events(connection, {job_id: [event]}, {job_id: row.sequence}, now=now, rng=database.rng)
+            return True
+
+        return database.write(work)
+
+    def remember_upload(self, output_id: str, upload_id: str) -> None:
+        """Keep a multipart upload's id."""
+        remember = update(OUTPUTS).where(OUTPUTS.c.id == output_id, OUTPUTS.c.archived_at.is_(None))
+        self._database.write(lambda c: c.execute(remember.values(upload_id=upload_id)))
+
+    def claim_sweep(self, name: str, *, every: timedelta, lease: timedelta) -> str | None:
+        """Lease one maintenance task when it is due."""
+        database = self._database
+        return database.write(lambda c: sweeps.claim(c, name, lease=lease, database=database))
+
+    def finish_sweep(self, name: str, token: str, *, every: timedelta, result: str) -> None:
+        """Record the run and make it due again."""
+        database = self._database
+        database.write(lambda c: sweeps.finish(c, name, token, every=every, result=result, now=database.now(c)))
+
+
+def _find_submitting(
+    connection: Connection, condition: ColumnElement[bool], *, limit: int | None = None
+) -> tuple[ClaimedSubmission, ...]:
+    query = (
+        select(JOBS, *(column.label(f"s_{column.name}") for column in SUBMISSIONS.c))
+        .join(SUBMISSIONS, (SUBMISSIONS.c.job_id == JOBS.c.id) & (SUBMISSIONS.c.number == JOBS.c.submission_count))
+        .where(JOBS.c.state == literal_column("'submitting'"), condition)
+        .order_by(JOBS.c.due_at, JOBS.c.id)
+        .limit(limit)
+    )
+    return tuple(
+        ClaimedSubmission(read_job(row), read_submission(row, prefix="s_"))
+        for row in connection.execute(query).mappings()
+    )

@@ -1,0 +1,169 @@
+"""Claims of the poll and archive lanes: leases on due rows, renewals, releases. No policy but pauses and their probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    RowMapping,
+    Select,
+    and_,
+    case,
+    literal_column,
+    not_,
+    select,
+    update,
+)
+
+from orchestrator.db import pauses
+from orchestrator.db.engine import Database
+from orchestrator.db.pauses import Gate, PauseState, Scope, gate_of
+from orchestrator.db.rows import JOBS, load_outputs, read_job
+from orchestrator.db.rowset import TEXT, make_rowset
+from orchestrator.db.tokens import make_token
+from orchestrator.domain.decide import PauseLane
+from orchestrator.domain.job import Job
+from orchestrator.domain.states import State
+
+_LEASED = (State.PROCESSING, State.ARCHIVING)
+
+
+def claim_polls(
+    connection: Connection, *, limit: int, lease: timedelta, database: Database
+) -> tuple[tuple[Job, ...], datetime]:
+    """Lease due rows in `processing` by due_at; paused ones stay due, a passed pause gets one probe."""
+    paused = pauses.load_states(connection, PauseLane.POLL)
+    if not paused:
+        now = database.now(connection)
+        return _lease(connection, _due_polls(now), limit, lease, now=now, database=database), now
+    states = pauses.lock(connection, PauseLane.POLL, paused)
+    now = database.now(connection)
+    gates = _gates(connection, states, now)
+    jobs = _claim_probes(connection, gates, limit, lease, now=now, database=database)
+    open_only = [not_(is_of(scope)) for scope, gate in gates.items() if gate is not Gate.OPEN]
+    rest = _due_polls(now).where(*open_only)
+    return jobs + _lease(connection, rest, limit - len(jobs), lease, now=now, database=database), now
+
+
+def claim_archives(
+    connection: Connection, archive_class: str | None, *, limit: int, lease: timedelta, database: Database
+) -> tuple[tuple[Job, ...], datetime]:
+    """Lease due rows in `archiving`, soonest link expiry first, with their outputs."""
+    now = database.now(connection)
+    due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'archiving'"), JOBS.c.due_at <= now)
+    if archive_class is not None:
+        due = due.where(JOBS.c.archive_class == archive_class)
+    due = due.order_by(JOBS.c.source_expires_at.nulls_last(), JOBS.c.id)
+    return _lease(connection, due, limit, lease, now=now, database=database, has_outputs=True), now
+
+
+def renew(connection: Connection, held: Mapping[str, str], until: datetime) -> frozenset[str]:
+    """Extend the leases of {job id: token}; return the ids that are still ours."""
+    rows = _held_rows(connection, held)
+    extend = update(JOBS).where(_is_held(rows)).values(due_at=until).returning(JOBS.c.id)
+    return frozenset(connection.execute(extend).scalars())
+
+
+def release(connection: Connection, held: Mapping[str, str], now: datetime) -> None:
+    """Give leases back: due now, not a death."""
+    rows = _held_rows(connection, held)
+    give_back = update(JOBS).where(_is_held(rows)).values(due_at=now, lease_token=None, death_count=0)
+    given = connection.execute(give_back.returning(JOBS.c.id)).scalars().all()
+    pauses.clear_probes(connection, PauseLane.POLL, given)
+
+
+def _due_polls(now: datetime) -> Select[str]:
+    due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'processing'"), JOBS.c.due_at <= now)
+    return due.order_by(JOBS.c.due_at, JOBS.c.id)
+
+
+def _lease(
+    connection: Connection,
+    due: Select[str],
+    limit: int,
+    lease: timedelta,
+    *,
+    now: datetime,
+    database: Database,
+    has_outputs: bool = False,
+) -> tuple[Job, ...]:
+    """Put a fresh token on the first `limit` rows of `due`. A row that still had one died in somebody's hands."""
+    if limit <= 0:
+        return ()
+    chosen = due.limit(limit).with_for_update(skip_locked=True).cte("due")
+    deaths = case((JOBS.c.lease_token.is_not(None), JOBS.c.death_count + 1), else_=JOBS.c.death_count)
+    values = {
+        "lease_token": make_token(database.rng),  # one for the claim: id and token together name a lease
+        "due_at": now + lease,
+        "death_count": deaths,
+    }
+    take = update(JOBS).where(JOBS.c.id.in_(select(chosen.c.id))).values(values).returning(*JOBS.c)
+    rows = sorted(connection.execute(take).mappings(), key=_expiry_order)
+    outputs = load_outputs(connection, [row["id"] for row in rows]) if has_outputs and rows else {}
+    return tuple(read_job(row, outputs=outputs.get(row["id"], ())) for row in rows)
+
+
+def _expiry_order(row: RowMapping) -> tuple[bool, datetime | None, str]:
+    """Rows come back from UPDATE in no order: soonest expiry first, then none, then by id."""
+    expires = row["source_expires_at"]
+    return (expires is None, expires or row["created_at"], row["id"])
+
+
+def _gates(connection: Connection, states: Mapping[Scope, PauseState], now: datetime) -> dict[Scope, Gate]:
+    """Return each scope's gate; a probe whose lease has lapsed moves its pause ahead for the next one."""
+    probes = {state.probe_id for state in states.values() if state.probe_id is not None}
+    query = select(JOBS.c.id).where(
+        JOBS.c.id.in_(probes), JOBS.c.state == State.PROCESSING, JOBS.c.lease_token.is_not(None), JOBS.c.due_at > now
+    )
+    alive = set(connection.execute(query).scalars()) if probes else set()
+    gates: dict[Scope, Gate] = {}
+    for scope, state in states.items():
+        gates[scope] = gate_of(state, now)
+        if state.probe_id is not None and state.probe_id not in alive:
+            pauses.end_probe(connection, scope, PauseLane.POLL, is_answered=False, now=now)
+    return gates
+
+
+def _claim_probes(
+    connection: Connection,
+    gates: Mapping[Scope, Gate],
+    limit: int,
+    lease: timedelta,
+    *,
+    now: datetime,
+    database: Database,
+) -> tuple[Job, ...]:
+    """Take one due row for each scope whose pause has passed, unless a scope around it is closed."""
+    taken: list[Job] = []
+    closed = [not_(is_of(scope)) for scope, gate in gates.items() if gate is Gate.CLOSED]
+    pending = sorted((s for s, gate in gates.items() if gate is Gate.PROBE), key=lambda s: s.lock_rank)
+    probed_credentials = {scope.credential for scope in pending if scope.model is None}
+    for scope in pending:
+        if len(taken) >= limit or (scope.model is not None and scope.credential in probed_credentials):
+            continue
+        found = _lease(connection, _due_polls(now).where(is_of(scope), *closed), 1, lease, now=now, database=database)
+        for job in found:
+            for mine in {scope, Scope(job.credential, job.model)} & set(pending):
+                pauses.start_probe(connection, mine, PauseLane.POLL, job.id)
+        taken += found
+    return tuple(taken)
+
+
+def is_of(scope: Scope) -> ColumnElement[bool]:
+    """The jobs that a scope's pause holds."""
+    if scope.model is None:
+        return JOBS.c.credential == scope.credential
+    return and_(JOBS.c.credential == scope.credential, JOBS.c.model == scope.model)
+
+
+def _held_rows(connection: Connection, held: Mapping[str, str]) -> FromClause:
+    rows = [{"id": job_id, "token": token} for job_id, token in sorted(held.items())]
+    return make_rowset("held", {"id": TEXT, "token": TEXT}, rows, is_sqlite=connection.dialect.name == "sqlite")
+
+
+def _is_held(rows: FromClause) -> ColumnElement[bool]:
+    return and_(JOBS.c.id == rows.c.id, JOBS.c.lease_token == rows.c.token, JOBS.c.state.in_(_LEASED))

@@ -1,0 +1,93 @@
+"""Writes of outputs that belong to a decision. The caller has already won the guarded write of the job."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from random import Random
+
+from sqlalchemy import Connection, func, select, update
+
+from orchestrator.db.rows import JOBS, OUTPUTS, stored_columns
+from orchestrator.db.types import clean_text
+from orchestrator.db.upsert import insert_or_refresh
+from orchestrator.domain import ids
+from orchestrator.domain.job import OutputDraft
+from orchestrator.domain.outcomes import OutputFailed, OutputLinkDead, OutputResult, OutputStored
+
+_UNARCHIVED = OUTPUTS.c.archived_at.is_(None)
+
+
+def upsert_drafts(
+    connection: Connection, drafts: Sequence[tuple[str, OutputDraft]], *, now: datetime, rng: Random
+) -> None:
+    """Write what the provider announced, by (job id, index): archived outputs stay, others get the fresh link."""
+    rows = [_draft_row(job_id, draft, now, rng) for job_id, draft in drafts]
+    if rows:
+        insert_or_refresh(
+            connection,
+            OUTPUTS,
+            rows,
+            key=("job_id", "index"),
+            refresh=("role", "source_url", "text", "source_expires_at", "is_expiry_assumed"),
+            where=_UNARCHIVED,
+        )
+
+
+def _draft_row(job_id: str, draft: OutputDraft, now: datetime, rng: Random) -> dict[str, object]:
+    return {
+        "id": ids.make_id(ids.OUTPUT, now=now, rng=rng),
+        "job_id": job_id,
+        "index": draft.index,
+        "role": draft.role,
+        "source_url": draft.url and clean_text(draft.url),
+        "text": draft.text and clean_text(draft.text),
+        "source_expires_at": draft.expires_at,
+        "is_expiry_assumed": draft.is_expiry_assumed,
+        "attempt_count": 0,
+        "ask_count": 0,
+        "dead_links": [],
+        "notes": [],
+        "created_at": now,
+    }
+
+
+def write_results(connection: Connection, results: Iterable[OutputResult], *, now: datetime) -> None:
+    """Apply what one pass over the outputs brought."""
+    for result in results:
+        row = update(OUTPUTS).where(OUTPUTS.c.id == result.output_id, _UNARCHIVED)
+        match result:
+            case OutputStored(file=file):
+                row = row.values(
+                    **stored_columns(file), archived_at=now, source_url=None, upload_id=None, last_error=None
+                )
+            case OutputFailed(code=code, message=message):
+                row = row.values(attempt_count=OUTPUTS.c.attempt_count + 1, last_error=clean_text(f"{code}: {message}"))
+            case OutputLinkDead(link_sha256=link, message=message):
+                known = connection.execute(
+                    select(OUTPUTS.c.dead_links).where(OUTPUTS.c.id == result.output_id)
+                ).scalar_one()
+                row = row.values(dead_links=[*known, link], last_error=clean_text(message))
+        connection.execute(row)
+
+
+def count_asks(connection: Connection, output_ids: Collection[str]) -> None:
+    """Count a fresh link asked for."""
+    asked = update(OUTPUTS).where(OUTPUTS.c.id.in_(output_ids)).values(ask_count=OUTPUTS.c.ask_count + 1)
+    connection.execute(asked)
+
+
+def mark_lost(connection: Connection, output_ids: Collection[str], *, now: datetime) -> None:
+    """Record proven losses, once."""
+    lost = OUTPUTS.c.id.in_(output_ids) & OUTPUTS.c.lost_at.is_(None) & _UNARCHIVED
+    connection.execute(update(OUTPUTS).where(lost).values(lost_at=now))
+
+
+def refresh_expiry(connection: Connection, job_ids: Collection[str]) -> None:
+    """Set each job's source_expires_at to the earliest among its outputs that are still to be fetched."""
+    earliest = (
+        select(func.min(OUTPUTS.c.source_expires_at))
+        .where(OUTPUTS.c.job_id == JOBS.c.id, _UNARCHIVED, OUTPUTS.c.lost_at.is_(None))
+        .scalar_subquery()
+    )
+    connection.execute(update(JOBS).where(JOBS.c.id.in_(job_ids)).values(source_expires_at=earliest))

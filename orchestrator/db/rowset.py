@@ -1,0 +1,60 @@
+"""Many rows as one parameter: a JSON array that a statement joins like a table, on both databases.
+
+One statement text whatever the number of rows, so it is compiled once; no round trip per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Float,
+    FromClause,
+    Integer,
+    SmallInteger,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.types import TypeEngine
+
+from orchestrator.db.types import Utc, dump_json, format_utc
+
+TEXT, INT, FLOAT, UTC = Text(), BigInteger(), Float(), Utc()
+
+
+def make_rowset(
+    name: str, types: Mapping[str, TypeEngine[Any]], rows: Sequence[Mapping[str, object]], *, is_sqlite: bool
+) -> FromClause:
+    """Return `rows` as a table called `name` with typed columns. Values: text, numbers, aware times, None."""
+    data = literal(dump_json([{key: _encode(row[key]) for key in types} for row in rows]), Text())
+    if is_sqlite:
+        each = func.json_each(data).table_valued("value", name=f"{name}_each")
+        columns = [func.json_extract(each.c.value, f"$.{key}", type_=kind).label(key) for key, kind in types.items()]
+        return select(*columns).subquery(name)
+    typed = [column(key, kind) for key, kind in types.items()]
+    return (
+        func.json_to_recordset(cast(data, JSON()))
+        .table_valued(*typed, name=name)
+        .render_derived(name=name, with_types=True)
+    )
+
+
+def type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    """Return the rowset type for a column's type."""
+    if isinstance(kind, Utc):
+        return UTC
+    if isinstance(kind, Integer | SmallInteger):
+        return INT
+    return FLOAT if isinstance(kind, Float) else TEXT
+
+
+def _encode(value: object) -> object:
+    return format_utc(value) if isinstance(value, datetime) else value

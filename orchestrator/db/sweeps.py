@@ -1,0 +1,32 @@
+"""Leases of maintenance tasks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, update
+
+from orchestrator.db.engine import Database
+from orchestrator.db.rows import table_of
+from orchestrator.db.tables import SweepRow
+from orchestrator.db.tokens import make_token
+from orchestrator.db.types import clean_text
+from orchestrator.db.upsert import insert_missing
+
+SWEEPS = table_of(SweepRow)
+
+
+def claim(connection: Connection, name: str, *, lease: timedelta, database: Database) -> str | None:
+    """Lease a task that is due, or whose lease has lapsed; return the token."""
+    insert_missing(connection, SWEEPS, [{"name": name, "due_at": database.now(connection)}])
+    now = database.now(connection)
+    token = make_token(database.rng)
+    take = update(SWEEPS).where(SWEEPS.c.name == name, SWEEPS.c.due_at <= now)
+    taken = connection.execute(take.values(lease_token=token, due_at=now + lease, started_at=now))
+    return token if taken.rowcount else None
+
+
+def finish(connection: Connection, name: str, token: str, *, every: timedelta, result: str, now: datetime) -> None:
+    """Record a run and make the task due again; nothing happens when the lease went to another."""
+    done = update(SWEEPS).where(SWEEPS.c.name == name, SWEEPS.c.lease_token == token)
+    connection.execute(done.values(lease_token=None, due_at=now + every, finished_at=now, result=clean_text(result)))

@@ -1,0 +1,196 @@
+"""Whose turn it is: the order in which queued jobs of one model get its free slots (design section 5).
+
+Priority first; within one priority round robin over fair keys (batches and owners), the longest unserved key first;
+within one key by due_at, id. Every step is an index seek: nothing here reads the queue from end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    FromClause,
+    ScalarSelect,
+    Select,
+    func,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
+
+from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
+from orchestrator.db.rowset import TEXT, make_rowset
+from orchestrator.db.tables import BatchMemberRow
+
+MEMBERS = table_of(BatchMemberRow)
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+GROUPS_AT_ONCE = 100  # terms of one UNION ALL; SQLite allows 500
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The queued jobs of one model that a claim may look at."""
+
+    credential: str
+    model: str
+    batch_id: str | None = None
+    fair_keys: tuple[str, ...] = ()
+    """With a batch: the fair keys under which its members wait."""
+
+
+@dataclass(frozen=True, order=True)
+class Turn:
+    """A job's place in the order; the smallest goes first."""
+
+    rank: tuple[int, int, datetime, datetime]
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first job of one priority and fair key."""
+
+    job_id: str
+    priority: int
+    fair_key: str
+    due_at: datetime
+
+
+def find_models(connection: Connection, credential: str) -> list[str]:
+    """Return the models that have queued jobs, in name order, by skipping through the index."""
+    queued = (JOBS.c.credential == credential) & is_queued(JOBS)
+    first = select(func.min(JOBS.c.model)).where(queued).scalar_subquery()
+    models = select(first.label("model")).cte("models", recursive=True)
+    later = select(func.min(JOBS.c.model)).where(queued, JOBS.c.model > models.c.model).scalar_subquery()
+    models = models.union_all(select(later).where(models.c.model.is_not(None)))
+    query = select(models.c.model).where(models.c.model.is_not(None))
+    return sorted(connection.execute(query).scalars())
+
+
+def find_fair_keys(connection: Connection, batch_id: str) -> tuple[str, ...]:
+    """Return the fair keys under which members of a batch may wait: its own, and those of linked jobs."""
+    linked = select(MEMBERS.c.linked_from).where(MEMBERS.c.batch_id == batch_id, MEMBERS.c.linked_from.is_not(None))
+    return (batch_id, *connection.execute(linked.distinct()).scalars())
+
+
+def find_heads(connection: Connection, queue: Queue) -> list[Head]:
+    """Return the first job of every (priority, fair key) that has queued jobs, due or not, highest priority first."""
+    heads = _heads(queue)
+    query = select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at)
+    found = [Head(row.id, row.priority, row.fair_key, row.due_at) for row in connection.execute(query)]
+    return sorted(found, key=lambda head: (-head.priority, head.fair_key))
+
+
+def pick(connection: Connection, queue: Queue, *, limit: int, now: datetime) -> list[Turn]:
+    """Return the next `limit` due jobs of a queue, in order."""
+    due = [head for head in find_heads(connection, queue) if head.due_at <= now]
+    picked: list[Turn] = []
+    for _, group in groupby(due, key=lambda head: head.priority):
+        left = limit - len(picked)
+        if left <= 0:
+            break
+        picked += _pick_of_priority(connection, queue, list(group), left, now)
+    return picked
+
+
+def is_queued(jobs: FromClause) -> ColumnElement[bool]:
+    """Queued and not waiting for others; the state as a literal, which is what lets the partial index serve it."""
+    return (jobs.c.state == literal_column("'queued'")) & jobs.c.due_at.is_not(None)
+
+
+def _pick_of_priority(
+    connection: Connection, queue: Queue, heads: Sequence[Head], limit: int, now: datetime
+) -> list[Turn]:
+    served = _find_last_served(connection, queue, [head.fair_key for head in heads])
+    ordered = sorted(heads, key=lambda head: (served.get(head.fair_key) or NEVER, head.due_at, head.job_id))[:limit]
+    turns: list[Turn] = []
+    for start in range(0, len(ordered), GROUPS_AT_ONCE):
+        part = ordered[start : start + GROUPS_AT_ONCE]
+        for row in connection.execute(_first_of_each(queue, part, limit if len(ordered) < limit else 1, now)):
+            rank = (-part[0].priority, row.place, served.get(row.fair_key) or NEVER, row.due_at)
+            turns.append(Turn(rank, row.id))
+    return sorted(turns)[:limit]
+
+
+def _first_of_each(queue: Queue, heads: Sequence[Head], limit: int, now: datetime) -> Select[str, str, datetime, int]:
+    """The first `limit` due jobs of each head's group, numbered from 1 within it."""
+    parts = []
+    for head in heads:
+        group = (
+            select(JOBS.c.id, JOBS.c.fair_key, JOBS.c.due_at)
+            .where(_of_queue(JOBS, queue), JOBS.c.priority == head.priority, JOBS.c.fair_key == head.fair_key)
+            .where(JOBS.c.due_at <= now)
+            .order_by(JOBS.c.due_at, JOBS.c.id)
+            .limit(limit)
+            .subquery()
+        )
+        parts.append(select(group.c.id, group.c.fair_key, group.c.due_at))
+    rows = union_all(*parts).subquery("groups")
+    place = func.row_number().over(partition_by=rows.c.fair_key, order_by=(rows.c.due_at, rows.c.id))
+    return select(rows.c.id, rows.c.fair_key, rows.c.due_at, place.label("place"))
+
+
+def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[str]) -> dict[str, datetime | None]:
+    keys = make_rowset(
+        "keys", {"fair_key": TEXT}, [{"fair_key": k} for k in fair_keys], is_sqlite=connection.dialect.name == "sqlite"
+    )
+    newest = (
+        select(func.max(SUBMISSIONS.c.intent_at))
+        .where(
+            SUBMISSIONS.c.credential == queue.credential,
+            SUBMISSIONS.c.model == queue.model,
+            SUBMISSIONS.c.fair_key == keys.c.fair_key,
+        )
+        .scalar_subquery()
+    )
+    return {row[0]: row[1] for row in connection.execute(select(keys.c.fair_key, newest))}
+
+
+def _of_queue(jobs: FromClause, queue: Queue) -> ColumnElement[bool]:
+    mine = (jobs.c.credential == queue.credential) & (jobs.c.model == queue.model) & is_queued(jobs)
+    if queue.batch_id is None:
+        return mine
+    member = select(literal(1)).where(MEMBERS.c.job_id == jobs.c.id, MEMBERS.c.batch_id == queue.batch_id).exists()
+    return mine & jobs.c.fair_key.in_(queue.fair_keys) & member
+
+
+def _heads(queue: Queue) -> CTE:
+    """Skip from the first job of one (priority, fair key) to the first of the next."""
+    head, following = JOBS.alias("head"), JOBS.alias("following")
+    heads = (
+        select(head.c.id, head.c.priority, head.c.fair_key, head.c.due_at)
+        .where(head.c.id == _first_of(queue, _highest_priority(queue)))
+        .cte("heads", recursive=True)
+    )
+    same_priority = _first_of(queue, heads.c.priority, after=heads.c.fair_key).correlate(heads)
+    next_priority = _first_of(queue, _highest_priority(queue, below=heads.c.priority).correlate(heads)).correlate(heads)
+    return heads.union_all(
+        select(following.c.id, following.c.priority, following.c.fair_key, following.c.due_at).join_from(
+            heads, following, following.c.id == func.coalesce(same_priority, next_priority)
+        )
+    )
+
+
+def _highest_priority(queue: Queue, *, below: ColumnElement[int] | None = None) -> ScalarSelect[int]:
+    jobs = JOBS.alias("any_priority" if below is None else "lower_priority")
+    query = select(jobs.c.priority).where(_of_queue(jobs, queue))
+    if below is not None:
+        query = query.where(jobs.c.priority < below)
+    return query.order_by(jobs.c.priority.desc()).limit(1).scalar_subquery()
+
+
+def _first_of(
+    queue: Queue, priority: ColumnElement[int] | ScalarSelect[int], *, after: ColumnElement[str] | None = None
+) -> ScalarSelect[str]:
+    jobs = JOBS.alias("same_priority" if after is not None else "one_priority")
+    query = select(jobs.c.id).where(_of_queue(jobs, queue), jobs.c.priority == priority)
+    if after is not None:
+        query = query.where(jobs.c.fair_key > after)
+    return query.order_by(jobs.c.fair_key, jobs.c.due_at, jobs.c.id).limit(1).scalar_subquery()
