@@ -20,7 +20,8 @@ from orchestrator.sandbox.pictures_out import backdrop
 
 # Different pictures in one loop; each is shown for several frames, which costs the encoder next to nothing.
 STEPS = 12
-LOOKS = 4
+# Each look of a size costs one encoding; two are enough to tell films apart at a glance.
+LOOKS = 2
 SHRINK = 4
 SOUND_RATE = 48_000
 SOUND_FRAME = 1024

@@ -87,9 +87,12 @@ class RunningSandbox:
         self.control_url = f"http://{self.host_port}/_sandbox"
         self._store.keep(port=self.port)
         self._ready = threading.Event()
+        self._failure: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="sandbox", daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +109,8 @@ class RunningSandbox:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
+        except OSError as error:  # of listening: told to whoever is starting
+            self._failure = error
         finally:
             self._held.close()
             self._ready.set()

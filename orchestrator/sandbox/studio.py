@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
 
-from orchestrator.sandbox.films import Film, make_film
+from orchestrator.sandbox.films import LOOKS, Film, make_film
 from orchestrator.sandbox.links import Target, file_path
 from orchestrator.sandbox.pictures_out import as_jpeg, as_png, draw
 from orchestrator.sandbox.store import Task
@@ -77,7 +77,7 @@ def make_media(task: Task, role: str) -> Media:
         return _media(make_film(_film(task)), "video/mp4")
     shot = task.picture
     mark = WATERMARK if shot.has_watermark else ""
-    # Rotating through the looks of films keeps a cover near to its film.
+    # A cover has the colours of its film.
     key = f"film {_look(task)}" if role == "cover" else task.file_key
     picture = draw(shot.width, shot.height, key=key, words=task.prompt, mark=mark)
     if file_path(task, role).endswith(".png"):
@@ -91,7 +91,7 @@ def _film(task: Task) -> Film:
 
 
 def _look(task: Task) -> int:
-    return int(task.file_key[:2], 16) % 4
+    return int(task.file_key[:2], 16) % LOOKS
 
 
 def _media(data: bytes, content_type: str) -> Media:
