@@ -184,7 +184,12 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         """The database URL, the default filled in."""
-        return self.database_url or f"sqlite:///{(self.data_dir / 'orchestrator.db').resolve()}"
+        return self.database_url or f"sqlite:///{self.database_file.resolve()}"
+
+    @property
+    def database_file(self) -> Path:
+        """The default database's file; another may be set."""
+        return self.data_dir / "orchestrator.db"
 
     @property
     def archive(self) -> str:

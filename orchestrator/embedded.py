@@ -46,7 +46,7 @@ class LaneThread(threading.Thread):
         self._loop = loop
         self._clock = clock
         self._mailbox = mailbox
-        self._stop = stop
+        self._lanes_stop = stop  # Thread has a _stop of its own
         self._tick_seconds = tick_seconds
         self._rng = Random(lane.name)  # noqa: S311 - spreads ticks, guards nothing
         self.crash: BaseException | None = None
@@ -54,16 +54,16 @@ class LaneThread(threading.Thread):
     def run(self) -> None:
         """Drain, wait, drain again; a bug ends the thread and is kept for the owner to see."""
         try:
-            while not self._stop.is_requested:
+            while not self._lanes_stop.is_requested:
                 self._drain()
-                if not self._stop.is_requested:
+                if not self._lanes_stop.is_requested:
                     self._mailbox.wait(self._tick_seconds * self._rng.uniform(1 - TICK_SPREAD, 1 + TICK_SPREAD))
         except BaseException as error:
             self.crash = error
             log.exception("lane_crashed", extra={"lane": self._lane.name})
 
     def _drain(self) -> None:
-        drain = Drain(self._lane, loop=self._loop, clock=self._clock, mailbox=self._mailbox, stop=self._stop)
+        drain = Drain(self._lane, loop=self._loop, clock=self._clock, mailbox=self._mailbox, stop=self._lanes_stop)
         try:
             drain.run()
         except StepError as error:

@@ -21,7 +21,7 @@ from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, NotFound
 from orchestrator.domain.kind import Kind, input_key
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.retry import PollSchedule, Rules
@@ -55,9 +55,12 @@ class App:
 def open_app(settings: Settings, *, may_migrate: bool = False) -> Iterator[App]:
     """Open the database and the archives. The embedded runner migrates its own file; others refuse a wrong schema."""
     clock = SystemClock()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    is_own_file = settings.database_url is None
     if may_migrate and settings.database.startswith("sqlite"):
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate.upgrade(settings.database)
+    elif is_own_file and not settings.database_file.exists():
+        raise NotFound(f"there are no jobs in {settings.data_dir} yet", hint="--data-dir names another place")
     with closing(open_database(settings.database, clock=clock)) as database:
         migrate.require_current(database)
         yield _make_app(settings, clock, database)
@@ -106,6 +109,7 @@ def open_lanes(
             rules=Rules(schedules=poll_schedules(app.kinds, settings)),
             rng=app.rng,
             spool=settings.spool_dir,
+            archive_url=settings.archive,
             limits=_make_limits(app.kinds, settings, total_slots),
             tool_version=importlib.metadata.version(DISTRIBUTION),
             batch_id=batch_id,

@@ -27,7 +27,7 @@ from orchestrator.wiring import App, kinds_by_name, open_app
 MICROS = 1_000_000
 
 
-class Money(click.ParamType):
+class Money(click.ParamType[int]):
     """An amount in the price table's currency, kept in micro-units."""
 
     name = "amount"

@@ -23,7 +23,7 @@ from orchestrator.services.views import job_object
 from orchestrator.wiring import App, kinds_by_name, open_app
 
 
-class KindName(click.ParamType):
+class KindName(click.ParamType[str]):
     """One of the kinds that the package scan finds."""
 
     name = "kind"

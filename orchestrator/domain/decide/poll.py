@@ -61,6 +61,12 @@ def decide_poll(job: Job, outcome: PollOutcome, rules: Rules, now: datetime, rng
             )
 
 
+def decide_poisoned(job: Job) -> Decision:
+    """Return the move of a job in `processing` or `archiving` whose step has killed its worker too often (fault B9)."""
+    reason = f"its {job.state} step ended {job.death_count} workers in a row"
+    return Decision(job.state, Trigger.POISONED, State.NEEDS_REVIEW, None, reason, JobPatch(last_error=reason))
+
+
 def _again(
     job: Job, trigger: Trigger, due: datetime, reason: str, patch: JobPatch, pause: Pause | None = None
 ) -> Decision:

@@ -54,7 +54,7 @@ class ArchiveLane(LeasedLane[ArchiveWork]):
                 continue
             claim = context.jobs.claim_due(LaneName.ARCHIVE, limit=free, lease=self._lease, archive_class=archive_class)
             time = DrainTime(claim.now, context.clock.monotonic())
-            works += [ArchiveWork(job, archive_class, time) for job in claim.rows]
+            works += [ArchiveWork(job, archive_class, time) for job in self._without_poisoned(claim.rows)]
         return works
 
     async def perform(self, work: ArchiveWork) -> ArchiveResult:

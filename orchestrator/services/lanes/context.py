@@ -51,6 +51,7 @@ class LaneContext:
     rules: Rules
     rng: Random
     spool: Path
+    archive_url: str
     limits: LaneLimits
     tool_version: str
     batch_id: str | None = None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from orchestrator.domain.decide import decide_poisoned
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.lanes.context import LaneContext
+
+log = logging.getLogger(__name__)
 
 
 class LeasedWork(Protocol):
@@ -23,7 +27,10 @@ W = TypeVar("W", bound=LeasedWork)
 
 
 class LeasedLane(Generic[W]):
-    """Renews every third of the lease; a row that is not ours any more is dropped."""
+    """Renews every third of the lease; a row that is not ours any more is dropped.
+
+    A job whose step killed its worker too often is handed to a person before it kills another.
+    """
 
     name: LaneName
 
@@ -31,6 +38,15 @@ class LeasedLane(Generic[W]):
         self._context = context
         self._lease = lease
         self.renew_every_seconds: float | None = lease.total_seconds() / 3
+
+    def _without_poisoned(self, rows: Sequence[Job]) -> list[Job]:
+        allowed = self._context.rules.deaths_allowed
+        poisoned = [(job, decide_poisoned(job)) for job in rows if job.death_count >= allowed]
+        if poisoned:
+            self._context.jobs.apply(poisoned)
+        for job, _ in poisoned:
+            log.error("job_poisoned", extra={"job_id": job.id, "lane": self.name, "death_count": job.death_count})
+        return [job for job in rows if job.death_count < allowed]
 
     def renew(self, held: Collection[W]) -> Collection[W]:
         """Extend the leases of what is in flight; return what another has taken over."""

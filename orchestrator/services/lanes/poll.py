@@ -49,7 +49,7 @@ class PollLane(LeasedLane[PollWork]):
             return []
         claim = self._context.jobs.claim_due(LaneName.POLL, limit=free, lease=self._lease)
         time = DrainTime(claim.now, self._context.clock.monotonic())
-        return [PollWork(job, time) for job in claim.rows]
+        return [PollWork(job, time) for job in self._without_poisoned(claim.rows)]
 
     async def perform(self, work: PollWork) -> PollResult:
         """Ask once."""

@@ -59,28 +59,15 @@ class SubmitLane:
 
     def claim(self, held: Collection[SubmitWork]) -> Sequence[SubmitWork]:
         """Take queued jobs for free slots."""
-        context, limits = self._context, self._context.limits
-        free = limits.submit_window - len(held)
+        context = self._context
+        free = context.limits.submit_window - len(held)
         if free <= 0:
             return []
-        kinds = context.provider.kinds
-        window = SubmitWindow(
-            limit=free,
-            slots=limits.slots,
-            deadlines={name: context.deadline_of(name) for name in kinds},
-            task_lives={name: limits.task_lives.get(name, kind.assumed_task_life) for name, kind in kinds.items()},
-            margin=limits.submit_margin,
-            process=context.journal.process,
-            total_slots=limits.total_slots,
-            batch_id=context.batch_id,
-            max_unknown_per_hour=limits.max_unknown_per_hour,
-            is_slot_held_until_final=limits.is_slot_held_until_final,
-        )
-        claim = context.jobs.claim_submissions(window)
+        claim = context.jobs.claim_submissions(self._make_window(free))
         time = DrainTime(claim.now, context.clock.monotonic())
         works = []
         for row in claim.rows:
-            lease = context.deadline_of(row.job.kind) + limits.submit_margin
+            lease = context.deadline_of(row.job.kind) + context.limits.submit_margin
             works.append(SubmitWork(row, claim.boottime, lease, time))
         return works
 
@@ -111,7 +98,25 @@ class SubmitLane:
 
     def find_next_due(self) -> datetime | None:
         """Return when the next queued job may be taken."""
-        return self._context.jobs.find_next_due(LaneName.SUBMIT, batch_id=self._context.batch_id)
+        return self._context.jobs.find_next_due(
+            LaneName.SUBMIT, batch_id=self._context.batch_id, window=self._make_window(1)
+        )
+
+    def _make_window(self, free: int) -> SubmitWindow:
+        context, limits = self._context, self._context.limits
+        kinds = context.provider.kinds
+        return SubmitWindow(
+            limit=free,
+            slots=limits.slots,
+            deadlines={name: context.deadline_of(name) for name in kinds},
+            task_lives={name: limits.task_lives.get(name, kind.assumed_task_life) for name, kind in kinds.items()},
+            margin=limits.submit_margin,
+            process=context.journal.process,
+            total_slots=limits.total_slots,
+            batch_id=context.batch_id,
+            max_unknown_per_hour=limits.max_unknown_per_hour,
+            is_slot_held_until_final=limits.is_slot_held_until_final,
+        )
 
     def _refuse_zombie(self, work: SubmitWork) -> None:
         """Design section 5: counted from before the claim's first statement, on a clock that a suspend cannot stop."""

@@ -47,6 +47,7 @@ class SweepLane:
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
             Maintenance("finished_batches", every, lambda: finish_batches(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
+            Maintenance("orphan_uploads", HOURLY, lambda: abort_orphans(context)),
         )
 
     def claim(self, held: Collection[None]) -> Sequence[None]:
@@ -136,6 +137,12 @@ def sweep_spool(context: LaneContext) -> str:
     for path in stale:
         path.unlink(missing_ok=True)
     return f"{len(stale)} spool files removed"
+
+
+def abort_orphans(context: LaneContext) -> str:
+    """Abort uploads to the archive that died half-way: stores bill their parts until somebody does."""
+    count = context.stores.open(context.archive_url).abort_stale_uploads(before=context.clock.now() - UPLOAD_AGE)
+    return f"{count} orphan uploads aborted"
 
 
 def _replay(context: LaneContext, journal: DeadJournal) -> int:
