@@ -45,6 +45,8 @@ SQLITE_UNAVAILABLE = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     }
 )
+SQLITE_LOWER = "unicode_lower"
+"""A function of ours on SQLite connections: its own lower() knows ASCII only."""
 _BEGIN = "sqlite_begin"
 
 
@@ -94,6 +96,7 @@ def _make_sqlite(url: URL, *, has_foreign_keys: bool) -> Engine:
     def set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", f"foreign_keys={'ON' if has_foreign_keys else 'OFF'}"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function(SQLITE_LOWER, 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -194,6 +197,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
     options = {_BEGIN: "BEGIN IMMEDIATE"} if engine.dialect.name == "sqlite" else {}
     with engine.connect() as connection, connection.execution_options(**options).begin():
         yield connection
+
+
+def _lower(text: str | float | None) -> str | float | None:
+    return text.lower() if isinstance(text, str) else text
 
 
 class _LostRace(Transient):

@@ -42,7 +42,8 @@ class SqlProgress:
 
         def work(connection: Connection) -> list[Job]:
             rows = connection.execute(query).mappings().all()
-            return [read_job(row, submissions=load_submissions(connection, row["id"])) for row in rows]
+            submissions = load_submissions(connection, [row["id"] for row in rows])
+            return [read_job(row, submissions=submissions[row["id"]]) for row in rows]
 
         return self._database.read(work)
 

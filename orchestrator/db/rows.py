@@ -168,10 +168,14 @@ def _read_draft(value: Mapping[str, object]) -> OutputDraft:
     )
 
 
-def load_submissions(connection: Connection, job_id: str) -> tuple[Submission, ...]:
-    """Return a job's submissions by number."""
-    query = select(SUBMISSIONS).where(SUBMISSIONS.c.job_id == job_id).order_by(SUBMISSIONS.c.number)
-    return tuple(read_submission(row) for row in connection.execute(query).mappings())
+def load_submissions(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[Submission]]:
+    """Return the submissions of each job by number."""
+    query = select(SUBMISSIONS).where(SUBMISSIONS.c.job_id.in_(job_ids)).order_by(SUBMISSIONS.c.number)
+    found: dict[str, list[Submission]] = {job_id: [] for job_id in job_ids}
+    for row in connection.execute(query).mappings():
+        submission = read_submission(row)
+        found[submission.job_id].append(submission)
+    return found
 
 
 def load_outputs(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[Output]]:

@@ -83,8 +83,9 @@ def lock_job(connection: Connection, job_id: str) -> RowMapping:
 
 def load_job(connection: Connection, row: RowMapping) -> Job:
     """Return the job in a row with all its submissions and outputs."""
-    outputs = load_outputs(connection, [row["id"]])[row["id"]]
-    return read_job(row, submissions=load_submissions(connection, row["id"]), outputs=outputs)
+    job_id = row["id"]
+    submissions = load_submissions(connection, [job_id])[job_id]
+    return read_job(row, submissions=submissions, outputs=load_outputs(connection, [job_id])[job_id])
 
 
 def _find_submission(connection: Connection, submission_id: str) -> RowMapping:

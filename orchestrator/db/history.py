@@ -1,0 +1,170 @@
+"""The History port: one thing, keyset pages, streams of pages. Never OFFSET, never a long transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from sqlalchemy import Connection, RowMapping, Select, func, select
+
+from orchestrator.db.engine import Database
+from orchestrator.db.events import EVENTS
+from orchestrator.db.filters import conditions_of
+from orchestrator.db.rows import (
+    JOBS,
+    OUTPUTS,
+    SUBMISSIONS,
+    load_outputs,
+    load_submissions,
+    read_job,
+    read_output,
+    read_price,
+    read_submission,
+    table_of,
+)
+from orchestrator.db.tables import BatchMemberRow
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.history import JobPage, SubmissionRecord
+from orchestrator.domain.job import Job, JobEvent, Output
+from orchestrator.domain.query import Filter
+from orchestrator.domain.states import State
+
+MEMBERS = table_of(BatchMemberRow)
+PAGE = 500  # rows of one short read while streaming
+
+
+class SqlHistory:
+    """Reads of the job table. Raises Transient("database_unavailable") when it cannot be reached."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get_job(self, job_id: str) -> Job:
+        """Return a job with its submissions and outputs. Raises NotFound."""
+        jobs = self._database.read(lambda c: _load(c, select(JOBS).where(JOBS.c.id == job_id), has_submissions=True))
+        if not jobs:
+            raise NotFound(f"there is no job {job_id}")
+        return jobs[0]
+
+    def get_output(self, output_id: str) -> tuple[Job, Output]:
+        """Return an output and its job. Raises NotFound."""
+        query = select(OUTPUTS).where(OUTPUTS.c.id == output_id)
+        row = self._database.read(lambda c: c.execute(query).mappings().first())
+        if row is None:
+            raise NotFound(f"there is no output {output_id}")
+        return self.get_job(row["job_id"]), read_output(row)
+
+    def list_jobs(self, wanted: Filter, *, limit: int = 20, after: str | None = None) -> JobPage:
+        """Return a page of jobs, newest first."""
+        query = self._matching(wanted, after).limit(limit + 1)
+        jobs = self._database.read(lambda c: _load(c, query))
+        return JobPage(tuple(jobs[:limit]), has_more=len(jobs) > limit)
+
+    def iter_jobs(self, wanted: Filter) -> Iterator[Job]:
+        """Yield every job that matches, newest first."""
+        after: str | None = None
+        while True:
+            query = self._matching(wanted, after).limit(PAGE)
+            jobs = self._read_page(query)
+            yield from jobs
+            if len(jobs) < PAGE:
+                return
+            after = jobs[-1].id
+
+    def iter_members(self, batch_id: str, *, states: Collection[str] = ()) -> Iterator[Job]:
+        """Yield a batch's jobs in input order."""
+        line = 0
+        while True:
+            rows = self._read_lines(batch_id, line)
+            wanted = select(JOBS).where(JOBS.c.id.in_([job_id for _, job_id in rows]))
+            jobs = {job.id: job for job in self._read_page(wanted, has_submissions=True)}
+            ordered = (jobs[job_id] for _, job_id in rows)
+            yield from (job for job in ordered if not states or job.state in states)
+            if len(rows) < PAGE:
+                return
+            line = rows[-1][0]
+
+    def list_events(self, job_id: str) -> Sequence[JobEvent]:
+        """Return a job's history, oldest first."""
+        query = select(EVENTS).where(EVENTS.c.job_id == job_id).order_by(EVENTS.c.sequence)
+        return self._database.read(lambda c: [_read_event(row) for row in c.execute(query).mappings()])
+
+    def list_submissions(self, job_id: str) -> Sequence[SubmissionRecord]:
+        """Return a job's submissions by number."""
+        query = select(SUBMISSIONS).where(SUBMISSIONS.c.job_id == job_id).order_by(SUBMISSIONS.c.number)
+        return self._database.read(lambda c: [_read_record(row) for row in c.execute(query).mappings()])
+
+    def count_jobs(self, wanted: Filter) -> dict[str, int]:
+        """Count the jobs that match, per state."""
+        conditions = conditions_of(wanted, is_sqlite=self._database.is_sqlite)
+        query = select(JOBS.c.state, func.count()).where(*conditions).group_by(JOBS.c.state)
+        rows = self._database.read(lambda c: c.execute(query).all())
+        return {row[0]: row[1] for row in rows}
+
+    def _matching(self, wanted: Filter, after: str | None) -> Select[object]:
+        query = select(JOBS).where(*conditions_of(wanted, is_sqlite=self._database.is_sqlite))
+        if after is not None:
+            query = query.where(JOBS.c.id < after)
+        return query.order_by(JOBS.c.id.desc())
+
+    def _read_page(self, query: Select[object], *, has_submissions: bool = False) -> list[Job]:
+        return self._database.read(lambda c: _load(c, query, has_submissions=has_submissions))
+
+    def _read_lines(self, batch_id: str, after_line: int) -> list[tuple[int, str]]:
+        query = (
+            select(MEMBERS.c.line_number, MEMBERS.c.job_id)
+            .where(MEMBERS.c.batch_id == batch_id, MEMBERS.c.line_number > after_line)
+            .order_by(MEMBERS.c.line_number)
+            .limit(PAGE)
+        )
+        return self._database.read(lambda c: [(row.line_number, row.job_id) for row in c.execute(query)])
+
+
+def _load(connection: Connection, query: Select[object], *, has_submissions: bool = False) -> list[Job]:
+    rows = connection.execute(query).mappings().all()
+    ids = [row["id"] for row in rows]
+    outputs = load_outputs(connection, ids) if ids else {}
+    submissions = load_submissions(connection, ids) if has_submissions and ids else {}
+    return [
+        read_job(
+            row,
+            submissions=submissions.get(row["id"], ()),
+            outputs=sorted(outputs[row["id"]], key=lambda output: output.index),
+        )
+        for row in rows
+    ]
+
+
+def _read_event(row: RowMapping) -> JobEvent:
+    return JobEvent(
+        id=row["id"],
+        job_id=row["job_id"],
+        sequence=row["sequence"],
+        type=row["type"],
+        from_state=State(row["from_state"]) if row["from_state"] else None,
+        to_state=State(row["to_state"]) if row["to_state"] else None,
+        at=row["at"],
+        actor=row["actor"],
+        reason=row["reason"],
+        data=row["data"],
+    )
+
+
+def _read_record(row: RowMapping) -> SubmissionRecord:
+    return SubmissionRecord(
+        submission=read_submission(row),
+        credential=row["credential"],
+        model=row["model"],
+        process=row["process"],
+        body_sha256=row["body_sha256"],
+        price=read_price(row),
+        moment=row["moment"],
+        sent_at=row["sent_at"],
+        answered_at=row["answered_at"],
+        http_status=row["http_status"],
+        raw_answer=row["raw_answer"],
+        verdict_at=row["verdict_at"],
+        assumed_life_until=row["assumed_life_until"],
+        slot_released_at=row["slot_released_at"],
+        decided_by=row["decided_by"],
+        decided_why=row["decided_why"],
+    )
