@@ -91,7 +91,7 @@ class TranscriptionKind(ZaiKind):
             message = f"{param} has {facts.byte_count:,} bytes; at most {MOST_BYTES:,} (25 MB) are taken"
             faults.append(Fault("input_too_large", param, message, "cut it into shorter pieces, or encode it as mp3"))
         if facts.duration_seconds is not None and facts.duration_seconds > MOST_SECONDS:
-            message = f"{param} lasts {facts.duration_seconds:.1f} s; the provider takes at most {MOST_SECONDS:g} s"
+            message = f"{param} lasts {facts.duration_seconds:.2f} s; the provider takes at most {MOST_SECONDS:g} s"
             hint = "cut it into pieces of at most 25 s, one job each, and pass the text before as prompt"
             faults.append(Fault("input_too_long", param, message, hint))
         return faults
