@@ -11,7 +11,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ from orchestrator.services.jobfile.tally import Estimate, FaultLog, PriceSum, Se
 MAX_FILE_BYTES = 200 * 1000 * 1000
 MAX_LINES = 50_000
 """Surfaces section 3."""
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 LATER_SUFFIXES = {".csv": "CSV", ".tsv": "CSV", ".yaml": "YAML", ".yml": "YAML"}
 
 
@@ -173,9 +174,8 @@ class _Check:
     def _take(self, raw: RawLine) -> None:
         self._line_digests.append(_digest(raw))
         line = read_line(raw, self._kinds, allow_unknown_model=self._options.allow_unknown_model)
-        if line.custom_id:
-            double = line.place(self._ids.check(line.custom_id, line.number))
-            line = replace(line, faults=(*line.faults, *double))
+        if line.custom_id and (double := self._ids.check(line.custom_id, line.number)):
+            line = line.also(double)
         prepared, faults = prepare(line, self._reader)
         self.log.add(faults)
         if prepared is not None:
@@ -210,7 +210,8 @@ def prepare(line: ReadLine, reader: InputReader) -> tuple[PreparedLine | None, t
     if request is None:
         return None, line.faults
     frozen, found = reader.freeze(request.kind, request.body)
-    line = replace(line, faults=(*line.faults, *line.place([in_body(fault) for fault in found])))
+    if found:
+        line = line.also([in_body(fault) for fault in found])
     if line.is_refused:
         return None, line.faults
     price = request.kind.price(request.body)
@@ -220,8 +221,7 @@ def prepare(line: ReadLine, reader: InputReader) -> tuple[PreparedLine | None, t
 
 def hash_body(body: Json) -> str:
     """Return the SHA-256 of the canonical JSON of a frozen body, its inputs by reference."""
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(body).encode()).hexdigest()
 
 
 def open_job_file(path: Path) -> BinaryIO:

@@ -49,6 +49,8 @@ def check_custom_id(value: object) -> list[Fault]:
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_CUSTOM_ID:
         what = "is missing" if value is None else f"is {show(value)}"
         return [Fault("invalid_custom_id", "custom_id", f"custom_id {what}; 1-{MAX_CUSTOM_ID} characters are allowed")]
+    if value.isascii() and value.isprintable():
+        return []
     classes = {unicodedata.category(sign) for sign in value}
     if classes & {"Cc", "Zl", "Zp"}:
         return [Fault("invalid_custom_id", "custom_id", f"custom_id {show(value)} holds a control character")]

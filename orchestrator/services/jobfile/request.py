@@ -52,9 +52,9 @@ class ReadLine:
         """Something is wrong with it."""
         return any(not fault.is_warning for fault in self.faults)
 
-    def place(self, faults: Sequence[Fault]) -> tuple[Fault, ...]:
-        """Return further faults of this line with their line and column."""
-        return place_faults(faults, line=self.number, text=self.text)
+    def also(self, faults: Sequence[Fault]) -> ReadLine:
+        """Return the line with further faults of it, which get their line and column."""
+        return replace(self, faults=(*self.faults, *place_faults(faults, line=self.number, text=self.text)))
 
 
 def is_blank(raw: RawLine) -> bool:
