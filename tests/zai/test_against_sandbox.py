@@ -124,7 +124,6 @@ def test_a_transcription(sandbox: RunningSandbox, control: httpx.Client) -> None
     assert [draft.role for draft in answer.outputs] == [Role.TRANSCRIPT, Role.TRANSCRIPT_JSON]
 
 
-@pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize(
     ("fault", "wanted", "code"),
     [
@@ -142,9 +141,27 @@ def test_a_transcription(sandbox: RunningSandbox, control: httpx.Client) -> None
     ],
 )
 def test_every_fault_of_a_paid_call(
+    sandbox: RunningSandbox, control: httpx.Client, fault: str, wanted: type[StepError], code: str | None
+) -> None:
+    """A9-A17 over a real connection."""
+    assert_fault_is_read(sandbox, control, "video", fault, wanted, code)
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize(
+    ("fault", "wanted"), [("rate_limit", Throttled), ("content_policy", Permanent), ("malformed_answer", Uncertain)]
+)
+def test_faults_read_the_same_on_every_route(
+    sandbox: RunningSandbox, control: httpx.Client, name: str, fault: str, wanted: type[StepError]
+) -> None:
+    """Immediate, asynchronous and multipart calls share their reading of errors."""
+    assert_fault_is_read(sandbox, control, name, fault, wanted, None)
+
+
+def assert_fault_is_read(
     sandbox: RunningSandbox, control: httpx.Client, name: str, fault: str, wanted: type[StepError], code: str | None
 ) -> None:
-    """A9-A17 over a real connection; each request was made exactly once (A18)."""
+    """Spoil one paid call; each request is made exactly once (A18)."""
     rule = {"fault": fault, "phase": "submit", "times": 1}
     assert control.put("/faults", json=[rule]).status_code == 200
     with pytest.raises(StepError) as caught:
@@ -161,13 +178,19 @@ def test_a_provider_that_hangs(sandbox: RunningSandbox, control: httpx.Client) -
         submit(sandbox, "video", deadline=0.4)
 
 
-@pytest.mark.parametrize(
-    ("fault", "wanted"), [("fail", ProviderFailed), ("unknown_status", StillRunning), ("empty_result", NothingUsable)]
-)
+def test_a_task_that_fails(sandbox: RunningSandbox, control: httpx.Client) -> None:
+    """D8: decided when the task is made, told by the poll."""
+    control.put("/faults", json=[{"fault": "fail", "times": 1}])
+    task = submit(sandbox, "video")
+    control.post("/clock", json={"advance_seconds": 600})
+    assert poll(sandbox, task) == ProviderFailed(None, "the provider gave no reason")
+
+
+@pytest.mark.parametrize(("fault", "wanted"), [("unknown_status", StillRunning), ("empty_result", NothingUsable)])
 def test_every_odd_answer_to_a_poll(
     sandbox: RunningSandbox, control: httpx.Client, fault: str, wanted: type[PollAnswer]
 ) -> None:
-    """D5, D6, D8."""
+    """D5, D6."""
     task = submit(sandbox, "video")
     control.put("/faults", json=[{"fault": fault, "phase": "poll", "times": 1}])
     control.post("/clock", json={"advance_seconds": 600})
