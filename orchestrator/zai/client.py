@@ -73,7 +73,7 @@ class ZaiProvider:
     async def call(self, request: PaidRequest, *, before_first_byte: Callable[[], None]) -> CallEvidence:
         kind = self._kinds.get(request.kind)
         if kind is None:
-            raise Permanent(code="unknown_kind", message=f"no kind {request.kind!r} is known here", evidence=NOT_SENT)
+            raise Permanent(code="unknown_kind", message=_no_kind(request.kind), evidence=NOT_SENT)
         ready = await prepare(kind, request, read_input=self._read_input, deadline=self._input_deadline)
         deadline = self._call_deadlines.get(kind.name, kind.call_deadline)
         message = self._paid.build_request(
@@ -87,8 +87,11 @@ class ZaiProvider:
         return await send_once(self._paid, message, trace, deadline=deadline)
 
     def interpret(self, kind: str, evidence: CallEvidence) -> SubmitAnswer:
+        known = self._kinds.get(kind)
+        if known is None:
+            raise Uncertain(code="unknown_kind", message=_no_kind(kind), evidence=evidence)
         try:
-            return self._read_submit(self._kinds[kind], evidence)
+            return self._read_submit(known, evidence)
         except wire.Unreadable as problem:
             doubt = submit_error(None, evidence)
             if isinstance(doubt, Uncertain):
@@ -96,17 +99,26 @@ class ZaiProvider:
             raise doubt from problem
 
     async def poll(self, question: PollQuestion) -> PollAnswer:
-        kind = self._kinds[question.kind]
+        kind = self._kinds.get(question.kind)
+        if kind is None:
+            raise Transient(code="unknown_kind", message=_no_kind(question.kind))
         http_status, text = await self._ask(f"{self._base}/async-result/{quote(question.task_id, safe='')}")
-        now = self._clock.now()
+        return self._read_poll(kind, http_status, text, self._clock.now())
+
+    async def close(self) -> None:
+        await self._paid.aclose()
+        await self._poll.aclose()
+
+    def _read_poll(self, kind: ZaiKind, http_status: int, text: str, now: datetime) -> PollAnswer:
+        is_good = 200 <= http_status < 300
         try:
             answer = wire.read_object(text, is_strict=False)
         except wire.Unreadable as problem:
-            if 200 <= http_status < 300:
+            if is_good:
                 raise Transient(code=f"http_{http_status}", message=clean(str(problem))) from problem
             raise poll_error(None, http_status, is_readable=False, now=now) from problem
         error = wire.read_error(answer)
-        if not 200 <= http_status < 300 or (error is not None and "task_status" not in answer):
+        if not is_good or (error is not None and "task_status" not in answer):
             raise poll_error(error, http_status, is_readable=True, now=now)
         match wire.read_status(answer):
             case wire.SUCCESS:
@@ -116,10 +128,6 @@ class ZaiProvider:
                 return ProviderFailed(*wire.read_failure(answer))
             case word:
                 return StillRunning(word)
-
-    async def close(self) -> None:
-        await self._paid.aclose()
-        await self._poll.aclose()
 
     def _read_submit(self, kind: ZaiKind, evidence: CallEvidence) -> SubmitAnswer:
         answer = wire.read_object(evidence.body, is_strict=True)
@@ -172,6 +180,10 @@ def _draft(result: Link | Text, now: datetime, life: timedelta) -> OutputDraft:
         expires_at=expiry if expiry is not None else now + life,
         is_expiry_assumed=expiry is None,
     )
+
+
+def _no_kind(name: str) -> str:
+    return f"no kind {name!r} is known to this release"
 
 
 def _headers(api_key: str) -> dict[str, str]:

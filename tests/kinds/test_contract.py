@@ -26,7 +26,7 @@ def errors_of(faults: list[Fault]) -> list[Fault]:
 
 def test_the_scan_finds_the_kinds() -> None:
     """One file each; their routes and names are their own."""
-    assert list(KINDS) == ["image", "transcription", "video"]
+    assert {"image", "transcription", "video"} <= set(KINDS)
     aliases = [alias for kind in KINDS.values() for alias in kind.url_aliases]
     assert len(aliases) == len(set(aliases))
 

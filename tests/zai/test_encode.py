@@ -12,10 +12,10 @@ from email import message_from_bytes
 
 import pytest
 
-from orchestrator.domain.errors import Gone, InputLost, Permanent, StepError, Transient
+from orchestrator.domain.errors import Gone, InputLost, Permanent, StepError, Transient, Uncertain
 from orchestrator.domain.kind import FrozenInput
 from orchestrator.domain.outcomes import CallEvidence, Moment
-from orchestrator.domain.ports import PaidRequest
+from orchestrator.domain.ports import PaidRequest, PollQuestion
 from orchestrator.zai.encode import Prepared, ReadInput, prepare
 from orchestrator.zai.kinds import load_kinds
 from tests.zai.loopback import REQUEST_ID, FirstByte, hang, make_provider, peer
@@ -214,13 +214,17 @@ def test_a_body_that_nothing_can_hold_is_refused_unsent(kind: str, make: Callabl
 
 
 def test_an_unknown_kind_is_refused_unsent() -> None:
-    """A job of a kind that an older or newer release knew."""
+    """A job of a kind that an older or newer release knew: never a KeyError, never sent, never failed by a poll."""
 
     async def run() -> None:
         provider = make_provider("http://127.0.0.1:9/")
         request = PaidRequest(REQUEST_ID, "hologram", "m", {}, ARCHIVE)
         with pytest.raises(Permanent, match="hologram"):
             await provider.call(request, before_first_byte=FirstByte())
+        with pytest.raises(Transient, match="hologram"):
+            await provider.poll(PollQuestion("hologram", "m", "t"))
+        with pytest.raises(Uncertain, match="hologram"):
+            provider.interpret("hologram", CallEvidence(Moment.ANSWERED, http_status=200, body="{}"))
         await provider.close()
 
     asyncio.run(run())
