@@ -89,6 +89,10 @@ class Kind(ABC):
         """Return faults that only several inputs together show (areas of two frames)."""
         return []
 
+    def advise(self, provider_code: str) -> str | None:
+        """Return one sentence on what a person should do about this code of the provider, None when it is not known."""
+        return None
+
     def price(self, body: Json) -> Price | None:
         """Return the table price of one request, None when the table does not know the model."""
         model = self.models.get(str(body.get("model")))
