@@ -1,0 +1,124 @@
+"""How a job stands, in words: the clause of `status_reason`, the sentence of `jobs why`, and what to do on failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from orchestrator.domain.job import Job
+from orchestrator.domain.kind import Kind
+from orchestrator.domain.progress import Hold
+from orchestrator.domain.states import State
+
+ADVICE: Mapping[str, str] = {
+    "invalid_params": "Correct the named field and submit the job again; nothing was charged.",
+    "content_policy": "Change the prompt or the input; the same request would be refused again.",
+    "provider_failed": "Try again; a retry is a new charge. If it fails again, change the prompt or the parameters.",
+    "result_lost": "The provider no longer knows the task. A retry is a new charge; ask its support about the old one.",
+    "output_expired": "The result's link died before it was archived. A retry asks the provider once more where it can.",
+    "written_off": "A person gave it up. A task id that turns up later is still attached.",
+    "dependency_failed": "A job that it needs did not succeed: retry that one first.",
+    "input_missing": "The archive no longer holds an input: run the file again with the input in place.",
+    "input_changed": "The archive's copy of an input is not what was agreed to: submit it again with the right file.",
+    "internal_error": "A fault of ours: retry, and report it with the job's events if it happens again.",
+}
+
+REVIEW_ADVICE = "Look for the task in the provider's console: attach its id, or resubmit, or write the job off."
+
+
+def describe(job: Job, *, now: datetime, hold: Hold | None = None) -> str:
+    """Return one clause on where the job stands and when it moves. `hold`: a pause known to keep it."""
+    match job.state:
+        case State.QUEUED:
+            return _describe_queued(job, now, hold)
+        case State.SUBMITTING:
+            after = "; it is cancelled unless the provider takes it" if job.is_cancelling else ""
+            return f"the request is being sent to the provider{after}"
+        case State.PROCESSING:
+            return _describe_processing(job, now)
+        case State.ARCHIVING:
+            if job.last_error and _is_ahead(job, now):
+                return f"not archived yet ({job.last_error}); next try {_when(job, now)}"
+            return "its outputs are being fetched and archived"
+        case State.SUCCEEDED:
+            count = sum(output.stored is not None for output in job.outputs)
+            return f"{_count(count, 'output')} archived and verified" if count else "archived and verified"
+        case State.FAILED:
+            return job.failure_message or job.failure_code or "failed"
+        case State.CANCELLED:
+            return "cancelled" if job.provider_task_id is None else "cancelled; what the paid task made is kept"
+        case State.NEEDS_REVIEW:
+            return _describe_review(job)
+
+
+def explain(job: Job, *, now: datetime, hold: Hold | None = None) -> str:
+    """Return one sentence: what the job waits for and when it will move."""
+    return f"{job.id} is {job.state.replace('_', ' ')}: {describe(job, now=now, hold=hold)}."
+
+
+def advise(job: Job, kinds: Mapping[str, Kind]) -> str | None:
+    """Return what a person should do about a failure: the provider's code says more than ours."""
+    kind = kinds.get(job.kind)
+    advice = kind.advise(job.provider_code) if kind and job.provider_code else None
+    if advice is None and job.state is State.NEEDS_REVIEW:
+        return REVIEW_ADVICE
+    return advice or ADVICE.get(job.failure_code or "")
+
+
+def _describe_queued(job: Job, now: datetime, hold: Hold | None) -> str:
+    if hold is not None:
+        whom = "the account" if hold.is_credential else f"model {hold.name}"
+        why = f" ({hold.message or hold.code})" if hold.message or hold.code else ""
+        return f"{whom} is paused{why}; submissions go on {_in(hold.until, now)}"
+    refused = f"the last try was refused ({job.last_error})" if job.last_error else ""
+    if _is_ahead(job, now):
+        return f"{refused}; next try {_when(job, now)}" if refused else f"it starts at {_moment(job.due_at)}"
+    return f"it waits for a free slot of {job.model}{f'; {refused}' if refused else ''}"
+
+
+def _describe_processing(job: Job, now: datetime) -> str:
+    next_check = f"next check {_when(job, now)}" if _is_ahead(job, now) else "it is being asked now"
+    cancelling = "; it ends as cancelled, since a paid task cannot be stopped" if job.is_cancelling else ""
+    if job.missing_since is not None:
+        return f"the provider has not known the task since {_moment(job.missing_since)}; {next_check}{cancelling}"
+    if job.last_error:
+        return f"the provider was asked and could not tell ({job.last_error}); {next_check}{cancelling}"
+    return f"the provider is working; {next_check}{cancelling}"
+
+
+def _describe_review(job: Job) -> str:
+    why = f" ({job.last_error})" if job.last_error else ""
+    if any(s.is_unsettled for s in job.submissions) or not job.submissions:
+        return (
+            f"nobody can know whether the provider took it{why}; a person attaches its task id, resubmits it or"
+            " writes it off, and a late answer settles it by itself"
+        )
+    return f"it needs a person{why}"
+
+
+def _is_ahead(job: Job, now: datetime) -> bool:
+    return job.due_at is not None and job.due_at > now
+
+
+def _when(job: Job, now: datetime) -> str:
+    return _in(job.due_at, now) if job.due_at else "now"
+
+
+def _in(moment: datetime, now: datetime) -> str:
+    return f"in {_length(moment - now)}" if moment > now else "now"
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "now"
+
+
+def _length(span: timedelta) -> str:
+    seconds = max(round(span.total_seconds()), 1)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{seconds} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
