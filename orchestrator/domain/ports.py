@@ -395,7 +395,11 @@ class Batches(Protocol):
         """Raises NotFound."""
 
     def create(self, batch: Batch) -> None:
-        """Insert a running batch whose intake is not done."""
+        """Insert a running batch whose intake is not done.
+
+        Raises Conflict when there is one of the same identity, environment and generation: two processes that take
+        the same file at the same moment must end in one batch, or every line is paid twice.
+        """
 
     def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
         """Insert jobs with their `accepted` events in one transaction; lines already there (batch, line_number) are
