@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from orchestrator.domain.errors import BudgetError, Fault
+from orchestrator.domain.errors import BudgetError, Conflict, Fault
 from orchestrator.domain.ids import BATCH, JOB, make_id
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import Batches, Clock, Store
@@ -66,6 +66,18 @@ def make_batch(
         created_at=now,
         generation=newest.generation + 1 if newest else 1,
     )
+
+
+def create_or_join(batch: Batch, taker: Taker) -> tuple[Batch, bool]:
+    """Create the batch; return it and True, or, when another process was first, that one's and False."""
+    try:
+        taker.batches.create(batch)
+    except Conflict:
+        winner = taker.batches.find_newest(batch.identity_sha256, batch.environment)
+        if winner is None or winner.generation != batch.generation:
+            raise
+        return winner, False
+    return batch, True
 
 
 def fill_batch(

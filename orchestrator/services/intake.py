@@ -20,6 +20,7 @@ from orchestrator.domain.kind import Kind
 from orchestrator.services.batches import (
     Intake,
     Taker,
+    create_or_join,
     fill_batch,
     make_batch,
     price_new,
@@ -71,7 +72,8 @@ def take_file(
         require_within(cost.micros, cost.unpriced_count, max_cost_micros)
     _copy_all(checked, taker)
     if not is_resumed:
-        taker.batches.create(batch)
+        batch, is_first = create_or_join(batch, taker)
+        is_resumed = not is_first
     return fill_batch(batch, checked.read_again(), taker, is_resumed=is_resumed)
 
 
@@ -187,10 +189,10 @@ def take_one(
         taker=taker,
     )
     if found is None:
-        taker.batches.create(batch)
+        batch, _ = create_or_join(batch, taker)
     intake = fill_batch(batch, [checked.line], taker, is_resumed=found is not None, is_reusing=False)
-    members = taker.batches.list_members(batch.id, limit=1)
-    return replace(intake, job_id=members[0].job_id, warnings=checked.warnings)
+    # Asked of the database: another process may have put the job of this key there first.
+    return replace(intake, job_id=_find_same(batch, checked, taker), warnings=checked.warnings)
 
 
 def _get_kind(name: str, kinds: Mapping[str, Kind]) -> Kind:
