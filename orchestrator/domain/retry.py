@@ -24,9 +24,9 @@ class Backoff:
 
     def delay(self, attempt: int, rng: Random) -> timedelta:
         """Return the wait before try number `attempt` + 1; `attempt` counts failures so far, from 1."""
-        full = self.cap
-        if attempt < 64:  # 2**64 base units exceed any cap; the guard keeps timedelta from overflowing
-            full = min(self.cap, self.base * 2 ** (max(attempt, 1) - 1)) if self.base < self.cap else self.cap
+        doublings = min(max(attempt, 1) - 1, 64)
+        is_below_cap = 2**doublings < self.cap / self.base  # a quotient: base * 2**45 is more than a timedelta holds
+        full = self.base * 2**doublings if is_below_cap else self.cap
         return full * rng.uniform(0.5, 1.0)
 
 
