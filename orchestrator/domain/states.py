@@ -89,7 +89,7 @@ class Transition:
     due: Due
 
 
-def _moves(sources: State | None | tuple[State, ...], trigger: Trigger, target: State, due: Due) -> list[Transition]:
+def _moves(sources: State | tuple[State, ...] | None, trigger: Trigger, target: State, due: Due) -> list[Transition]:
     group = sources if isinstance(sources, tuple) else (sources,)
     return [Transition(source, trigger, target, due) for source in group]
 
@@ -105,14 +105,17 @@ TRANSITIONS: tuple[Transition, ...] = tuple(
     + _moves((_S.QUEUED, _S.SUBMITTING), _T.INPUT_CHANGED, _S.FAILED, Due.NEVER)
     + _moves(_S.SUBMITTING, _T.SUBMITTED, _S.PROCESSING, Due.FIRST_POLL)
     + _moves(_S.SUBMITTING, _T.OUTPUTS_READY, _S.ARCHIVING, Due.NOW)
-    + _moves((_S.SUBMITTING, _S.NEEDS_REVIEW), _T.NOT_SENT, _S.QUEUED, Due.BACKOFF)
-    + _moves((_S.SUBMITTING, _S.NEEDS_REVIEW), _T.THROTTLED, _S.QUEUED, Due.PAUSE)
-    + _moves((_S.SUBMITTING, _S.NEEDS_REVIEW), _T.REFUSED, _S.QUEUED, Due.PAUSE)
+    + _moves(_S.SUBMITTING, _T.NOT_SENT, _S.QUEUED, Due.BACKOFF)
+    + _moves(_S.SUBMITTING, _T.THROTTLED, _S.QUEUED, Due.PAUSE)
+    + _moves(_S.SUBMITTING, _T.REFUSED, _S.QUEUED, Due.PAUSE)
+    + _moves(_S.NEEDS_REVIEW, _T.NOT_SENT, _S.QUEUED, Due.NOW)
+    + _moves(_S.NEEDS_REVIEW, _T.THROTTLED, _S.QUEUED, Due.NOW)
+    + _moves(_S.NEEDS_REVIEW, _T.REFUSED, _S.QUEUED, Due.NOW)
     + _moves((_S.SUBMITTING, _S.NEEDS_REVIEW), _T.REJECTED, _S.FAILED, Due.NEVER)
     + _moves((_S.SUBMITTING, _S.NEEDS_REVIEW, _S.PROCESSING), _T.PROVIDER_FAILED, _S.FAILED, Due.NEVER)
     + _moves(_S.SUBMITTING, _T.UNKNOWN, _S.NEEDS_REVIEW, Due.NEVER)
-    + _moves((_S.SUBMITTING, _S.NEEDS_REVIEW, _S.QUEUED, _S.FAILED), _T.LATE_TASK_ID, _S.PROCESSING, Due.NOW)
-    + _moves((_S.SUBMITTING, _S.NEEDS_REVIEW, _S.QUEUED, _S.FAILED), _T.LATE_ANSWER, _S.ARCHIVING, Due.NOW)
+    + _moves((_S.NEEDS_REVIEW, _S.QUEUED, _S.FAILED), _T.LATE_TASK_ID, _S.PROCESSING, Due.NOW)
+    + _moves((_S.NEEDS_REVIEW, _S.QUEUED, _S.FAILED), _T.LATE_ANSWER, _S.ARCHIVING, Due.NOW)
     + _moves(_S.NEEDS_REVIEW, _T.RESUBMIT, _S.QUEUED, Due.NOW)
     + _moves(_S.NEEDS_REVIEW, _T.WRITTEN_OFF, _S.FAILED, Due.NEVER)
     + _moves(_S.PROCESSING, _T.STILL_RUNNING, _S.PROCESSING, Due.SCHEDULE)

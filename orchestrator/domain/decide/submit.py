@@ -117,5 +117,7 @@ def _refused_for_now(
         decision = cancelled(job, now, "cancelled: the paid call was not taken", cost=spent_micros(job))
         return replace(decision, pause=pause)
     patch = JobPatch(attempt_count=attempt, last_error=f"{outcome.code}: {outcome.message}", provider_code=outcome.code)
+    if job.state is State.NEEDS_REVIEW:  # late truth: it has waited long enough; a pause holds it where one is due
+        due = now
     data = {"code": outcome.code, "retry_in_seconds": round((due - now) / timedelta(seconds=1), 3)}
     return Decision(job.state, trigger, State.QUEUED, due, outcome.message, patch, data, pause=pause)
