@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.domain.decide.decision import Decision, JobPatch, cancelled
+from orchestrator.domain.decide.submit import spent_micros
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import FinalAnswer, Job, Output
 from orchestrator.domain.states import State, Trigger
@@ -19,7 +22,7 @@ def decide_cancel(job: Job, now: datetime) -> Decision | None:
     Raises Conflict where cancelling makes no sense.
     """
     if job.state is State.QUEUED:
-        return cancelled(job, now, "cancelled before it was submitted", cost=job.cost_final_micros or 0)
+        return cancelled(job, now, "cancelled while it was queued", cost=spent_micros(job))
     if job.state in FLAGGABLE:
         return None
     hint = "write it off instead" if job.state is State.NEEDS_REVIEW else None
@@ -43,6 +46,7 @@ def decide_retry(job: Job, now: datetime, *, last_final_answer: FinalAnswer | No
         finished_at=None,
         failure_code=None,
         failure_message=None,
+        provider_code=None,
         last_error=None,
     )
     mandatory = [o for o in job.outputs if not o.is_optional]
@@ -62,13 +66,17 @@ def decide_retry(job: Job, now: datetime, *, last_final_answer: FinalAnswer | No
     if not may_charge:
         raise Conflict(f"retrying {job.id} is a new charge", hint="confirm it")
     patch["provider_task_id"] = None
+    patch["submitted_at"] = None
     patch["cost_final_micros"] = None
-    return Decision(job.state, Trigger.RETRIED, State.QUEUED, now, "retried by hand as a new charge", patch)
+    decision = Decision(job.state, Trigger.RETRIED, State.QUEUED, now, "retried by hand as a new charge", patch)
+    return replace(decision, supersedes=True)  # a written-off submission is decided and must not hold the job again
 
 
 def _is_fetchable(output: Output, now: datetime) -> bool:
     if output.text is not None:
         return True
     if output.source_url is None or output.is_lost:
+        return False
+    if hashlib.sha256(output.source_url.encode()).hexdigest() in output.dead_links:
         return False
     return output.source_expires_at is None or output.source_expires_at > now
