@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, ObjectFacts, UnpaidCost
 
@@ -42,7 +43,9 @@ class FakeBatches:
 
     def create(self, batch: Batch) -> None:
         self._step()
-        assert batch.id not in self.batches
+        same = (batch.identity_sha256, batch.environment, batch.generation)
+        if any((b.identity_sha256, b.environment, b.generation) == same for b in self.batches.values()):
+            raise Conflict("there is one already")
         self.batches[batch.id] = batch
         self.members[batch.id] = {}
 

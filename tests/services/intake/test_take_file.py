@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
 from orchestrator.domain.errors import BatchFileError, BudgetError
+from orchestrator.domain.job import Batch
 from orchestrator.domain.kind import input_key
 from orchestrator.services.intake import CheckOptions, check_file, take_file
 from tests.services.intake.desk import KINDS, SANDBOX, Desk, data_uri, image, png, talk, video, wav
-from tests.services.intake.fakes import FakeStore, Killed
+from tests.services.intake.fakes import FakeBatches, FakeStore, Killed
 
 
 def test_a_good_file_becomes_queued_jobs_with_frozen_bodies(desk: Desk) -> None:
@@ -93,6 +95,29 @@ def test_force_new_pays_again_and_a_plain_run_goes_on_with_the_newest(desk: Desk
     assert len(desk.batches.jobs) == 4
 
 
+@dataclass
+class LateBatches(FakeBatches):
+    """Another process takes the same file between our look and our creation."""
+
+    other: Callable[[], object] | None = None
+
+    def create(self, batch: Batch) -> None:
+        first, self.other = self.other, None
+        if first is not None:
+            first()
+        super().create(batch)
+
+
+def test_two_processes_that_take_one_file_at_once_end_in_one_batch(desk: Desk) -> None:
+    """H20: the one that comes second joins; every line is one job."""
+    desk.batches = batches = LateBatches()
+    checked = desk.check([image("a"), image("b")])
+    batches.other = lambda: take_file(checked, desk.taker)
+    intake = take_file(checked, desk.taker)
+    assert (len(batches.batches), len(batches.jobs)) == (1, 2)
+    assert (intake.is_resumed, intake.new_count) == (True, 0)
+
+
 def test_lines_of_a_changed_file_reuse_equal_jobs(desk: Desk) -> None:
     """custom_id and body decide; tags do not; a changed body is a new job."""
     take_file(desk.check([image("a"), image("b"), video("c")]), desk.taker)
@@ -109,8 +134,8 @@ def test_a_kill_at_any_write_of_ingest_ends_in_the_right_jobs(desk: Desk, is_for
     that was asked for anew.
     """
     desk.add("talk.wav", wav())
-    lines = [*(image(f"i{n}") for n in range(1_100)), talk()]
-    take_file(desk.check([image("i1"), image("i700")]), desk.taker)
+    lines = [*(image(f"i{n}") for n in range(501)), talk()]
+    take_file(desk.check([image("i1"), image("i500")]), desk.taker)
     if is_forced:
         take_file(desk.check(lines), desk.taker)
     earlier = len(desk.batches.jobs)
@@ -127,10 +152,10 @@ def test_a_kill_at_any_write_of_ingest_ends_in_the_right_jobs(desk: Desk, is_for
         trial.batches.steps_left = None
         begun = len(trial.batches.batches) > len(desk.batches.batches)
         intake = take_file(checked, trial.taker, is_forced=is_forced and not begun)
-        assert sorted(trial.batches.members[intake.batch.id]) == list(range(1, 1_102))
-        assert len(trial.batches.jobs) == earlier + (1_101 if is_forced else 1_099)
+        assert sorted(trial.batches.members[intake.batch.id]) == list(range(1, 503))
+        assert len(trial.batches.jobs) == earlier + (502 if is_forced else 500)
         assert trial.batches.batches[intake.batch.id].is_intake_done
-    assert kills == (5 if is_forced else 7)
+    assert kills == (4 if is_forced else 6)
 
 
 def test_an_input_that_changed_since_the_check_is_refused(desk: Desk) -> None:
