@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, inse
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, price_columns, table_of
-from orchestrator.db.rowset import TEXT, make_rowset
+from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.upsert import insert_missing
 from orchestrator.domain.errors import NotFound
@@ -117,7 +117,7 @@ class SqlBatches:
 
         def work(connection: Connection) -> dict[tuple[str, str], str]:
             lines = make_rowset(
-                "lines", {"custom_id": TEXT, "sha256": TEXT}, wanted, is_sqlite=connection.dialect.name == "sqlite"
+                "lines", {"custom_id": TEXT, "sha256": TEXT}, is_sqlite=connection.dialect.name == "sqlite"
             )
             query = (
                 select(lines.c.custom_id, lines.c.sha256, func.max(JOBS.c.id).label("job_id"))
@@ -129,7 +129,8 @@ class SqlBatches:
             )
             if outside is not None:
                 query = query.where(JOBS.c.batch_id.is_distinct_from(outside))
-            return {(row.custom_id, row.sha256): row.job_id for row in connection.execute(query)}
+            found = connection.execute(query, {"lines": encode_rows(wanted)})
+            return {(row.custom_id, row.sha256): row.job_id for row in found}
 
         return self._database.read(work)
 

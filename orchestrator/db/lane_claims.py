@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     RowMapping,
     Select,
     and_,
@@ -23,7 +22,7 @@ from orchestrator.db import pauses
 from orchestrator.db.engine import Database
 from orchestrator.db.pauses import Gate, PauseState, Scope, gate_of
 from orchestrator.db.rows import JOBS, load_outputs, read_job
-from orchestrator.db.rowset import TEXT, make_rowset
+from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tokens import make_token
 from orchestrator.domain.decide import PauseLane
 from orchestrator.domain.job import Job
@@ -63,16 +62,14 @@ def claim_archives(
 
 def renew(connection: Connection, held: Mapping[str, str], until: datetime) -> frozenset[str]:
     """Extend the leases of {job id: token}; return the ids that are still ours."""
-    rows = _held_rows(connection, held)
-    extend = update(JOBS).where(_is_held(rows)).values(due_at=until).returning(JOBS.c.id)
-    return frozenset(connection.execute(extend).scalars())
+    extend = update(JOBS).where(_is_held(connection)).values(due_at=until).returning(JOBS.c.id)
+    return frozenset(connection.execute(extend, _held_rows(held)).scalars())
 
 
 def release(connection: Connection, held: Mapping[str, str], now: datetime) -> None:
     """Give leases back: due now, not a death."""
-    rows = _held_rows(connection, held)
-    give_back = update(JOBS).where(_is_held(rows)).values(due_at=now, lease_token=None, death_count=0)
-    given = connection.execute(give_back.returning(JOBS.c.id)).scalars().all()
+    give_back = update(JOBS).where(_is_held(connection)).values(due_at=now, lease_token=None, death_count=0)
+    given = connection.execute(give_back.returning(JOBS.c.id), _held_rows(held)).scalars().all()
     pauses.clear_probes(connection, PauseLane.POLL, given)
 
 
@@ -160,10 +157,10 @@ def is_of(scope: Scope) -> ColumnElement[bool]:
     return and_(JOBS.c.credential == scope.credential, JOBS.c.model == scope.model)
 
 
-def _held_rows(connection: Connection, held: Mapping[str, str]) -> FromClause:
-    rows = [{"id": job_id, "token": token} for job_id, token in sorted(held.items())]
-    return make_rowset("held", {"id": TEXT, "token": TEXT}, rows, is_sqlite=connection.dialect.name == "sqlite")
+def _held_rows(held: Mapping[str, str]) -> dict[str, str]:
+    return {"held": encode_rows([{"id": job_id, "token": token} for job_id, token in sorted(held.items())])}
 
 
-def _is_held(rows: FromClause) -> ColumnElement[bool]:
+def _is_held(connection: Connection) -> ColumnElement[bool]:
+    rows = make_rowset("held", {"id": TEXT, "token": TEXT}, is_sqlite=connection.dialect.name == "sqlite")
     return and_(JOBS.c.id == rows.c.id, JOBS.c.lease_token == rows.c.token, JOBS.c.state.in_(_LEASED))

@@ -72,12 +72,13 @@ class SqlProgress:
         return self._database.read(work)
 
     def find_holds(self, batch_id: str) -> Sequence[Hold | None]:
-        queued = (
-            select(JOBS.c.credential, JOBS.c.model)
-            .where(_is_member(batch_id), JOBS.c.state == State.QUEUED)
-            .distinct()
-            .subquery()
-        )
+        return self._find_holds(and_(_is_member(batch_id), JOBS.c.state == State.QUEUED))
+
+    def find_hold(self, job_id: str) -> Hold | None:
+        return next(iter(self._find_holds(and_(JOBS.c.id == job_id, JOBS.c.state == State.QUEUED))), None)
+
+    def _find_holds(self, whose: ColumnElement[bool]) -> Sequence[Hold | None]:
+        queued = select(JOBS.c.credential, JOBS.c.model).where(whose).distinct().subquery()
         query = (
             select(
                 queued.c.model,

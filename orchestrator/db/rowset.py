@@ -17,10 +17,10 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Text,
+    bindparam,
     cast,
     column,
     func,
-    literal,
     select,
 )
 from sqlalchemy.types import TypeEngine
@@ -29,12 +29,12 @@ from orchestrator.db.types import Utc, dump_json, format_utc
 
 TEXT, INT, FLOAT, UTC = Text(), BigInteger(), Float(), Utc()
 
+Types = Mapping[str, TypeEngine[Any]]
 
-def make_rowset(
-    name: str, types: Mapping[str, TypeEngine[Any]], rows: Sequence[Mapping[str, object]], *, is_sqlite: bool
-) -> FromClause:
-    """Return `rows` as a table called `name` with typed columns. Values: text, numbers, aware times, None."""
-    data = literal(dump_json([{key: _encode(row[key]) for key in types} for row in rows]), Text())
+
+def make_rowset(name: str, types: Types, *, is_sqlite: bool) -> FromClause:
+    """Return the parameter `name`, filled by `encode_rows`, as a table of that name with typed columns."""
+    data = bindparam(name, type_=Text())
     if is_sqlite:
         each = func.json_each(data).table_valued("value", name=f"{name}_each")
         columns = [func.json_extract(each.c.value, f"$.{key}", type_=kind).label(key) for key, kind in types.items()]
@@ -45,6 +45,11 @@ def make_rowset(
         .table_valued(*typed, name=name)
         .render_derived(name=name, with_types=True)
     )
+
+
+def encode_rows(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows as the parameter's value. Values: text, numbers, aware times, None."""
+    return dump_json([{key: _encode(value) for key, value in row.items()} for row in rows])
 
 
 def type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:

@@ -18,7 +18,7 @@ from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.pauses import Gate, Scope, gate_of
 from orchestrator.db.rows import JOBS, SUBMISSIONS, price_columns, read_job, read_price
-from orchestrator.db.rowset import TEXT, make_rowset
+from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.slots import count_held, count_unknowns
 from orchestrator.db.tokens import make_token
 from orchestrator.db.turns import Queue, Turn
@@ -129,7 +129,7 @@ def _set_submitting(
     """Move the picked jobs, in their order; one that somebody moved meanwhile (a cancel) is left out."""
     check_transition(State.QUEUED, Trigger.SUBMISSION_STARTED, State.SUBMITTING)
     tokens = [{"id": job_id, "token": make_token(rng)} for job_id in job_ids]
-    rows = make_rowset("moves", {"id": TEXT, "token": TEXT}, tokens, is_sqlite=connection.dialect.name == "sqlite")
+    rows = make_rowset("moves", {"id": TEXT, "token": TEXT}, is_sqlite=connection.dialect.name == "sqlite")
     values = {
         "state": State.SUBMITTING,
         "lease_token": rows.c.token,
@@ -138,7 +138,8 @@ def _set_submitting(
         "sequence": JOBS.c.sequence + 1,
     }
     move = update(JOBS).where(JOBS.c.id == rows.c.id, turns.is_queued(JOBS), JOBS.c.due_at <= now).values(values)
-    moved = {row["id"]: row for row in connection.execute(move.returning(*JOBS.c)).mappings()}
+    found = connection.execute(move.returning(*JOBS.c), {"moves": encode_rows(tokens)}).mappings()
+    moved = {row["id"]: row for row in found}
     return [moved[job_id] for job_id in job_ids if job_id in moved]
 
 

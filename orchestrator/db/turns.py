@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Connection,
     FromClause,
     ScalarSelect,
     Select,
+    and_,
+    bindparam,
     func,
     literal,
     literal_column,
@@ -26,7 +28,7 @@ from sqlalchemy import (
 )
 
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
-from orchestrator.db.rowset import TEXT, make_rowset
+from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tables import BatchMemberRow
 
 MEMBERS = table_of(BatchMemberRow)
@@ -43,6 +45,12 @@ class Queue:
     batch_id: str | None = None
     fair_keys: tuple[str, ...] = ()
     """With a batch: the fair keys under which its members wait."""
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What `_of_queue` leaves open."""
+        mine: dict[str, object] = {"credential": self.credential, "model": self.model}
+        return mine if self.batch_id is None else mine | {"batch_id": self.batch_id, "fair_keys": self.fair_keys}
 
 
 @dataclass(frozen=True, order=True)
@@ -65,13 +73,7 @@ class Head:
 
 def find_models(connection: Connection, credential: str) -> list[str]:
     """Return the models that have queued jobs, in name order, by skipping through the index."""
-    queued = (JOBS.c.credential == credential) & is_queued(JOBS)
-    first = select(func.min(JOBS.c.model)).where(queued).scalar_subquery()
-    models = select(first.label("model")).cte("models", recursive=True)
-    later = select(func.min(JOBS.c.model)).where(queued, JOBS.c.model > models.c.model).scalar_subquery()
-    models = models.union_all(select(later).where(models.c.model.is_not(None)))
-    query = select(models.c.model).where(models.c.model.is_not(None))
-    return sorted(connection.execute(query).scalars())
+    return sorted(connection.execute(_models_query(), {"credential": credential}).scalars())
 
 
 def find_fair_keys(connection: Connection, batch_id: str) -> tuple[str, ...]:
@@ -82,9 +84,8 @@ def find_fair_keys(connection: Connection, batch_id: str) -> tuple[str, ...]:
 
 def find_heads(connection: Connection, queue: Queue) -> list[Head]:
     """Return the first job of every (priority, fair key) that has queued jobs, due or not, highest priority first."""
-    heads = _heads(queue)
-    query = select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at)
-    found = [Head(row.id, row.priority, row.fair_key, row.due_at) for row in connection.execute(query)]
+    rows = connection.execute(_heads_query(queue.batch_id is not None), queue.parameters)
+    found = [Head(row.id, row.priority, row.fair_key, row.due_at) for row in rows]
     return sorted(found, key=lambda head: (-head.priority, head.fair_key))
 
 
@@ -113,7 +114,8 @@ def _pick_of_priority(
     turns: list[Turn] = []
     for start in range(0, len(ordered), GROUPS_AT_ONCE):
         part = ordered[start : start + GROUPS_AT_ONCE]
-        for row in connection.execute(_first_of_each(queue, part, limit if len(ordered) < limit else 1, now)):
+        query = _first_of_each(queue, part, limit if len(ordered) < limit else 1, now)
+        for row in connection.execute(query, queue.parameters):
             rank = (-part[0].priority, row.place, served.get(row.fair_key) or NEVER, row.due_at)
             turns.append(Turn(rank, row.id))
     return sorted(turns)[:limit]
@@ -125,7 +127,11 @@ def _first_of_each(queue: Queue, heads: Sequence[Head], limit: int, now: datetim
     for head in heads:
         group = (
             select(JOBS.c.id, JOBS.c.fair_key, JOBS.c.due_at)
-            .where(_of_queue(JOBS, queue), JOBS.c.priority == head.priority, JOBS.c.fair_key == head.fair_key)
+            .where(
+                _of_queue(JOBS, queue.batch_id is not None),
+                JOBS.c.priority == head.priority,
+                JOBS.c.fair_key == head.fair_key,
+            )
             .where(JOBS.c.due_at <= now)
             .order_by(JOBS.c.due_at, JOBS.c.id)
             .limit(limit)
@@ -138,59 +144,87 @@ def _first_of_each(queue: Queue, heads: Sequence[Head], limit: int, now: datetim
 
 
 def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[str]) -> dict[str, datetime | None]:
-    keys = make_rowset(
-        "keys", {"fair_key": TEXT}, [{"fair_key": k} for k in fair_keys], is_sqlite=connection.dialect.name == "sqlite"
-    )
+    asked = {"credential": queue.credential, "model": queue.model, "keys": encode_rows([{"key": k} for k in fair_keys])}
+    rows = connection.execute(_last_served_query(connection.dialect.name == "sqlite"), asked)
+    return {row.key: row.served_at for row in rows}
+
+
+# -- statements, built once: only their parameters change ----------------------------------------------------------
+
+
+@cache
+def _models_query() -> Select[str]:
+    queued = (JOBS.c.credential == bindparam("credential")) & is_queued(JOBS)
+    first = select(func.min(JOBS.c.model)).where(queued).scalar_subquery()
+    models = select(first.label("model")).cte("models", recursive=True)
+    later = select(func.min(JOBS.c.model)).where(queued, JOBS.c.model > models.c.model).scalar_subquery()
+    models = models.union_all(select(later).where(models.c.model.is_not(None)))
+    return select(models.c.model).where(models.c.model.is_not(None))
+
+
+@cache
+def _last_served_query(is_sqlite: bool) -> Select[str, datetime]:  # noqa: FBT001 - the cache's key
+    keys = make_rowset("keys", {"key": TEXT}, is_sqlite=is_sqlite)
     newest = (
         select(func.max(SUBMISSIONS.c.intent_at))
         .where(
-            SUBMISSIONS.c.credential == queue.credential,
-            SUBMISSIONS.c.model == queue.model,
-            SUBMISSIONS.c.fair_key == keys.c.fair_key,
+            SUBMISSIONS.c.credential == bindparam("credential"),
+            SUBMISSIONS.c.model == bindparam("model"),
+            SUBMISSIONS.c.fair_key == keys.c.key,
         )
         .scalar_subquery()
     )
-    return {row[0]: row[1] for row in connection.execute(select(keys.c.fair_key, newest))}
+    return select(keys.c.key, newest.label("served_at"))
 
 
-def _of_queue(jobs: FromClause, queue: Queue) -> ColumnElement[bool]:
-    mine = (jobs.c.credential == queue.credential) & (jobs.c.model == queue.model) & is_queued(jobs)
-    if queue.batch_id is None:
-        return mine
-    member = select(literal(1)).where(MEMBERS.c.job_id == jobs.c.id, MEMBERS.c.batch_id == queue.batch_id).exists()
-    return mine & jobs.c.fair_key.in_(queue.fair_keys) & member
-
-
-def _heads(queue: Queue) -> CTE:
+@cache
+def _heads_query(has_batch: bool) -> Select[str, int, str, datetime]:  # noqa: FBT001 - the cache's key
     """Skip from the first job of one (priority, fair key) to the first of the next."""
     head, following = JOBS.alias("head"), JOBS.alias("following")
     heads = (
         select(head.c.id, head.c.priority, head.c.fair_key, head.c.due_at)
-        .where(head.c.id == _first_of(queue, _highest_priority(queue)))
+        .where(head.c.id == _first_of(has_batch, _highest_priority(has_batch)))
         .cte("heads", recursive=True)
     )
-    same_priority = _first_of(queue, heads.c.priority, after=heads.c.fair_key).correlate(heads)
-    next_priority = _first_of(queue, _highest_priority(queue, below=heads.c.priority).correlate(heads)).correlate(heads)
-    return heads.union_all(
+    lower = _highest_priority(has_batch, below=heads.c.priority).correlate(heads)
+    same_priority = _first_of(has_batch, heads.c.priority, after=heads.c.fair_key).correlate(heads)
+    next_priority = _first_of(has_batch, lower).correlate(heads)
+    heads = heads.union_all(
         select(following.c.id, following.c.priority, following.c.fair_key, following.c.due_at).join_from(
             heads, following, following.c.id == func.coalesce(same_priority, next_priority)
         )
     )
+    return select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at)
 
 
-def _highest_priority(queue: Queue, *, below: ColumnElement[int] | None = None) -> ScalarSelect[int]:
+def _highest_priority(
+    has_batch: bool,  # noqa: FBT001 - passed on from the cache's key
+    *,
+    below: ColumnElement[int] | None = None,
+) -> ScalarSelect[int]:
     jobs = JOBS.alias("any_priority" if below is None else "lower_priority")
-    query = select(jobs.c.priority).where(_of_queue(jobs, queue))
+    query = select(jobs.c.priority).where(_of_queue(jobs, has_batch))
     if below is not None:
         query = query.where(jobs.c.priority < below)
     return query.order_by(jobs.c.priority.desc()).limit(1).scalar_subquery()
 
 
 def _first_of(
-    queue: Queue, priority: ColumnElement[int] | ScalarSelect[int], *, after: ColumnElement[str] | None = None
+    has_batch: bool,  # noqa: FBT001 - passed on from the cache's key
+    priority: ColumnElement[int] | ScalarSelect[int],
+    *,
+    after: ColumnElement[str] | None = None,
 ) -> ScalarSelect[str]:
     jobs = JOBS.alias("same_priority" if after is not None else "one_priority")
-    query = select(jobs.c.id).where(_of_queue(jobs, queue), jobs.c.priority == priority)
+    query = select(jobs.c.id).where(_of_queue(jobs, has_batch), jobs.c.priority == priority)
     if after is not None:
         query = query.where(jobs.c.fair_key > after)
     return query.order_by(jobs.c.fair_key, jobs.c.due_at, jobs.c.id).limit(1).scalar_subquery()
+
+
+def _of_queue(jobs: FromClause, has_batch: bool) -> ColumnElement[bool]:  # noqa: FBT001 - as above
+    mine = and_(jobs.c.credential == bindparam("credential"), jobs.c.model == bindparam("model"), is_queued(jobs))
+    if not has_batch:
+        return mine
+    member = select(literal(1)).where(MEMBERS.c.job_id == jobs.c.id, MEMBERS.c.batch_id == bindparam("batch_id"))
+    return and_(mine, jobs.c.fair_key.in_(bindparam("fair_keys", expanding=True)), member.exists())

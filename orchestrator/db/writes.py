@@ -10,16 +10,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from random import Random
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
 from orchestrator.db import outputs
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
-from orchestrator.db.rowset import INT, TEXT, UTC, make_rowset, type_of
+from orchestrator.db.rowset import INT, TEXT, UTC, encode_rows, make_rowset, type_of
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.types import clean_text
 from orchestrator.domain.decide import Decision
@@ -74,12 +76,21 @@ def _move_jobs(connection: Connection, writes: Sequence[Write]) -> dict[str, int
 
 
 def _move_group(
-    connection: Connection, group: Sequence[Write], columns: Sequence[str], *, has_token: bool
+    connection: Connection, group: Sequence[Write], columns: tuple[str, ...], *, has_token: bool
 ) -> dict[str, int]:
+    move = _move_statement(columns, has_token, connection.dialect.name == "sqlite")
+    moved = connection.execute(move, {"moves": encode_rows([_move_row(write) for write in group])})
+    return {row.id: row.sequence for row in moved}
+
+
+@cache
+def _move_statement(
+    columns: tuple[str, ...],
+    has_token: bool,  # noqa: FBT001 - part of the cache's key
+    is_sqlite: bool,  # noqa: FBT001 - as above
+) -> ReturningUpdate[str, int]:
     types = _GUARD_TYPES | {f"new_{name}": type_of(JOBS.c[name].type) for name in columns}
-    rows = make_rowset(
-        "moves", types, [_move_row(write) for write in group], is_sqlite=connection.dialect.name == "sqlite"
-    )
+    rows = make_rowset("moves", types, is_sqlite=is_sqlite)
     guard: list[ColumnElement[bool]] = [JOBS.c.id == rows.c.id, JOBS.c.state == rows.c.source]
     if has_token:
         guard.append(JOBS.c.lease_token == rows.c.token)
@@ -91,8 +102,7 @@ def _move_group(
         "lease_token": None,
         "sequence": JOBS.c.sequence + rows.c.event_count,
     }
-    moved = connection.execute(update(JOBS).where(*guard).values(values).returning(JOBS.c.id, JOBS.c.sequence))
-    return {row.id: row.sequence for row in moved}
+    return update(JOBS).where(*guard).values(values).returning(JOBS.c.id, JOBS.c.sequence)
 
 
 def _move_row(write: Write) -> dict[str, object]:
