@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+import stat
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,8 +20,13 @@ from orchestrator.domain.errors import ConfigError, Transient
 from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import JournalRecord
 
+log = logging.getLogger(__name__)
+
 SUFFIX = ".jsonl"
+BEING_MADE = ".new"
 PRIVATE = 0o600
+PRIVATE_DIRECTORY = 0o700
+WRITABLE_BY_OTHERS = 0o022
 
 
 class FileJournal:
@@ -28,39 +36,53 @@ class FileJournal:
         self.process = process
         self._directory = directory
         self._path = directory / f"{process}{SUFFIX}"
-        directory.mkdir(parents=True, exist_ok=True)
-        _refuse_unsafe(directory)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(self._path, flags, PRIVATE)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _sync_directory(directory)
+        self._writing = threading.Lock()
+        self._reading: list[DeadFileJournal] = []
+        try:
+            directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            _refuse_unsafe(directory)
+            self._fd = _create_locked(self._path)
+        except OSError as error:
+            raise ConfigError("ORCHESTRATOR_DATA_DIR", f"no journal in {directory}: {error.strerror}") from error
 
     def append(self, record: JournalRecord) -> None:
         """Write and sync one record. Raises Transient when the disk refuses; a part-written line is cut off again."""
         line = (json.dumps(_as_json(record), ensure_ascii=True) + "\n").encode("ascii")
         try:
-            before = os.fstat(self._fd).st_size
-            written = os.write(self._fd, line)
-            if written != len(line):
-                os.ftruncate(self._fd, before)
-                raise Transient("journal_full", f"{written} of {len(line)} bytes fitted into {self._path.name}")
+            with self._writing:  # or the cut would take what another thread has written meanwhile
+                before = os.fstat(self._fd).st_size
+                written = os.write(self._fd, line)
+                if written != len(line):
+                    os.ftruncate(self._fd, before)
+                    raise Transient("journal_full", f"{written} of {len(line)} bytes fitted into {self._path.name}")
             os.fdatasync(self._fd)
         except OSError as error:
             raise Transient("journal_unwritable", f"{self._path.name}: {error.strerror}") from error
 
     def dead(self) -> Sequence[DeadFileJournal]:
-        """Return the journals whose owners are gone, each locked by us from here on."""
+        """Return the journals whose owners are gone, each locked by us until the next call.
+
+        A sweep that failed half-way left its journals unretired; their locks are given up here, or they would look
+        alive for as long as we live.
+        """
+        self._stop_reading()
         others = (path for path in sorted(self._directory.glob(f"*{SUFFIX}")) if path != self._path)
-        return [journal for path in others if (journal := DeadFileJournal.open(path)) is not None]
+        self._reading = [found for path in others if (found := DeadFileJournal.open(path)) is not None]
+        return self._reading
 
     def close(self) -> None:
         """Give the lock up. An empty journal needs no reader and goes."""
+        self._stop_reading()
         if self._fd < 0:
             return
         if os.fstat(self._fd).st_size == 0:
             self._path.unlink(missing_ok=True)
         os.close(self._fd)
         self._fd = -1
+
+    def _stop_reading(self) -> None:
+        while self._reading:
+            self._reading.pop().close()
 
 
 class DeadFileJournal:
@@ -73,10 +95,20 @@ class DeadFileJournal:
 
     @classmethod
     def open(cls, path: Path) -> DeadFileJournal | None:
-        """Lock the file; None when its owner lives or somebody else is reading it."""
+        """Lock the file; None when its owner lives or somebody else is reading it, or when others could have
+        written it.
+        """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
+            return None
+        except OSError as error:  # a symlink, or another user's
+            log.error("journal_refused", extra={"journal": path.name, "error": error.strerror})  # noqa: TRY400 - expected
+            return None
+        facts = os.fstat(fd)
+        if facts.st_uid != os.geteuid() or facts.st_mode & WRITABLE_BY_OTHERS:
+            log.error("journal_refused", extra={"journal": path.name, "error": "others could have written it"})
+            os.close(fd)
             return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,10 +118,16 @@ class DeadFileJournal:
         return cls(path, fd)
 
     def records(self) -> Iterator[JournalRecord]:
-        """Yield the whole records in order."""
-        with self._path.open("rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n") and (record := _from_json(line)) is not None:
+        """Yield the whole records in order, from the beginning each time."""
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        with os.fdopen(self._fd, "rb", closefd=False) as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    return
+                record = _from_json(line)
+                if record is None:
+                    log.error("journal_line_unreadable", extra={"journal": self._path.name, "line": number})
+                else:
                     yield record
 
     def retire(self) -> None:
@@ -118,7 +156,7 @@ def _as_json(record: JournalRecord) -> dict[str, object]:
 
 
 def _from_json(line: bytes) -> JournalRecord | None:
-    """Return the record of one line; None for a line that a crash in mid-write left unreadable."""
+    """Return the record of one line; None when it is none."""
     try:
         value = json.loads(line)
         evidence = CallEvidence(
@@ -140,8 +178,25 @@ def _time(text: str | None) -> datetime | None:
 def _refuse_unsafe(directory: Path) -> None:
     """A journal that others can write could be made to attach foreign tasks (fault I15)."""
     facts = directory.lstat()
-    if directory.is_symlink() or facts.st_mode & 0o002:
+    if stat.S_ISLNK(facts.st_mode) or facts.st_mode & stat.S_IWOTH:
         raise ConfigError("ORCHESTRATOR_DATA_DIR", f"{directory} is a symlink or writable by everybody; chmod o-w it")
+
+
+def _create_locked(path: Path) -> int:
+    """Create the file, locked before it has the name that sweeps look for: none of them may take it for a dead one."""
+    unfinished = path.with_suffix(BEING_MADE)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(unfinished, flags, PRIVATE)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.hardlink_to(unfinished)  # unlike a rename it refuses a name that is taken
+        _sync_directory(path.parent)
+    except OSError:
+        os.close(fd)
+        raise
+    finally:
+        unfinished.unlink()
+    return fd
 
 
 def _sync_directory(directory: Path) -> None:
