@@ -20,9 +20,19 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 def _escape(value: object) -> str:
     """A field on one line: control characters (log injection, fault I13) come out escaped."""
     text = str(value)
-    if text.isprintable() and " " not in text and text:
+    if text.isprintable() and " " not in text and '"' not in text and text:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return _show(json.dumps(text, ensure_ascii=False))
+
+
+def _show(text: str) -> str:
+    """Escape what a terminal or a line reader would act on and JSON leaves as it is: C1 controls, U+2028, bidi marks."""
+    return "".join(mark if mark.isprintable() else json.dumps(mark)[1:-1] for mark in text)
+
+
+def _indent(traceback: str) -> str:
+    """Every line set in, so that no message inside it can pass for a line of ours."""
+    return "\n".join(f"  {_show(line)}" for line in traceback.splitlines())
 
 
 class TextFormatter(logging.Formatter):
@@ -34,7 +44,7 @@ class TextFormatter(logging.Formatter):
         parts = [time, record.levelname, f"event={_escape(record.getMessage())}"]
         parts += [f"{name}={_escape(value)}" for name, value in fields_of(record).items()]
         line = " ".join(parts)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{_indent(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,7 +60,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             value["exception"] = self.formatException(record.exc_info)
-        return json.dumps(value, default=str, ensure_ascii=False)
+        return _show(json.dumps(value, default=str, ensure_ascii=False))
 
 
 def set_up(log_format: LogFormat, *, level: int = logging.INFO) -> None:
