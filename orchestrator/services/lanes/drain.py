@@ -148,12 +148,18 @@ class Drain(Generic[W, R]):
         self._renewed_at = clock.monotonic()
 
     def run(self) -> None:
-        """Return when nothing is due, or when a stop was asked for and nothing paid is in flight."""
+        """Return when nothing is due, or when a stop was asked for and nothing paid is in flight.
+
+        After an abort what could not be written is left: paid answers lie in the journal, the rest is asked again.
+        """
         may_claim = True
         while True:
             claimed = self._claim() if may_claim and not self._stop.is_requested and not self._unwritten else 0
             if self._stop.is_requested:
                 self._let_go()
+            if self._stop.is_aborting:
+                self._finish_aborted()
+                return
             if not self._held and not self._unwritten:
                 if self._stop.is_requested or (not claimed and not self._wait_for_near_work()):
                     return
@@ -253,9 +259,17 @@ class Drain(Generic[W, R]):
         is_paid = self._lane.renew_every_seconds is None
         if not self._held or (is_paid and not self._stop.is_aborting):
             return
-        flights = list(self._held.values())
-        self._held = {}
-        for flight in flights:
-            flight.future.cancel()
-        if not is_paid:
-            self._lane.release([flight.work for flight in flights])
+        given_up = {key: flight.work for key, flight in self._held.items() if flight.future.cancel()}
+        self._held = {key: flight for key, flight in self._held.items() if key not in given_up}
+        if is_paid or not given_up:
+            return
+        try:
+            self._lane.release(list(given_up.values()))
+        except StepError as error:  # their leases will lapse
+            log.warning("release_failed", extra={"lane": self._lane.name, "error": str(error)})
+
+    def _finish_aborted(self) -> None:
+        """Write what had ended before the abort, once."""
+        self._let_go()
+        self._collect(list(self._held))
+        self._write()
