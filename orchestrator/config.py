@@ -6,11 +6,12 @@ The only reader of the environment. docs/settings.md is generated from the field
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -23,18 +24,26 @@ from pydantic_settings import (
 
 from orchestrator.domain.errors import ConfigError
 
+V = TypeVar("V")
+
 PREFIX = "ORCHESTRATOR_"
+LEASED_LANES = ("submit", "poll", "archive")
+ARCHIVE_CLASSES = ("video", "other")
+MAY_HOLD_SECRETS = ("zai_api_key", "database_url", "http_proxy")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_LIFE = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-_RANGE = re.compile(r"(\d+(?:\.\d+)?)\.\.(\d+(?:\.\d+)?)")
+_LIFE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
+_RANGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\.\.(\d{1,9}(?:\.\d{1,6})?)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15})\s*([KMGT]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
+LONGEST = timedelta(days=3650)  # beyond this it is a slip, and added to a date it may be no date
 
 
 def parse_duration(text: str) -> timedelta:
     """Return `90`, `90s`, `15m`, `2h` or `30d` as a timedelta; a bare number is seconds. Raises ValueError."""
     found = _LIFE.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"{text!r} is not a duration; write 90s, 15m, 2h or 30d")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2] or "s"])
+    seconds = float(found[1]) * _UNITS[found[2] or "s"] if found else 0
+    if not 0 < seconds <= LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is not a duration of more than 0 s and at most 3650 d; write 90s, 15m, 2h or 30d")
+    return timedelta(seconds=seconds)
 
 
 def _pairs(value: object) -> object:
@@ -46,6 +55,8 @@ def _pairs(value: object) -> object:
         name, equals, text = part.partition("=")
         if not equals or not name.strip() or not text.strip():
             raise ValueError(f"{part!r} is not NAME=VALUE")
+        if name.strip() in pairs:
+            raise ValueError(f"{name.strip()} is given twice")
         pairs[name.strip()] = text.strip()
     return pairs
 
@@ -54,7 +65,7 @@ def _durations(value: object) -> object:
     pairs = _pairs(value)
     if not isinstance(pairs, Mapping):
         return pairs
-    return {name: parse_duration(str(text)) if isinstance(text, str | int) else text for name, text in pairs.items()}
+    return {name: parse_duration(str(text)) for name, text in pairs.items()}
 
 
 def _ranges(value: object) -> object:
@@ -74,25 +85,27 @@ def _words(value: object) -> object:
     return [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
 
 
-def _one_duration(value: object) -> object:
-    return parse_duration(str(value)) if isinstance(value, str | int) else value
-
-
 def _bytes(value: object) -> object:
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"(\d+)\s*([KMGT]?)i?B?", value.strip(), re.IGNORECASE)
+    found = _SIZE.fullmatch(value.strip())
     if found is None:
         raise ValueError(f"{value!r} is not a size; write 4GiB, 500MB or a number of bytes")
     power = " KMGT".index(found[2].upper() or " ")
     return int(found[1]) * 1024**power
 
 
+def _only(value: dict[str, V], allowed: Collection[str], what: str) -> dict[str, V]:
+    for name in value:
+        if name not in allowed:
+            raise ValueError(f"{name!r} is no {what}; those are {', '.join(allowed)}")
+    return value
+
+
 Counts = Annotated[dict[str, int], NoDecode, BeforeValidator(_pairs)]
 Durations = Annotated[dict[str, timedelta], NoDecode, BeforeValidator(_durations)]
 Ranges = Annotated[dict[str, tuple[float, float]], NoDecode, BeforeValidator(_ranges)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-Duration = Annotated[timedelta, BeforeValidator(_one_duration)]
 ByteSize = Annotated[int, BeforeValidator(_bytes)]
 
 
@@ -106,6 +119,7 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         None,
+        repr=False,
         description="`sqlite:///...` or `postgresql://...`; the password may stand in it. Default: SQLite in the data directory.",
     )
     archive_url: str | None = Field(
@@ -163,7 +177,7 @@ class Settings(BaseSettings):
         description="Assumed life of result links that do not say, per kind, `image=1d,video=1d`. Only orders and warns.",
     )
     http_proxy: str | None = Field(
-        None, description="Proxy for calls to the provider. Environment proxies are ignored."
+        None, repr=False, description="Proxy for calls to the provider. Environment proxies are ignored."
     )
     ca_bundle: Path | None = Field(
         None, description="File of certificate authorities to trust instead of the built-in ones."
@@ -180,6 +194,16 @@ class Settings(BaseSettings):
             if count < 1:
                 raise ValueError(f"{name}={count} must be 1 or more")
         return value
+
+    @field_validator("leases")
+    @classmethod
+    def _check_lanes(cls, value: dict[str, timedelta]) -> dict[str, timedelta]:
+        return _only(value, LEASED_LANES, "lane with a lease")
+
+    @field_validator("archive_concurrency")
+    @classmethod
+    def _check_classes(cls, value: dict[str, int]) -> dict[str, int]:
+        return _only(value, ARCHIVE_CLASSES, "class of the archive lane")
 
     @property
     def database(self) -> str:
@@ -242,8 +266,17 @@ def load_settings(flags: Mapping[str, object], *, config_file: Path | None = Non
 
 def _check_toml(path: Path) -> None:
     try:
-        tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8"))
+        is_readable_by_all = bool(path.stat().st_mode & stat.S_IROTH)
     except OSError as error:
         raise ConfigError("--config", f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError("--config", f"{path} is not TOML: {error}") from error
+    secrets = [name for name in MAY_HOLD_SECRETS if _is_secret(name, values.get(name))]
+    if is_readable_by_all and secrets:  # fault I15
+        raise ConfigError("--config", f"{path} holds {secrets[0]} and everybody may read it; chmod o-r it")
+
+
+def _is_secret(name: str, value: object) -> bool:
+    """A URL is one only when a password stands in it."""
+    return value is not None and (name == "zai_api_key" or "@" in str(value))
