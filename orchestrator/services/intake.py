@@ -28,7 +28,7 @@ from orchestrator.services.batches import (
 )
 from orchestrator.services.inputs import InputReader, copy_inputs, in_line
 from orchestrator.services.jobfile.check import CheckedFile, CheckOptions, PreparedLine, check_file, prepare
-from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, show
+from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, printable, show
 from orchestrator.services.jobfile.inline import InputRefused
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, make_param, read_request
@@ -150,7 +150,7 @@ def check_one(
         else (None, problems)
     )
     line, every = prepare(ReadLine(1, request, tuple(faults)), reader)
-    plain = [replace(fault, line=None, column=None) for fault in every]
+    plain = [replace(fault, line=None, column=None, param=fault.param and printable(fault.param)) for fault in every]
     if line is None:
         raise InvalidParams([fault for fault in plain if not fault.is_warning])
     prices = PriceSum()

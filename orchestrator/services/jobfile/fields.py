@@ -158,5 +158,9 @@ def show(value: object) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     text = str(value)
     text = text if len(text) <= 60 else f"{text[:57]}..."
-    safe = "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in text)
-    return f'"{safe}"' if isinstance(value, str) else safe
+    return f'"{printable(text)}"' if isinstance(value, str) else text
+
+
+def printable(text: str) -> str:
+    """Return text that cannot act on a terminal or a log: what is no printable character is escaped (I13)."""
+    return text if text.isprintable() else "".join(s if s.isprintable() else f"\\u{ord(s):04x}" for s in text)

@@ -144,7 +144,7 @@ def in_body(fault: Fault) -> Fault:
 
 def make_param(path: Path) -> str | None:
     """Return a path as a param: ("body", "image_url", 0) -> `body.image_url.0`."""
-    return ".".join(check.show(step).strip('"') if isinstance(step, str) else str(step) for step in path) or None
+    return ".".join(check.printable(str(step)) for step in path) or None
 
 
 def place_faults(faults: Sequence[Fault], *, line: int, text: str) -> tuple[Fault, ...]:
@@ -157,11 +157,10 @@ def place_faults(faults: Sequence[Fault], *, line: int, text: str) -> tuple[Faul
 
 
 def _place(fault: Fault, line: int, columns: Mapping[Path, tuple[int | None, int]]) -> Fault:
-    found = columns.get(_path_of(fault.param))
-    if found is None:
-        return replace(fault, line=line)
-    key_column, column = found
-    return replace(fault, line=line, column=key_column if key_column and fault.code in KEY_CODES else column)
+    key_column, column = columns.get(_path_of(fault.param), (None, None))
+    if key_column and fault.code in KEY_CODES:
+        column = key_column
+    return replace(fault, line=line, column=column, param=check.printable(fault.param) if fault.param else None)
 
 
 def _path_of(param: str | None) -> Path:
