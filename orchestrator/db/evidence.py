@@ -77,11 +77,11 @@ def _columns(
         "raw_answer": _cap(evidence.body),
     }
     values: dict[str, object] = {name: value for name, value in once.items() if found[name] is None}
-    message = getattr(outcome, "message", None)
+    code, message = getattr(outcome, "code", None), getattr(outcome, "message", None)
     values |= {
         "verdict": verdict,
         "verdict_at": now,
-        "provider_code": getattr(outcome, "code", None),
+        "provider_code": code and clean_text(code),
         "message": message and clean_text(message),
     }
     if isinstance(outcome, TaskAccepted):
@@ -106,7 +106,7 @@ def _is_taken(connection: Connection, found: RowMapping, outcome: SubmitOutcome)
     if not isinstance(outcome, TaskAccepted):
         return False
     holder = select(SUBMISSIONS.c.id).where(
-        SUBMISSIONS.c.credential == found["credential"], SUBMISSIONS.c.task_id == outcome.task_id
+        SUBMISSIONS.c.credential == found["credential"], SUBMISSIONS.c.task_id == clean_text(outcome.task_id)
     )
     return connection.execute(holder).first() is not None
 

@@ -125,7 +125,12 @@ def set_pause(connection: Connection, scope: Scope, pause: Pause, current: Pause
         connection,
         scope,
         pause.lane,
-        {"paused_until": until, "pause_code": pause.code, "pause_message": clean_text(pause.message), "probe_id": None},
+        {
+            "paused_until": until,
+            "pause_code": clean_text(pause.code),
+            "pause_message": clean_text(pause.message),
+            "probe_id": None,
+        },
     )
 
 
