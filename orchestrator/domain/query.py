@@ -25,7 +25,7 @@ FIELDS = (*TEXT_FIELDS, "tag", *TIME_FIELDS, "cost")
 
 _GROUPS = {"active": ACTIVE, "final": FINAL}
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-_AGE = re.compile(r"([0-9]{1,5})([mhdw])")
+_AGE = re.compile(r"([0-9]{1,4})([mhdw])")
 _MONEY = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 _FIELD = re.compile(r"[A-Za-z_]+(?=:)")
 _INSTANT = timedelta(microseconds=1)  # times are kept in microseconds: "after t" is "from t + 1 us"
