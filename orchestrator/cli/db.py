@@ -6,10 +6,10 @@ import sys
 
 import click
 
-from orchestrator import wiring
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
+from orchestrator.wiring import check_database, current_schema, newest_schema, upgrade_database
 
 
 @click.group()
@@ -23,7 +23,7 @@ def db(common: CommonOptions) -> None:
 def upgrade(common: CommonOptions) -> None:
     """Apply the migrations that are missing. Safe to run twice, and from two hosts at once."""
     settings = common.settings()
-    before, after = wiring.upgrade_database(settings)
+    before, after = upgrade_database(settings)
     click.echo(f"already at {after}" if before == after else f"upgraded from {before or 'nothing'} to {after}")
 
 
@@ -31,19 +31,19 @@ def upgrade(common: CommonOptions) -> None:
 @common_options
 def current(common: CommonOptions) -> None:
     """Print the revision that the database is at."""
-    revision = wiring.current_schema(common.settings())
+    revision = current_schema(common.settings())
     output = common.format_for(one=True)
     if output == "table":
         click.echo(revision or "no schema: run `orchestrator db upgrade`")
     else:
-        print_one({"revision": revision, "newest": wiring.newest_schema()}, output)
+        print_one({"revision": revision, "newest": newest_schema()}, output)
 
 
 @db.command()
 @common_options
 def check(common: CommonOptions) -> None:
     """Compare the database with what this version needs; exit 3 when they differ."""
-    problem = wiring.check_database(common.settings())
+    problem = check_database(common.settings())
     if problem is None:
         click.echo("the schema is up to date")
         return

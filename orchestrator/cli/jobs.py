@@ -20,7 +20,12 @@ from orchestrator.services.lifecycle import cancel_job, retry_job
 from orchestrator.services.views import event_object, explain, job_object, submission_object
 from orchestrator.wiring import App, open_app
 
-COLUMNS = ("id", "custom_id", "kind", "model", "status", "status_reason", "created_at", "finished_at")
+COLUMNS = ("id", "custom_id", "model", "status", "created_at")
+EXPORT_COLUMNS = (
+    *("id", "custom_id", "kind", "model", "status", "status_reason", "created_at", "submitted_at", "finished_at"),
+    *("priority", "batch_id", "provider_task_id", "cost.currency", "cost.estimate", "cost.final"),
+    *("failure.code", "failure.message", "input.prompt"),
+)
 EVENT_COLUMNS = ("sequence", "at", "type", "from_state", "to_state", "actor", "reason")
 WATCH_SECONDS = 0.5
 ACTOR = "local"
@@ -58,9 +63,9 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
         wanted = parse_query(" ".join(query), now=app.clock.now())
         page = app.history.list_jobs(wanted, limit=limit, after=after)
         now = app.clock.now()
-        print_rows(
-            [job_object(job, now=now, kinds=app.kinds) for job in page.jobs], COLUMNS, common.format_for(one=False)
-        )
+        output = common.format_for(one=False)
+        rows = [job_object(job, now=now, kinds=app.kinds) for job in page.jobs]
+        print_rows(rows, EXPORT_COLUMNS if output == "csv" else COLUMNS, output)
         if page.has_more:
             click.echo(f"more: orchestrator jobs list --after {page.jobs[-1].id}", err=True)
 
@@ -97,7 +102,7 @@ def why(common: CommonOptions, job_id: str) -> None:
     """Say in one sentence what a job waits for and when it will move."""
     with _open(common) as app:
         job = app.history.get_job(job_id)
-        click.echo(explain(job, now=app.clock.now()))
+        click.echo(explain(job, now=app.clock.now(), hold=app.progress.find_hold(job_id)))
 
 
 @jobs.command()
@@ -159,8 +164,7 @@ def export(common: CommonOptions, query: tuple[str, ...]) -> None:
         wanted = parse_query(" ".join(query), now=app.clock.now())
         now = app.clock.now()
         rows = (job_object(job, now=now, kinds=app.kinds) for job in app.history.iter_jobs(wanted))
-        columns = (*COLUMNS, "priority", "batch_id", "provider_task_id", "cost.currency", "cost.final", "input.prompt")
-        print_rows(rows, columns, output)
+        print_rows(rows, EXPORT_COLUMNS, output)
 
 
 @jobs.command()

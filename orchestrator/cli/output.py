@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 Row = Mapping[str, object]
+PIPE_WIDTH = 200
+_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -41,16 +44,29 @@ def print_one(row: Row, output: str) -> None:
         table = Table(show_header=False, box=None, pad_edge=False)
         for name, value in row.items():
             table.add_row(f"[bold]{name}[/bold]", _escaped(_text(value)))
-        Console().print(table)
+        _console().print(table)
 
 
 def _print_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """One line a row; what does not fit a terminal is cut with an ellipsis, ids last of all."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "id")
+        table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=len(column) if column != "id" else 36)
     for row in rows:
-        table.add_row(*[_escaped(_text(_pick(row, column))) for column in columns])
-    Console().print(table)
+        table.add_row(*[_escaped(_short(_pick(row, column))) for column in columns])
+    _console().print(table)
+
+
+def _console() -> Console:
+    """A pipe has no width: tables asked for there are not cut."""
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+
+
+def _short(value: object) -> str:
+    """Times to the second, with a blank: tables are for eyes."""
+    text = _text(value)
+    found = _TIME.fullmatch(text)
+    return f"{found[1]} {found[2]}" if found else text
 
 
 def _pick(row: Row, path: str) -> object:

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from orchestrator.domain.progress import Spending
 from orchestrator.domain.states import ACTIVE, State
+from orchestrator.services.batches import show_micros
 from orchestrator.services.watch import Look
 
-MICROS = 1_000_000
 STYLES = {
     State.SUCCEEDED: "green",
     State.FAILED: "red",
@@ -81,16 +81,9 @@ def rate_text(look: Look) -> str:
 
 def spending_text(spending: Sequence[Spending]) -> str:
     """Return what was spent; charges that nobody can know are named, never guessed."""
-    parts = [f"{money(item.spent_micros)} {item.currency}" for item in spending] or ["nothing spent"]
+    parts = [f"{show_micros(item.spent_micros)} {item.currency}" for item in spending] or ["nothing spent"]
     unknown = sum(item.unknown_count for item in spending)
     return " + ".join(parts) + (f" and {unknown} unknown charge{'s' if unknown > 1 else ''}" if unknown else "")
-
-
-def money(micros: int) -> str:
-    """Return micro-units as a decimal without trailing zeros beyond cents: 15000 -> 0.015."""
-    whole, fraction = divmod(micros, MICROS)
-    digits = f"{fraction:06d}".rstrip("0").ljust(2, "0")
-    return f"{whole}.{digits}"
 
 
 def active_text(look: Look) -> str:

@@ -14,12 +14,11 @@ import click
 
 from orchestrator.cli.exits import fault_text
 from orchestrator.cli.options import CommonOptions, common_options
-from orchestrator.cli.progress import money
 from orchestrator.cli.running import run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError
-from orchestrator.services.batches import Intake, Taker
+from orchestrator.services.batches import Intake, Taker, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
 from orchestrator.services.lifecycle import needs_new_charge, retry_job
 from orchestrator.wiring import App, kinds_by_name, open_app
@@ -124,7 +123,7 @@ def _take(app: App, checked: CheckedFile, *, is_forced: bool, max_cost: int | No
     )
     known = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if is_forced and known is not None and not is_sure and sys.stdin.isatty():
-        cost = money(checked.estimate.micros)
+        cost = show_micros(checked.estimate.micros)
         click.confirm(f"{checked.line_count} jobs ran before; pay for them again, about {cost}?", abort=True, err=True)
     intake = take_file(checked, taker, is_forced=is_forced, max_cost_micros=max_cost)
     _tell_intake(intake, checked)
@@ -143,7 +142,7 @@ def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
 
 
 def _price_text(intake: Intake) -> str:
-    text = f"{money(intake.cost.micros)} {intake.cost.currency} by the price table"
+    text = f"{show_micros(intake.cost.micros)} {intake.cost.currency} by the price table"
     return f"{text}, {intake.cost.unpriced_count} without a price" if intake.cost.unpriced_count else text
 
 
@@ -153,7 +152,8 @@ def _retry_failed(app: App, batch_id: str) -> None:
     micros = sum(job.price.micros for job in charged if job.price)
     if failed:
         click.echo(
-            f"retrying {len(failed)} failed jobs, {len(charged)} as new charges of about {money(micros)}", err=True
+            f"retrying {len(failed)} failed jobs, {len(charged)} as new charges of about {show_micros(micros)}",
+            err=True,
         )
     for job in failed:
         retry_job(app.jobs, job.id, may_charge=True, actor="local", reason="run --retry-failed")

@@ -12,12 +12,11 @@ import click
 from orchestrator.cli.exits import fault_text
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
-from orchestrator.cli.progress import money
 from orchestrator.cli.running import run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.domain.errors import ConfigError, Fault, InvalidParams
 from orchestrator.domain.job import Job
-from orchestrator.services.batches import Taker
+from orchestrator.services.batches import Taker, show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
 from orchestrator.wiring import App, kinds_by_name, open_app
@@ -98,7 +97,7 @@ def submit(
     checked = check_one(single, kinds_by_name(), options=options, folder=Path.cwd(), file_roots=roots)
     for warning in checked.warnings:
         click.echo(fault_text(warning), err=True)
-    price = money(checked.estimate.micros) if not checked.estimate.unpriced_count else None
+    price = show_micros(checked.estimate.micros) if not checked.estimate.unpriced_count else None
     if dry_run:
         print_one({"valid": True, "price": price, "currency": checked.estimate.currency}, common.format_for(one=True))
         return

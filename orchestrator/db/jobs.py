@@ -38,18 +38,20 @@ class SqlJobs:
         return Claim(rows, now, boottime, submit_claim.longest_lease(window))
 
     def claim_due(
-        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None
+        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
     ) -> Claim[Job]:
         """Lease due rows of the poll or archive lane."""
         database = self._database
         boottime = database.clock.boottime()
 
+        terms = lane_claims.LeaseTerms(lease, process)
+
         def work(connection: Connection) -> tuple[tuple[Job, ...], datetime]:
             if lane is LaneName.POLL:
-                return lane_claims.claim_polls(connection, limit=limit, lease=lease, database=database)
+                return lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
             if lane is LaneName.ARCHIVE:
                 return lane_claims.claim_archives(
-                    connection, archive_class, limit=limit, lease=lease, database=database
+                    connection, archive_class, limit=limit, lease=terms, database=database
                 )
             raise ValueError(f"the {lane} lane does not claim leases")
 
@@ -89,6 +91,11 @@ class SqlJobs:
         database = self._database
         if held:
             database.write(lambda c: lane_claims.release(c, held, database.now(c)))
+
+    def release_dead(self, process: str) -> int:
+        """Give back what a dead process of the poll and archive lanes holds, due now."""
+        database = self._database
+        return database.write(lambda c: lane_claims.release_dead(c, process, database.now(c)))
 
     def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
         """Write decisions guarded by id, state and lease_token, in one transaction."""

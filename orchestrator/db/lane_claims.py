@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -23,7 +24,7 @@ from orchestrator.db.engine import Database
 from orchestrator.db.pauses import Gate, PauseState, Scope, gate_of
 from orchestrator.db.rows import JOBS, load_outputs, read_job
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
-from orchestrator.db.tokens import make_token
+from orchestrator.db.tokens import make_token, token_prefix
 from orchestrator.domain.decide import PauseLane
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
@@ -31,8 +32,16 @@ from orchestrator.domain.states import State
 _LEASED = (State.PROCESSING, State.ARCHIVING)
 
 
+@dataclass(frozen=True)
+class LeaseTerms:
+    """For how long rows are leased, and in whose name."""
+
+    length: timedelta
+    process: str = ""
+
+
 def claim_polls(
-    connection: Connection, *, limit: int, lease: timedelta, database: Database
+    connection: Connection, *, limit: int, lease: LeaseTerms, database: Database
 ) -> tuple[tuple[Job, ...], datetime]:
     """Lease due rows in `processing` by due_at; paused ones stay due, a passed pause gets one probe."""
     paused = pauses.load_states(connection, PauseLane.POLL)
@@ -49,7 +58,7 @@ def claim_polls(
 
 
 def claim_archives(
-    connection: Connection, archive_class: str | None, *, limit: int, lease: timedelta, database: Database
+    connection: Connection, archive_class: str | None, *, limit: int, lease: LeaseTerms, database: Database
 ) -> tuple[tuple[Job, ...], datetime]:
     """Lease due rows in `archiving`, soonest link expiry first, with their outputs."""
     now = database.now(connection)
@@ -73,6 +82,16 @@ def release(connection: Connection, held: Mapping[str, str], now: datetime) -> N
     pauses.clear_probes(connection, PauseLane.POLL, given)
 
 
+def release_dead(connection: Connection, process: str, now: datetime) -> int:
+    """Give back what a dead process holds, due now; each row counts a death. Return how many there were."""
+    is_theirs = JOBS.c.lease_token.startswith(token_prefix(process), autoescape=True)
+    held = and_(JOBS.c.state.in_(_LEASED), is_theirs)
+    give_back = update(JOBS).where(held).values(due_at=now, lease_token=None, death_count=JOBS.c.death_count + 1)
+    given = connection.execute(give_back.returning(JOBS.c.id)).scalars().all()
+    pauses.clear_probes(connection, PauseLane.POLL, given)
+    return len(given)
+
+
 def _due_polls(now: datetime) -> Select[str]:
     due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'processing'"), JOBS.c.due_at <= now)
     return due.order_by(JOBS.c.due_at, JOBS.c.id)
@@ -82,7 +101,7 @@ def _lease(
     connection: Connection,
     due: Select[str],
     limit: int,
-    lease: timedelta,
+    lease: LeaseTerms,
     *,
     now: datetime,
     database: Database,
@@ -94,8 +113,8 @@ def _lease(
     chosen = due.limit(limit).with_for_update(skip_locked=True).cte("due")
     deaths = case((JOBS.c.lease_token.is_not(None), JOBS.c.death_count + 1), else_=JOBS.c.death_count)
     values = {
-        "lease_token": make_token(database.rng),  # one for the claim: id and token together name a lease
-        "due_at": now + lease,
+        "lease_token": make_token(database.rng, lease.process),  # one for the claim: id and token together name a lease
+        "due_at": now + lease.length,
         "death_count": deaths,
     }
     take = update(JOBS).where(JOBS.c.id.in_(select(chosen.c.id))).values(values).returning(*JOBS.c)
@@ -129,7 +148,7 @@ def _claim_probes(
     connection: Connection,
     gates: Mapping[Scope, Gate],
     limit: int,
-    lease: timedelta,
+    lease: LeaseTerms,
     *,
     now: datetime,
     database: Database,

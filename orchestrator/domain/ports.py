@@ -296,9 +296,12 @@ class Jobs(Protocol):
         """Take queued jobs with free slots: insert their submissions, set them submitting, commit. That is intent."""
 
     def claim_due(
-        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None
+        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
     ) -> Claim[Job]:
-        """Lease due rows of the poll or archive lane. Archive rows carry their outputs, soonest expiry first."""
+        """Lease due rows of the poll or archive lane. Archive rows carry their outputs, soonest expiry first.
+
+        `process` names the holder, so that `release_dead` finds its rows again.
+        """
 
     def find_next_due(
         self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
@@ -312,6 +315,11 @@ class Jobs(Protocol):
 
     def release(self, held: Mapping[str, str]) -> None:
         """Give rows of the poll and archive lanes back, due now."""
+
+    def release_dead(self, process: str) -> int:
+        """Give back, due now, what a process leased in the poll and archive lanes before it died; each row counts a
+        death. Return how many there were.
+        """
 
     def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
         """Write decisions guarded by id, state and the job's lease_token, in one transaction."""

@@ -45,5 +45,8 @@ class Progress(Protocol):
     def find_holds(self, batch_id: str) -> Sequence[Hold | None]:
         """Return, for every model with queued members, the pause that holds it the longest; None when none does."""
 
+    def find_hold(self, job_id: str) -> Hold | None:
+        """Return the pause that holds a queued job, None when none does."""
+
     def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
         """Return last_error of the members in archiving."""

@@ -56,6 +56,8 @@ class Desk:
             "ORCHESTRATOR_EGRESS_ALLOW": self.sandbox.host_port,
             "ORCHESTRATOR_POLL_INTERVALS": "video=0.2..1,image=0.2..1",
             "ORCHESTRATOR_TICK_SECONDS": "0.2",
+            # What was in flight at a kill holds its slot for so long: in life minutes, here the sandbox is that fast.
+            "ORCHESTRATOR_ASSUMED_TASK_LIFE": "video=2s,image=2s,transcription=2s",
         }
         return {**os.environ, **own, **settings}
 

@@ -52,7 +52,7 @@ class ArchiveLane(LeasedLane[ArchiveWork]):
             free = window - taken[archive_class]
             if free <= 0:
                 continue
-            claim = context.jobs.claim_due(LaneName.ARCHIVE, limit=free, lease=self._lease, archive_class=archive_class)
+            claim = self._claim_due(free, archive_class)
             time = DrainTime(claim.now, context.clock.monotonic())
             works += [ArchiveWork(job, archive_class, time) for job in self._without_poisoned(claim.rows)]
         return works

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.domain.decide import decide_poisoned
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import Claim, Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.lanes.context import LaneContext
 
@@ -38,6 +38,13 @@ class LeasedLane(Generic[W]):
         self._context = context
         self._lease = lease
         self.renew_every_seconds: float | None = lease.total_seconds() / 3
+
+    def _claim_due(self, limit: int, archive_class: str | None = None) -> Claim[Job]:
+        context = self._context
+        process = context.journal.process
+        return context.jobs.claim_due(
+            self.name, limit=limit, lease=self._lease, archive_class=archive_class, process=process
+        )
 
     def _without_poisoned(self, rows: Sequence[Job]) -> list[Job]:
         allowed = self._context.rules.deaths_allowed

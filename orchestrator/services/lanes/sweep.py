@@ -100,16 +100,18 @@ def replay_dead_journals(context: LaneContext) -> str:
     """Take over from dead processes of this host: link every answer they had kept, then say what stays unknown.
 
     The owner's lock is free, so no answer can reach it any more: its submissions need not wait for their leases
-    (docs/decisions/0002). A submission is only ever called unknown here, never repeated.
+    (docs/decisions/0002). A submission is only ever called unknown here, never repeated. Rows that it was polling or
+    archiving are given back too.
     """
-    linked = unknown = 0
+    linked = unknown = released = 0
     for journal in context.journal.dead():
         linked += _replay(context, journal)
         for row in context.jobs.find_submissions_of(journal.process):
             _settle_unknown(context, row, "process_died", "the process that was sending it died before an answer came")
             unknown += 1
+        released += context.jobs.release_dead(journal.process)
         journal.retire()
-    return f"{linked} answers linked, {unknown} submissions unknown"
+    return f"{linked} answers linked, {unknown} submissions unknown, {released} leases given back"
 
 
 def settle_own_unfinished(context: LaneContext) -> int:
