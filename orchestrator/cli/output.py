@@ -82,10 +82,14 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def inert(text: str) -> str:
+    """Return text whose control characters cannot do anything to a terminal (fault I13)."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
 def _escaped(text: str) -> str:
     """Neither markup nor control characters of a prompt reach the terminal."""
-    printable = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
-    return printable.replace("[", "\\[")
+    return inert(text).replace("[", "\\[")
 
 
 def _safe_cell(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -27,32 +28,49 @@ STYLES = {
 
 
 class Display(Protocol):
-    """Where progress goes."""
+    """Where progress and result lines go."""
 
     def show(self, look: Look) -> None:
         """Show one look at the batch."""
 
+    def emit(self, line: str) -> None:
+        """Print one whole line of data."""
 
-class _Silent:
+
+class _Plain:
+    """No live block: the result lines tell the story."""
+
     def show(self, look: Look) -> None:
-        """Nothing: the result lines on stdout tell the story."""
+        """Nothing."""
+
+    def emit(self, line: str) -> None:
+        click.echo(line)
 
 
-class _Live:
+class _Live(_Plain):
+    """The block stays at the bottom of the terminal; lines meant for the same terminal go above it."""
+
     def __init__(self, live: Live) -> None:
         self._live = live
 
     def show(self, look: Look) -> None:
         self._live.update(_block(look))
 
+    def emit(self, line: str) -> None:
+        if sys.stdout.isatty():
+            self._live.console.print(Text.from_ansi(line), soft_wrap=True)
+        else:
+            click.echo(line)
+
 
 @contextmanager
 def progress_display() -> Iterator[Display]:
     """Show live progress on stderr when it is a terminal; result lines on stdout stay whole either way."""
     if not sys.stderr.isatty():
-        yield _Silent()
+        yield _Plain()
         return
-    with Live(console=Console(stderr=True), refresh_per_second=4, redirect_stdout=sys.stdout.isatty()) as live:
+    console = Console(stderr=True)
+    with Live(console=console, refresh_per_second=4, transient=True, redirect_stdout=False) as live:
         yield _Live(live)
 
 

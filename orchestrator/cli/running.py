@@ -11,6 +11,7 @@ import click
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.interrupts import Interrupts, interrupts
+from orchestrator.cli.output import inert
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
@@ -44,19 +45,18 @@ class RunEnd:
 
 def run_to_end(app: App, batch_id: str, *, output: str, total_slots: int | None = None) -> Exit:
     """Run a batch, print a results line per job, say how it ended; return the exit code."""
-    end = run_batch(
-        app,
-        batch_id,
-        total_slots=total_slots,
-        on_ended=lambda job: print_result(results_line(job, now=app.clock.now(), kinds=app.kinds), output),
-    )
+
+    def render(job: Job) -> str:
+        return result_text(results_line(job, now=app.clock.now(), kinds=app.kinds), output)
+
+    end = run_batch(app, batch_id, total_slots=total_slots, render=render)
     tell_end(end, archive_url=app.batches.get(batch_id).archive_url, data_dir=app.settings.data_dir)
     return end.exit_code
 
 
-def run_batch(app: App, batch_id: str, *, total_slots: int | None, on_ended: Callable[[Job], None]) -> RunEnd:
-    """Run the lanes for `batch_id` and report each member as it ends. Only this batch is submitted; everything already
-    paid for, of whichever batch, is polled and archived.
+def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Callable[[Job], str]) -> RunEnd:
+    """Run the lanes for `batch_id` and print a line per member as it ends. Only this batch is submitted; everything
+    already paid for, of whichever batch, is polled and archived.
     """
     watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
     wakeup = MailboxWakeup()
@@ -67,32 +67,26 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, on_ended: Cal
             interrupts(lanes) as signals,
             progress_display() as display,
         ):
-            look = _watch(watch, lanes, signals, display, on_ended)
+            look = _watch(watch, lanes, signals, display, render)
         if signals.is_aborted:
             settle_own_unfinished(context)
         finish_batches(context)
     last = watch.look()
-    for job in last.ended:
-        on_ended(job)
-    obstacle = None if last.is_done else look.obstacle
     held = tuple(app.progress.list_held(batch_id))
-    for job in held:
-        on_ended(job)
+    for job in (*last.ended, *held):
+        click.echo(render(job))
+    obstacle = None if last.is_done else look.obstacle
     return RunEnd(Look(last.counts, (), last.spending, last.elapsed, obstacle), held, signals.exit_code)
 
 
 def _watch(
-    watch: BatchWatch,
-    lanes: EmbeddedLanes,
-    signals: Interrupts,
-    display: Display,
-    on_ended: Callable[[Job], None],
+    watch: BatchWatch, lanes: EmbeddedLanes, signals: Interrupts, display: Display, render: Callable[[Job], str]
 ) -> Look:
     while True:
         lanes.check()
         look = watch.look()
         for job in look.ended:
-            on_ended(job)
+            display.emit(render(job))
         display.show(look)
         if look.is_done or look.obstacle is not None:
             return look
@@ -101,16 +95,15 @@ def _watch(
         signals.wait(LOOK_SECONDS)
 
 
-def print_result(line: dict[str, object], output: str) -> None:
-    """Print one results line (surfaces section 3), or its short form on a terminal."""
+def result_text(line: dict[str, object], output: str) -> str:
+    """Return one results line (surfaces section 3), or its short form for a terminal."""
     if output in {"json", "jsonl"}:
-        click.echo(json.dumps(line, ensure_ascii=False))
-        return
-    status, name = str(line["status"]), line["custom_id"] or line["id"]
+        return json.dumps(line, ensure_ascii=False)
+    status, name = str(line["status"]), str(line["custom_id"] or line["id"])
     error = line["error"]
     detail = f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""
     colour = "green" if status == State.SUCCEEDED else "red"
-    click.echo(f"{click.style(status, fg=colour):<20} {name} {detail}".rstrip())
+    return f"{click.style(f'{status:<12}', fg=colour)} {inert(name)}  {inert(detail)}".rstrip()
 
 
 def tell_end(end: RunEnd, *, archive_url: str, data_dir: object) -> None:
