@@ -187,7 +187,6 @@ def _create_jobs() -> None:
         sa.Column("provider_code", sa.Text(), nullable=True, comment="The provider's code behind it"),
         sa.Column("last_error", sa.Text(), nullable=True, comment="Newest trouble of the present step"),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
-        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name="fk_jobs_batch_id"),
         sa.CheckConstraint(
             "state IN ('queued', 'submitting', 'processing', 'archiving', 'succeeded', 'failed', 'cancelled', 'needs_review')",
             name=op.f("ck_jobs_state_known"),
@@ -212,12 +211,21 @@ def _create_jobs() -> None:
         sa.CheckConstraint(
             "(price_micros IS NULL) = (price_currency IS NULL)", name=op.f("ck_jobs_price_has_currency")
         ),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], name="fk_jobs_batch_id"),
         comment="One request of ours: where it stands, when it is due, what came of it",
+    )
+    op.create_index(
+        "ix_jobs_archive_due",
+        "jobs",
+        ["state", "due_at"],
+        unique=False,
+        sqlite_where=sa.text("state = 'archiving'"),
+        postgresql_where=sa.text("state = 'archiving'"),
     )
     op.create_index(
         "ix_jobs_archive_lane",
         "jobs",
-        ["archive_class", "source_expires_at", "id", "due_at"],
+        ["state", "archive_class", "source_expires_at", "id", "due_at"],
         unique=False,
         sqlite_where=sa.text("state = 'archiving'"),
         postgresql_where=sa.text("state = 'archiving'"),
@@ -226,7 +234,7 @@ def _create_jobs() -> None:
     op.create_index(
         "ix_jobs_lapse_lane",
         "jobs",
-        ["due_at", "id"],
+        ["state", "due_at", "id"],
         unique=False,
         sqlite_where=sa.text("state = 'submitting'"),
         postgresql_where=sa.text("state = 'submitting'"),
@@ -234,7 +242,7 @@ def _create_jobs() -> None:
     op.create_index(
         "ix_jobs_poll_lane",
         "jobs",
-        ["due_at", "id"],
+        ["state", "due_at", "id"],
         unique=False,
         sqlite_where=sa.text("state = 'processing'"),
         postgresql_where=sa.text("state = 'processing'"),
@@ -284,8 +292,8 @@ def _create_job_events() -> None:
         sa.Column("reason", sa.Text(), nullable=False, comment="In words"),
         sa.Column("data", JSON, nullable=False, comment="Facts for programs"),
         sa.PrimaryKeyConstraint("id", name="pk_job_events"),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_events_job_id"),
         sa.UniqueConstraint("job_id", "sequence", name="uq_job_events_job_id_sequence"),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_job_events_job_id"),
         comment="Every change of state and every note, with time and actor; append-only",
     )
 
@@ -319,12 +327,12 @@ def _create_outputs() -> None:
         sa.Column("archived_at", UTC, nullable=True, comment="Stored and read back"),
         sa.Column("lost_at", UTC, nullable=True, comment="Proven gone"),
         sa.PrimaryKeyConstraint("id", name="pk_outputs"),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_outputs_job_id"),
         sa.UniqueConstraint("job_id", "index", name="uq_outputs_job_id_index"),
         sa.CheckConstraint(
             "archived_at IS NULL OR (key IS NOT NULL AND sha256 IS NOT NULL)", name=op.f("ck_outputs_archived_has_key")
         ),
         sa.CheckConstraint("archived_at IS NULL OR source_url IS NULL", name=op.f("ck_outputs_archived_has_no_link")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_outputs_job_id"),
         comment="One file of a job: where it can be fetched, then where it is archived",
     )
 
@@ -372,13 +380,13 @@ def _create_submissions() -> None:
         sa.Column("decided_by", sa.Text(), nullable=True, comment="Who decided about it, if not its own answer"),
         sa.Column("decided_why", sa.Text(), nullable=True, comment="Their reason"),
         sa.PrimaryKeyConstraint("id", name="pk_submissions"),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_submissions_job_id"),
         sa.UniqueConstraint("job_id", "number", name="uq_submissions_job_id_number"),
         sa.CheckConstraint("(verdict IS NULL) = (verdict_at IS NULL)", name=op.f("ck_submissions_verdict_has_time")),
         sa.CheckConstraint("(final_at IS NULL) = (final_answer IS NULL)", name=op.f("ck_submissions_final_has_answer")),
         sa.CheckConstraint(
             "verdict <> 'accepted' OR task_id IS NOT NULL", name=op.f("ck_submissions_accepted_has_task")
         ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_submissions_job_id"),
         comment="One try at the paid call: the ledger of money and the holder of a slot",
     )
     op.create_index(

@@ -139,7 +139,8 @@ class JobRow(Base):
         CheckConstraint("state <> 'processing' OR provider_task_id IS NOT NULL", name="processing_has_task"),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority_range"),
         CheckConstraint("(price_micros IS NULL) = (price_currency IS NULL)", name="price_has_currency"),
-        # One partial index per lane: a shared one cost 5.0 ms against 0.09 ms behind 50,000 queued rows.
+        # One partial index per lane: a shared one cost 5.0 ms against 0.09 ms behind 50,000 queued rows. The state
+        # leads although it is constant there: SQLite would rather take ix_jobs_state for an equality and sort.
         Index(
             "ix_jobs_submit_lane",
             "credential",
@@ -153,6 +154,7 @@ class JobRow(Base):
         ),
         Index(
             "ix_jobs_lapse_lane",
+            "state",
             "due_at",
             "id",
             sqlite_where=text("state = 'submitting'"),
@@ -160,6 +162,7 @@ class JobRow(Base):
         ),
         Index(
             "ix_jobs_poll_lane",
+            "state",
             "due_at",
             "id",
             sqlite_where=text("state = 'processing'"),
@@ -167,9 +170,17 @@ class JobRow(Base):
         ),
         Index(
             "ix_jobs_archive_lane",
+            "state",
             "archive_class",
             "source_expires_at",
             "id",
+            "due_at",
+            sqlite_where=text("state = 'archiving'"),
+            postgresql_where=text("state = 'archiving'"),
+        ),
+        Index(
+            "ix_jobs_archive_due",
+            "state",
             "due_at",
             sqlite_where=text("state = 'archiving'"),
             postgresql_where=text("state = 'archiving'"),

@@ -1,0 +1,155 @@
+"""Reads: keyset pages, streams, and the query grammar on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from orchestrator.db import history as history_module
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.outcomes import Rejected, TaskAccepted
+from orchestrator.domain.query import Filter, parse_query
+from tests.db.driver import Driver
+from tests.factories import make_new_job
+from tests.fixtures.clock import START
+
+EVERY = Filter()
+
+
+def find(driver: Driver, query: str) -> list[str]:
+    """Return the ids that a query finds, newest first."""
+    wanted = parse_query(query, now=driver.clock.now())
+    return [job.id for job in driver.history.list_jobs(wanted, limit=100).jobs]
+
+
+def test_pages_run_newest_first_without_gap_or_overlap(driver: Driver) -> None:
+    """Keyset: the next page begins behind the last id, whatever was added meanwhile."""
+    ids = driver.add_many(5)
+    first = driver.history.list_jobs(EVERY, limit=2)
+    driver.add_many(1)
+    second = driver.history.list_jobs(EVERY, limit=2, after=first.jobs[-1].id)
+    third = driver.history.list_jobs(EVERY, limit=2, after=second.jobs[-1].id)
+    assert [job.id for page in (first, second, third) for job in page.jobs] == ids[::-1]
+    assert [page.has_more for page in (first, second, third)] == [True, True, False]
+
+
+def test_a_stream_goes_on_over_pages(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports read page by page; the length of a page changes nothing."""
+    monkeypatch.setattr(history_module, "PAGE", 2)
+    batch = driver.add(*(make_new_job() for _ in range(4)))
+    ids = [member.job_id for member in driver.batches.list_members(batch.id)]
+    assert [job.id for job in driver.history.iter_jobs(EVERY)] == ids[::-1]
+    assert [job.id for job in driver.history.iter_members(batch.id)] == ids
+
+
+def test_members_come_with_what_belongs_to_them(driver: Driver) -> None:
+    """Results are written in input order for every end state, from these."""
+    job = driver.add_succeeded()
+    (member,) = driver.history.iter_members(job.batch_id or "")
+    assert (len(member.submissions), len(member.outputs)) == (1, 1)
+    assert list(driver.history.iter_members(job.batch_id or "", states=("failed",))) == []
+
+
+def test_a_job_comes_whole(driver: Driver) -> None:
+    """One read gives the job, its submissions and its outputs."""
+    job = driver.add_succeeded()
+    found, output = driver.history.get_output(job.outputs[0].id)
+    assert (found, output) == (job, job.outputs[0])
+    assert driver.history.list_jobs(EVERY).jobs[0].outputs == job.outputs
+
+
+def test_what_is_not_there_is_not_found(driver: Driver) -> None:
+    """A typing mistake is an answer, not an empty list."""
+    with pytest.raises(NotFound):
+        driver.history.get_job("job_none")
+    with pytest.raises(NotFound):
+        driver.history.get_output("out_none")
+    assert driver.history.list_events("job_none") == []
+    assert driver.history.list_submissions("job_none") == []
+
+
+def test_states_are_counted(driver: Driver) -> None:
+    """Counts answer the same filter as lists."""
+    driver.add_succeeded()
+    driver.add_many(2, kind="image", model="cogview-4")
+    assert driver.history.count_jobs(EVERY) == {"succeeded": 1, "queued": 2}
+    assert driver.history.count_jobs(parse_query("kind:image", now=START)) == {"queued": 2}
+
+
+Finder = Callable[[str], list[str]]
+
+
+class TestQueries:
+    """Each field of the grammar, negated too; text of the user is never SQL."""
+
+    @pytest.fixture
+    def jobs(self, driver: Driver) -> dict[str, str]:
+        """Give four unlike jobs by name."""
+        kite = make_new_job(
+            input={"prompt": "Ein ROTER Drache, 100% Äther"}, tags={"campaign": "spring"}, custom_id="Scene 1"
+        )
+        tagged = make_new_job(input={"prompt": "sea"}, tags={"campaign": "autumn", 'a"b': "x'y"}, price=None)
+        driver.add(kite, tagged)
+        driver.report(driver.claim_one(slots={"*": 1}), Rejected("1301", "sensitive"))
+        driver.clock.advance(timedelta(days=10))
+        image = make_new_job(kind="image", model="cogview-4", input={"prompt": "100 percent"})
+        driver.add(image)
+        row = next(row for row in driver.claim() if row.job.id == image.id)
+        driver.report(row, TaskAccepted("task-9"))
+        return {"kite": kite.id, "tagged": tagged.id, "image": image.id}
+
+    @pytest.mark.parametrize(
+        ("query", "names"),
+        [
+            ("", {"kite", "tagged", "image"}),
+            ("status:failed", {"kite"}),
+            ("-status:failed", {"tagged", "image"}),
+            ("status:processing,failed", {"kite", "image"}),
+            ("kind:image", {"image"}),
+            ("model:cogvideox-3 -status:failed", {"tagged"}),
+            ('custom_id:"Scene 1"', {"kite"}),
+            ("code:content_policy", {"kite"}),
+            ("code:1301", {"kite"}),
+            ("-code:1301", {"tagged", "image"}),
+            ("task:task-9", {"image"}),
+            ("-task:task-9", {"kite", "tagged"}),
+            ("tag:campaign", {"kite", "tagged"}),
+            ("tag:campaign=spring", {"kite"}),
+            ("-tag:campaign=spring", {"tagged", "image"}),
+            ('tag:a"\\""b=x\'y', {"tagged"}),
+            ("created:>7d", {"image"}),
+            ("created:<7d", {"kite", "tagged"}),
+            ("finished:>30d", {"kite"}),
+            ("-finished:>30d", {"tagged", "image"}),
+            ("submitted:>7d", {"image"}),
+            ("cost:>0.1", {"image"}),
+            ("cost:0", {"kite"}),
+            ("-cost:0", {"tagged", "image"}),
+            ("roter", {"kite"}),
+            ("100%", {"kite"}),
+            ("-100%", {"tagged", "image"}),
+            ('"\' OR 1=1 --"', set()),
+        ],
+    )
+    def test_finds(self, driver: Driver, jobs: dict[str, str], query: str, names: set[str]) -> None:
+        found = {name for name, job_id in jobs.items() if job_id in find(driver, query)}
+        assert found == names
+
+    def test_letters_beyond_ascii(self, driver: Driver, jobs: dict[str, str]) -> None:
+        """On PostgreSQL the database's own locale says what the lower case of a letter is; C knows ASCII only."""
+        if not driver.database.is_sqlite:
+            with driver.database.begin_read() as connection:
+                if connection.execute(text("SELECT lower('Ä')")).scalar_one() != "ä":
+                    return
+        assert find(driver, "äther") == [jobs["kite"]]
+
+    def test_ids_and_batches(self, driver: Driver, jobs: dict[str, str]) -> None:
+        """A batch means its members, linked ones included."""
+        assert find(driver, f"id:{jobs['kite']}") == [jobs["kite"]]
+        other = driver.add()
+        driver.batches.link_existing(other.id, [(1, "x", jobs["image"])])
+        assert find(driver, f"batch:{other.id}") == [jobs["image"]]
+        assert jobs["image"] not in find(driver, f"-batch:{other.id}")

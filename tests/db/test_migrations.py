@@ -1,0 +1,182 @@
+"""The schema: empty to newest, back and forth, equal to the models, and refused when it does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Connection, MetaData, inspect, text
+
+from orchestrator.db import migrate
+from orchestrator.db.engine import make_engine, open_database
+from orchestrator.db.migrate import Fit
+from orchestrator.db.rows import JOBS
+from orchestrator.db.tables import Base
+from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.states import State
+from tests.db.driver import Driver
+from tests.fixtures.clock import FakeClock
+
+Factory = Callable[..., str]
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """Open a connection whose work is committed."""
+    engine = make_engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def describe(url: str) -> dict[str, object]:
+    """Return everything that the database says of its tables but alembic's own."""
+    with connected(url) as connection:
+        if connection.dialect.name == "sqlite":
+            rows = connection.execute(
+                text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'alembic%'")
+            )
+            return {row.name: re.sub(r"\s+", " ", row.sql) for row in rows}
+        inspector = inspect(connection)
+        constraints = connection.execute(
+            text(
+                "SELECT conrelid::regclass::text || '.' || conname, pg_get_constraintdef(oid) FROM pg_constraint"
+                " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'alembic_version'"
+            )
+        )
+        indexes = connection.execute(
+            text(
+                "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename NOT LIKE 'alem%'"
+            )
+        )
+        columns = {
+            table: [{**column, "type": str(column["type"])} for column in inspector.get_columns(table)]
+            for table in inspector.get_table_names()
+            if table != "alembic_version"
+        }
+        named = {row[0]: row[1] for rows in (constraints, indexes) for row in rows}
+        return {**named, **columns}
+
+
+def test_an_empty_database_becomes_the_newest(database_url_factory: Factory) -> None:
+    """The first start of anybody."""
+    url = database_url_factory(migrated=False)
+    assert migrate.current(url) is None
+    assert migrate.check(url).fit is Fit.EMPTY
+    migrate.upgrade(url)
+    assert migrate.current(url) == migrate.newest()
+    assert migrate.find_problem(url) is None
+    migrate.upgrade(url)
+
+
+def test_the_models_are_what_the_migrations_make(database_url_factory: Factory) -> None:
+    """To the letter: types, names, checks, partial indexes, comments."""
+    migrated, created = database_url_factory(), database_url_factory(migrated=False)
+    with connected(created) as connection:
+        Base.metadata.create_all(connection)
+    assert describe(migrated) == describe(created)
+
+
+def test_every_step_goes_down_and_up_again(database_url_factory: Factory) -> None:
+    """The stairway: no revision leaves anything behind."""
+    url = database_url_factory(migrated=False)
+    migrate.upgrade(url)
+    newest = describe(url)
+    migrate.downgrade(url, "base")
+    assert describe(url) == {}
+    migrate.upgrade(url)
+    assert describe(url) == newest
+
+
+def test_rows_in_every_state_survive_an_upgrade(driver: Driver, database_url: str) -> None:
+    """Upgrading a database in use loses and changes nothing."""
+    driver.add_held()
+    driver.add_processing("t1")
+    driver.add_archiving(task_id="t2")
+    driver.add_succeeded(task_id="t3")
+    fill_final_states(driver)
+    driver.add_many(1)
+    driver.claim(slots={"*": 9})
+    driver.add_many(1)
+    before = driver.rows(JOBS)
+    assert {row["state"] for row in before} == set(State)
+    migrate.upgrade(database_url)
+    assert driver.rows(JOBS) == before
+    assert migrate.find_problem(database_url) is None
+
+
+def fill_final_states(driver: Driver) -> None:
+    """Add a failed and a cancelled job."""
+    from orchestrator.domain.decide import decide_cancel
+    from orchestrator.domain.outcomes import ProviderFailed
+
+    (job_id,) = driver.add_many(1)
+    driver.jobs.transact(job_id, decide_cancel, actor="ann", reason="")
+    driver.finish_poll(driver.add_processing("t4").id, ProviderFailed(None, "no"))
+
+
+def test_two_upgrades_at_once_take_turns(database_url_factory: Factory) -> None:
+    """Two hosts are started together: neither fails and the schema is made once."""
+    url = database_url_factory(migrated=False)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(migrate.upgrade, url) for _ in range(4)]:
+            done.result()
+    assert migrate.find_problem(url) is None
+
+
+@pytest.mark.parametrize(
+    ("revision", "fit", "words"),
+    [
+        ("9999_add_future", Fit.NEWER, "newer version"),
+        ("0000_abandoned", Fit.UNKNOWN, "does not know"),
+    ],
+)
+def test_a_schema_that_does_not_fit_is_refused(
+    database_url: str, clock: FakeClock, revision: str, fit: Fit, words: str
+) -> None:
+    """C15: a process never works on a schema it was not written for."""
+    with connected(database_url) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
+    assert migrate.check(database_url).fit is fit
+    database = open_database(database_url, clock=clock)
+    with pytest.raises(ConfigError, match=words):
+        migrate.require_current(database)
+    database.close()
+
+
+def test_an_empty_schema_is_refused_with_the_remedy(database_url_factory: Factory, clock: FakeClock) -> None:
+    """The message names the command that helps."""
+    database = open_database(database_url_factory(migrated=False), clock=clock)
+    with pytest.raises(ConfigError, match="orchestrator db upgrade"):
+        migrate.require_current(database)
+    database.close()
+
+
+def test_a_current_schema_is_accepted(database_url: str, clock: FakeClock) -> None:
+    """The usual start."""
+    database = open_database(database_url, clock=clock)
+    migrate.require_current(database)
+    database.close()
+
+
+def test_drifted_tables_are_told(database_url: str) -> None:
+    """Somebody's hand-made change is found and named."""
+    with connected(database_url) as connection:
+        connection.execute(text("DROP INDEX ix_jobs_poll_lane"))
+    verdict = migrate.check(database_url)
+    assert verdict.fit is Fit.DRIFTED
+    assert "ix_jobs_poll_lane" in (verdict.problem or "")
+
+
+def test_every_constraint_and_column_speaks(database_url: str) -> None:
+    """Constraints have names, columns have comments: both are read by people with psql."""
+    metadata: MetaData = Base.metadata
+    for table in metadata.tables.values():
+        assert table.comment
+        assert all(column.comment for column in table.columns), table.name
+        assert all(constraint.name for constraint in table.constraints), table.name
