@@ -103,6 +103,18 @@ def test_a_stale_token_releases_nothing(driver: Driver) -> None:
     assert claim(driver) == ()
 
 
+def test_a_dead_processs_rows_are_given_back_at_once(driver: Driver) -> None:
+    """Whoever finds its journal unlocked need not wait for its leases; each row counts a death."""
+    ids = [driver.add_processing(f"task-{n}").id for n in range(2)]
+    driver.clock.advance(HOUR)
+    for process in ("host-1", "host-12"):
+        driver.jobs.claim_due(LaneName.POLL, limit=1, lease=LEASE, process=process)
+    assert driver.jobs.release_dead("host-1") == 1
+    (job,) = claim(driver)
+    assert (job.id in ids, job.death_count) == (True, 1)
+    assert driver.jobs.release_dead("host_1") == 0
+
+
 def test_submit_leases_are_neither_renewed_nor_released(driver: Driver) -> None:
     """A paid call ends by itself or lapses; nothing may put it back into the queue."""
     driver.add_many(1)

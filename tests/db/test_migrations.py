@@ -137,13 +137,14 @@ def test_two_upgrades_at_once_take_turns(database_url_factory: Factory) -> None:
     ],
 )
 def test_a_schema_that_does_not_fit_is_refused(
-    database_url: str, clock: FakeClock, revision: str, fit: Fit, words: str
+    database_url_factory: Factory, clock: FakeClock, revision: str, fit: Fit, words: str
 ) -> None:
     """C15: a process never works on a schema it was not written for."""
-    with connected(database_url) as connection:
+    url = database_url_factory()
+    with connected(url) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
-    assert migrate.check(database_url).fit is fit
-    database = open_database(database_url, clock=clock)
+    assert migrate.check(url).fit is fit
+    database = open_database(url, clock=clock)
     with pytest.raises(ConfigError, match=words):
         migrate.require_current(database)
     database.close()
@@ -164,16 +165,17 @@ def test_a_current_schema_is_accepted(database_url: str, clock: FakeClock) -> No
     database.close()
 
 
-def test_drifted_tables_are_told(database_url: str) -> None:
+def test_drifted_tables_are_told(database_url_factory: Factory) -> None:
     """Somebody's hand-made change is found and named."""
-    with connected(database_url) as connection:
+    url = database_url_factory()
+    with connected(url) as connection:
         connection.execute(text("DROP INDEX ix_jobs_poll_lane"))
-    verdict = migrate.check(database_url)
+    verdict = migrate.check(url)
     assert verdict.fit is Fit.DRIFTED
     assert "ix_jobs_poll_lane" in (verdict.problem or "")
 
 
-def test_every_constraint_and_column_speaks(database_url: str) -> None:
+def test_every_constraint_and_column_speaks() -> None:
     """Constraints have names, columns have comments: both are read by people with psql."""
     metadata: MetaData = Base.metadata
     for table in metadata.tables.values():
