@@ -168,23 +168,9 @@ class SqlBatches:
         database.write(work)
 
     def finish_done(self) -> Sequence[str]:
-        """Close running batches that have no active job; return those closed just now.
-
-        Locked first, looked at in a new statement: a job woken meanwhile is then seen (design section 5).
-        """
+        """Close running batches that have no active job; return those closed just now."""
         database = self._database
-        running = BATCHES.c.finished_at.is_(None) & BATCHES.c.intake_done_at.is_not(None)
-
-        def work(connection: Connection) -> Sequence[str]:
-            locked = select(BATCHES.c.id).where(running).order_by(BATCHES.c.id).with_for_update(skip_locked=True)
-            ids = connection.execute(locked).scalars().all()
-            if not ids:
-                return []
-            now = database.now(connection)
-            close = update(BATCHES).where(BATCHES.c.id.in_(ids), running, ~_has_active_member())
-            return sorted(connection.execute(close.values(finished_at=now).returning(BATCHES.c.id)).scalars())
-
-        return database.write(work)
+        return database.write(lambda c: close_done(c, database))
 
     def count_states(self, batch_id: str) -> JobCounts:
         """Count the members per state."""
@@ -213,6 +199,21 @@ def read_batch(row: RowMapping) -> Batch:
         finished_at=row["finished_at"],
         generation=row["generation"],
     )
+
+
+def close_done(connection: Connection, database: Database) -> Sequence[str]:
+    """Close running batches that have no active job; return those closed just now.
+
+    Locked first, looked at in a new statement: a job woken meanwhile is then seen (design section 5).
+    """
+    running = BATCHES.c.finished_at.is_(None) & BATCHES.c.intake_done_at.is_not(None)
+    locked = select(BATCHES.c.id).where(running).order_by(BATCHES.c.id).with_for_update(skip_locked=True)
+    ids = connection.execute(locked).scalars().all()
+    if not ids:
+        return []
+    close = update(BATCHES).where(BATCHES.c.id.in_(ids), running, ~_has_active_member())
+    close = close.values(finished_at=database.now(connection))
+    return sorted(connection.execute(close.returning(BATCHES.c.id)).scalars())
 
 
 def _lock_batch(connection: Connection, batch_id: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from threading import Event
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator.db import submit_claim
+from orchestrator.db.batches import close_done
 from orchestrator.db.engine import Database, open_database
-from orchestrator.db.jobs import SqlJobs
-from orchestrator.domain.decide import Decision, JobPatch
+from orchestrator.db.settling import Report, apply_report
+from orchestrator.domain.decide import Decision, Evidence, JobPatch, settle_late
+from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State, Trigger
-from tests.db.driver import LEASE, Driver
+from tests.db.driver import ANSWERED, LEASE, Driver
 from tests.factories import HOUR, make_window
 from tests.fixtures.clock import FakeClock
 
@@ -109,31 +112,65 @@ def test_the_same_evidence_from_many_places_lands_once(driver: Driver) -> None:
     assert driver.events(held.id)[-1] == "late_task_id"
 
 
-def test_a_claim_that_waited_sees_what_was_committed_meanwhile(
-    postgres_url_factory: Callable[[], str], clock: FakeClock
-) -> None:
-    """The count is a statement of its own, begun after the locks are held (measured: 10 with limit 5 otherwise).
+class TestWaiting:
+    """What one transaction does while another holds what it needs.
 
-    PostgreSQL only: SQLite has one writer, so nobody waits inside a claim.
+    PostgreSQL only: SQLite has one writer, so nobody waits inside a transaction.
     """
-    url = postgres_url_factory()
-    database, other = (open_database(url, clock=clock, asks_server_time=False) for _ in range(2))
-    driver, window = Driver(database, clock), make_window(slots={"*": 5})
-    driver.add_many(20)
-    driver.claim(slots={"*": 0})  # so that the rows to be locked exist
-    with ThreadPoolExecutor(1) as pool:
-        with database.begin_write() as connection:
-            first, _ = submit_claim.claim_submissions(connection, window, database=database)
-            waiting = pool.submit(SqlJobs(other).claim_submissions, window)
-            wait_for_lock(database, waiting)
-        second = waiting.result(timeout=20).rows
-    for each in (database, other):
-        each.close()
-    assert (len(first), len(second)) == (5, 0)
+
+    @pytest.fixture
+    def database(self, postgres_url_factory: Callable[[], str], clock: FakeClock) -> Iterator[Database]:
+        """Give a database of its own: every backend in it belongs to the test."""
+        database = open_database(postgres_url_factory(), clock=clock, asks_server_time=False)
+        yield database
+        database.close()
+
+    def test_a_claim_that_waited_sees_what_was_committed_meanwhile(self, driver: Driver) -> None:
+        """The count is a statement of its own, begun after the locks are held (measured: 10 with limit 5 otherwise)."""
+        window = make_window(slots={"*": 5})
+        driver.add_many(20)
+        driver.claim(slots={"*": 0})  # so that the rows to be locked exist
+        with ThreadPoolExecutor(1) as pool:
+            with driver.database.begin_write() as connection:
+                first, _ = submit_claim.claim_submissions(connection, window, database=driver.database)
+                waiting = pool.submit(driver.jobs.claim_submissions, window)
+                wait_for_lock(driver.database, waiting)
+            second = waiting.result(timeout=20).rows
+        assert (len(first), len(second)) == (5, 0)
+
+    def test_late_truth_that_met_a_finish_opens_the_batch_again(self, driver: Driver) -> None:
+        """The finish was first: the batch must not stay finished with an active job in it."""
+        held = driver.add_held()
+        with ThreadPoolExecutor(1) as pool:
+            with driver.database.begin_write() as connection:
+                assert close_done(connection, driver.database) == [held.batch_id]
+                waiting = pool.submit(driver.report_late, held.submissions[0].id, TaskAccepted("task-1"))
+                wait_for_lock(driver.database, waiting)
+            waiting.result(timeout=20)
+        batch = driver.batches.get(held.batch_id or "")
+        assert (batch.finished_at, batch.generation) == (None, 2)
+
+    def test_a_finish_that_met_late_truth_leaves_the_batch_running(self, driver: Driver) -> None:
+        """Late truth was first: the finish must not judge by what it saw before."""
+        held = driver.add_held()
+        outcome = TaskAccepted("task-1")
+        report = Report(held.submissions[0].id, ANSWERED, outcome, Verdict.ACCEPTED, None, "system", "")
+        about = Evidence(held.submissions[0].id, outcome)
+
+        def settle(job: Job, now: datetime) -> Decision | None:
+            return settle_late(job, about, driver.rules, now, driver.rng)
+
+        with ThreadPoolExecutor(1) as pool:
+            with driver.database.begin_write() as connection:
+                apply_report(connection, report, settle, database=driver.database)
+                waiting = pool.submit(driver.batches.finish_done)
+                wait_for_lock(driver.database, waiting, may_end=True)
+            assert waiting.result(timeout=20) == []
+        assert driver.batches.get(held.batch_id or "").finished_at is None
 
 
-def wait_for_lock(database: Database, waiting: Future[Any]) -> None:
-    """Return once a backend of this database waits for a lock."""
+def wait_for_lock(database: Database, waiting: Future[Any], *, may_end: bool = False) -> None:
+    """Return once a backend of this database waits for a lock, or, with `may_end`, once the work is done."""
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
@@ -142,25 +179,8 @@ def wait_for_lock(database: Database, waiting: Future[Any]) -> None:
         with database.engine.connect() as connection:
             if connection.execute(query).scalar_one():
                 return
-        assert not waiting.done(), "the second claim did not wait for the first one's locks"
+        if waiting.done():
+            assert may_end, "it did not wait for the locks of the first transaction"
+            return
         tick.wait(0.005)
     raise AssertionError("nobody waits")
-
-
-def test_a_finish_sees_a_job_woken_meanwhile(driver: Driver) -> None:
-    """Late truth and the sweep meet: the batch is either still running or opened again, never finished and active."""
-    for number in range(5):
-        held = driver.add_held()
-        submission_id = held.submissions[0].id
-
-        def work(
-            index: int, submission_id: str = submission_id, batch_id: str = held.batch_id or "", task: int = number
-        ) -> list[str]:
-            if index == 0:
-                driver.report_late(submission_id, TaskAccepted(f"task-{task}"))
-            else:
-                driver.batches.finish_done()
-            return []
-
-        run_together(work)
-        assert driver.batches.get(held.batch_id or "").finished_at is None
