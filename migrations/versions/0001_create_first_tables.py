@@ -56,15 +56,20 @@ def _create_batches() -> None:
         sa.Column("intake_done_at", UTC, nullable=True, comment="When the last line was in"),
         sa.Column("finished_at", UTC, nullable=True, comment="When no member was active any more; NULL: running"),
         sa.Column(
-            "generation", sa.Integer(), nullable=False, comment="Rises each time it runs again after it was finished"
+            "generation",
+            sa.Integer(),
+            nullable=False,
+            comment="1, and one more each time the same file is paid for anew",
         ),
         sa.PrimaryKeyConstraint("id", name="pk_batches"),
         sa.CheckConstraint(
             "finished_at IS NULL OR intake_done_at IS NOT NULL", name=op.f("ck_batches_finished_after_intake")
         ),
+        sa.UniqueConstraint(
+            "identity_sha256", "environment", "generation", name="uq_batches_identity_sha256_environment_generation"
+        ),
         comment="A job file as it was taken in",
     )
-    op.create_index("ix_batches_identity", "batches", ["identity_sha256", "environment", "id"], unique=False)
     op.create_index(
         "ix_batches_running",
         "batches",

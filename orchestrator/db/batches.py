@@ -15,7 +15,7 @@ from orchestrator.db.rows import JOBS, price_columns, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.upsert import insert_missing
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
 from orchestrator.domain.states import ACTIVE, State, Trigger, check_transition
@@ -46,7 +46,7 @@ class SqlBatches:
         return read_batch(row)
 
     def create(self, batch: Batch) -> None:
-        """Insert a running batch whose intake is not done."""
+        """Insert a running batch whose intake is not done. Raises Conflict when this generation is there already."""
         row = {
             "id": batch.id,
             "owner": batch.owner,
@@ -60,7 +60,14 @@ class SqlBatches:
             "finished_at": None,
             "generation": batch.generation,
         }
-        self._database.write(lambda c: c.execute(insert(BATCHES), [row]))
+        mine = select(BATCHES.c.id).where(BATCHES.c.id == batch.id)
+
+        def work(connection: Connection) -> bool:
+            insert_missing(connection, BATCHES, [row])
+            return connection.execute(mine).first() is not None
+
+        if not self._database.write(work):
+            raise Conflict(f"another process has just taken {batch.name} in")
 
     def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
         """Insert jobs as members, with their first events; lines that are there already are left alone."""

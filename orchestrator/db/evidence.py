@@ -12,6 +12,7 @@ from orchestrator.db.rows import SUBMISSIONS, write_drafts
 from orchestrator.db.types import clean_text
 from orchestrator.domain.job import SURE_REFUSALS, FinalAnswer, Verdict
 from orchestrator.domain.outcomes import AnswerComplete, CallEvidence, SubmitOutcome, TaskAccepted
+from orchestrator.domain.redact import redact_links
 
 RAW_ANSWER_BYTES = 64 * 1024
 DUPLICATE_TASK_ID = "duplicate_task_id"
@@ -114,4 +115,4 @@ def _is_taken(connection: Connection, found: RowMapping, outcome: SubmitOutcome)
 def _cap(body: str | None) -> str | None:
     if body is None:
         return None
-    return clean_text(body).encode()[:RAW_ANSWER_BYTES].decode(errors="ignore")
+    return redact_links(clean_text(body)).encode()[:RAW_ANSWER_BYTES].decode(errors="ignore")

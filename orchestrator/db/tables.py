@@ -101,7 +101,8 @@ class BatchRow(Base):
     __tablename__ = "batches"
     __table_args__ = (
         CheckConstraint("finished_at IS NULL OR intake_done_at IS NOT NULL", name="finished_after_intake"),
-        Index("ix_batches_identity", "identity_sha256", "environment", "id"),
+        # Two processes that take one file at once: the second is told, and joins the first.
+        UniqueConstraint("identity_sha256", "environment", "generation"),
         Index(
             "ix_batches_running",
             "id",
@@ -121,7 +122,7 @@ class BatchRow(Base):
     created_at: Mapped[datetime] = mapped_column(comment="When intake began")
     intake_done_at: Mapped[datetime | None] = mapped_column(comment="When the last line was in")
     finished_at: Mapped[datetime | None] = mapped_column(comment="When no member was active any more; NULL: running")
-    generation: Mapped[int] = mapped_column(comment="Rises each time it runs again after it was finished")
+    generation: Mapped[int] = mapped_column(comment="1, and one more each time the same file is paid for anew")
 
 
 class JobRow(Base):

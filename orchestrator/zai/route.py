@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from orchestrator.domain.job import Json, Role
 from orchestrator.domain.kind import Kind
+from orchestrator.zai.codes import ADVICE
 
 
 class Encoding(StrEnum):
@@ -60,6 +61,9 @@ class ZaiKind(Kind):
 
     dropped_fields: frozenset[str] = frozenset()
     """Fields of a body that are ours to read and never sent."""
+
+    def advise(self, provider_code: str) -> str | None:
+        return ADVICE.get(provider_code)
 
     @abstractmethod
     def route(self, body: Json) -> Route:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.domain.decide import decide_cancel
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
 from tests.db.driver import Driver
 from tests.factories import HOUR, make_batch, make_new_job
@@ -52,13 +52,23 @@ class TestIntake:
         assert (event.type, event.sequence, event.from_state) == ("accepted", 1, None)
 
     def test_the_newest_batch_of_an_identity_is_found(self, driver: Driver) -> None:
-        older, newer = (make_batch(identity_sha256="f" * 64) for _ in range(2))
+        older, newer = (make_batch(identity_sha256="f" * 64, generation=number) for number in (1, 2))
         for batch in (older, newer):
             driver.batches.create(batch)
         found = driver.batches.find_newest("f" * 64, "sandbox")
         assert found is not None
         assert found.id == newer.id
         assert driver.batches.find_newest("f" * 64, "https://api.z.ai") is None
+
+    def test_a_second_process_with_the_same_file_is_told(self, driver: Driver) -> None:
+        """Promise 2: two that take one file at once make one batch, or they would pay twice."""
+        first, second = (make_batch(identity_sha256="e" * 64) for _ in range(2))
+        driver.batches.create(first)
+        with pytest.raises(Conflict):
+            driver.batches.create(second)
+        found = driver.batches.find_newest("e" * 64, "sandbox")
+        assert found is not None
+        assert found.id == first.id
 
     def test_members_are_listed_in_input_order_page_by_page(self, driver: Driver) -> None:
         jobs = [make_new_job() for _ in range(5)]

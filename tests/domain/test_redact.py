@@ -1,0 +1,21 @@
+"""Promise 13: signed links do not stay in the evidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.redact import redact_links
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"url":"https://h/x.png?Signature=abc&Expires=1"}', '{"url":"https://h/x.png?[redacted]"}'),
+        ("http://h/a?X-Amz-Signature=1 http://h/b#k", "http://h/a?[redacted] http://h/b?[redacted]"),
+        ('{"url":"https:\\/\\/h\\/x?s=1\\/2"}', '{"url":"https:\\/\\/h\\/x?[redacted]"}'),
+        ("no link? none", "no link? none"),
+        ("https://h/plain.mp4", "https://h/plain.mp4"),
+    ],
+)
+def test_the_query_of_every_link_is_struck_out(text: str, kept: str) -> None:
+    assert redact_links(text) == kept
