@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from random import Random
 
@@ -91,15 +91,6 @@ def settle_late(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: 
             return settle(job, evidence, rules, now, rng)
         case _:
             return None
-
-
-def with_verdict(submission: Submission, outcome: SubmitOutcome, verdict: Verdict) -> Submission:
-    """Return the submission as it stands once the outcome is stored; a verdict is written once."""
-    if submission.verdict is not None and submission.verdict is not Verdict.UNKNOWN:
-        return submission
-    task_id = outcome.task_id if isinstance(outcome, TaskAccepted) else submission.task_id
-    result = outcome.outputs if isinstance(outcome, AnswerComplete) else submission.result
-    return replace(submission, verdict=verdict, task_id=task_id, result=result)
 
 
 def _paid_outcome(submission: Submission) -> TaskAccepted | AnswerComplete:

@@ -1,0 +1,100 @@
+"""Draw docs/lifecycle.md, docs/settings.md and docs/commands.md from the code; --check fails when one is stale."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from pydantic_core import PydanticUndefined
+
+from orchestrator.cli.main import main as orchestrator
+from orchestrator.config import PREFIX, Settings
+from orchestrator.domain.states import ACTIVE, FINAL, TRANSITIONS, State
+
+DOCS = Path(__file__).parents[1] / "docs"
+NOTICE = "<!-- Drawn by scripts/generate_docs.py (`make docs`); change the code, not this file. -->"
+
+MEANINGS = {
+    State.QUEUED: "Accepted and kept. Waits for its time, a free slot of its model, or the end of a pause.",
+    State.SUBMITTING: "The intent is committed and the paid call is being made. Never made a second time by itself.",
+    State.PROCESSING: "The provider has it as a task, which is asked about until the provider, a person or proven loss ends it.",
+    State.ARCHIVING: "The provider is done. The outputs are fetched, checked, stored and read back.",
+    State.SUCCEEDED: "Every output is in the archive and verified: type, length and SHA-256 agree with what the store holds.",
+    State.FAILED: "Ended without a result; `failure.code` says why and what to do.",
+    State.CANCELLED: "Stopped by a person. What a paid task made all the same is kept.",
+    State.NEEDS_REVIEW: "Nobody here can know what happened. Waits for late truth or for a person; never guessed.",
+}
+
+
+def draw_lifecycle() -> Iterator[str]:
+    """Yield the states in prose, the chart and the table of transitions."""
+    yield from ("# The life of a job", "", NOTICE, "", "## States", "", "| state | | meaning |", "|---|---|---|")
+    for state in State:
+        sort = "active" if state in ACTIVE else "final" if state in FINAL else "held"
+        yield f"| `{state}` | {sort} | {MEANINGS[state]} |"
+    yield from ("", "Waiting to try again is not a state: `due_at` lies in the future and `last_error` says why.", "")
+    yield from ("## Chart", "", "```mermaid", "stateDiagram-v2")
+    for source, target in sorted({(t.source, t.target) for t in TRANSITIONS}, key=str):
+        if source is not target:
+            yield f"    {source or '[*]'} --> {target}"
+    yield from ("```", "", "## Transitions", "", "| from | trigger | to | due |", "|---|---|---|---|")
+    for move in TRANSITIONS:
+        yield f"| {move.source or '-'} | `{move.trigger}` | {move.target} | {move.due} |"
+
+
+def draw_settings() -> Iterator[str]:
+    """Yield every setting with its default and meaning."""
+    yield from ("# Settings", "", NOTICE, "")
+    yield "Command line flags win over `ORCHESTRATOR_*` variables, those over a `--config FILE` in TOML, that over defaults."
+    yield 'In TOML the names are lower case and without the prefix: `data_dir = "/srv/media"`.'
+    yield from ("", "| variable | default | meaning |", "|---|---|---|")
+    for name, field in Settings.model_fields.items():
+        yield f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description} |"
+
+
+def _default(value: object) -> str:
+    if value is PydanticUndefined or value is None or value in ((), {}):
+        return "-"
+    return f"`{value}`"
+
+
+def draw_commands() -> Iterator[str]:
+    """Yield the help of every command."""
+    yield from ("# Commands", "", NOTICE)
+    yield from _draw_command(orchestrator, "orchestrator")
+
+
+def _draw_command(command: click.Command, path: str) -> Iterator[str]:
+    context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
+    yield from ("", f"## `{path}`", "", "```text", command.get_help(context), "```")
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            yield from _draw_command(command.commands[name], f"{path} {name}")
+
+
+DRAWN: dict[str, Callable[[], Iterator[str]]] = {
+    "lifecycle.md": draw_lifecycle,
+    "settings.md": draw_settings,
+    "commands.md": draw_commands,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the documents, or with --check name those that are stale."""
+    stale = []
+    for name, draw in DRAWN.items():
+        text = "\n".join(line.rstrip() for part in draw() for line in part.split("\n")) + "\n"
+        path = DOCS / name
+        if not path.exists() or path.read_text("utf-8") != text:
+            stale.append(name)
+            if "--check" not in arguments:
+                path.write_text(text, "utf-8")
+    if stale:
+        print(("stale, run `make docs`: " if "--check" in arguments else "written: ") + ", ".join(stale))
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
