@@ -56,5 +56,5 @@ def _pin(request: httpx.Request, address: Address) -> httpx.Request:
 def guarded_client(guard: EgressGuard, *, ca_bundle: Path | None = None) -> httpx.AsyncClient:
     """Return a client whose every request passes the guard. It keeps no cookies and follows no redirect."""
     client = fetch_client(transport=PinnedTransport(guard, ca_bundle=ca_bundle))
-    client.cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # type: ignore[assignment]  # setter takes any jar
+    client.cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.db import submit_claim
 from orchestrator.domain.decide import Decision, JobPatch, decide_cancel, decide_retry
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import FinalAnswer, Job
@@ -20,7 +21,7 @@ from orchestrator.domain.outcomes import (
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State, Trigger
 from tests.db.driver import LEASE, Driver
-from tests.factories import HOUR, make_draft, make_file
+from tests.factories import HOUR, make_draft, make_file, make_window
 from tests.fixtures.clock import START
 
 READY = OutputsReady((make_draft(),))
@@ -81,6 +82,19 @@ class TestLeaseHolders:
         assert applied.is_fenced
         assert driver.state(row.job.id) is State.SUBMITTING
         assert driver.get(row.job.id).submissions[0].task_id == "task-1"
+
+
+def test_a_job_cancelled_between_pick_and_move_is_not_submitted(driver: Driver) -> None:
+    """The claim's move names the state it expects: a cancel that came first wins."""
+    cancelled, queued = driver.add_many(2)
+    driver.jobs.transact(cancelled, decide_cancel, actor="ann", reason="")
+    later = driver.add_many(1, not_before=START + HOUR)
+    with driver.database.begin_write() as connection:
+        rows = submit_claim._set_submitting(
+            connection, [cancelled, queued, *later], make_window(), now=START, rng=driver.rng
+        )
+    assert [row["id"] for row in rows] == [queued]
+    assert driver.state(cancelled) is State.CANCELLED
 
 
 class TestPersons:

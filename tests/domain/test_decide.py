@@ -305,7 +305,7 @@ def test_a_rejection_keeps_the_providers_code(code: str, failure: str) -> None:
 
 def test_polls_write_no_history() -> None:
     """Design section 11: no event row per poll; every other move is told."""
-    for (state, name), _ in LEGAL.items():
+    for state, name in LEGAL:
         decision = decide(job_in(state), OUTCOMES[name], RULES, NOW, RNG)
         is_poll = decision.trigger in (Trigger.STILL_RUNNING, Trigger.POLL_FAILED)
         assert decision.records_event is not is_poll
