@@ -27,6 +27,7 @@ T = TypeVar("T")
 TRIES = 5  # whole transactions, on serialization failure or deadlock (fault C3)
 FIRST_WAIT_SECONDS = 0.02  # doubles, with jitter: two that collided should not collide again
 BUSY_SECONDS = 10  # how long SQLite waits for another process's write lock
+WAL_RETRY_SECONDS = 0.01  # another's first transaction on a new file takes a few of these
 POOL_SIZE = 10  # one connection per lane thread and a few for the API; more would only queue in the server
 POOL_WAIT_SECONDS = 10
 REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: certainly rolled back
@@ -94,8 +95,9 @@ def _make_sqlite(url: URL, *, has_foreign_keys: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"foreign_keys={'ON' if has_foreign_keys else 'OFF'}"):
-            connection.execute(f"PRAGMA {pragma}")
+        _enter_wal(connection)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA foreign_keys={'ON' if has_foreign_keys else 'OFF'}")
         connection.create_function(SQLITE_LOWER, 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
@@ -103,6 +105,19 @@ def _make_sqlite(url: URL, *, has_foreign_keys: bool) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
 
     return engine
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to WAL. On a new file several may try at once, and SQLite's own patience does not cover it."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(WAL_RETRY_SECONDS)
 
 
 def _make_postgresql(url: URL) -> Engine:

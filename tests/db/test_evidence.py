@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import update
@@ -91,6 +91,19 @@ class TestStoring:
             assert applied.decision is None
         assert driver.row(SUBMISSIONS, row.submission.id) == before
         assert driver.state(row.job.id) is State.FAILED
+
+    def test_evidence_that_the_row_did_not_take_asks_nobody(self, driver: Driver) -> None:
+        """A stale word about a settled submission must not even be put to the rules."""
+        job = driver.add_processing()
+
+        def settle(_job: Job, _now: datetime) -> Decision | None:
+            raise AssertionError("asked")
+
+        for outcome, verdict in ((UNKNOWN, Verdict.UNKNOWN), (NotSent("x", "y"), Verdict.NOT_SENT)):
+            applied = driver.jobs.apply_evidence(
+                job.submissions[0].id, ANSWERED, outcome, verdict, token=None, settle=settle
+            )
+            assert applied.decision is None
 
     def test_an_unknown_is_refined_and_its_columns_stay(self, driver: Driver) -> None:
         """What was seen of the call stays; only the verdict becomes definite."""
