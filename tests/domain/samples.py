@@ -115,7 +115,7 @@ def job_in(state: State, **changes: Any) -> Job:  # noqa: ANN401 - any field by 
 
 def make_submission(number: int = 1, **changes: Any) -> Submission:  # noqa: ANN401 - any field by name
     """Return a submission of any job; its id tells its number."""
-    fields = {"id": f"sub_{number}", "job_id": "job", "number": number, "intent_at": NOW - MINUTE}
+    fields: dict[str, Any] = {"id": f"sub_{number}", "job_id": "job", "number": number, "intent_at": NOW - MINUTE}
     return Submission(**(fields | changes))
 
 

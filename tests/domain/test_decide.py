@@ -254,13 +254,12 @@ def test_a_task_missing_for_days_is_lost_and_was_charged() -> None:
 def test_success_without_anything_usable_is_asked_thrice_and_then_held() -> None:
     """D6: poll again up to three times, then a person looks; never failed."""
     job = job_in(State.PROCESSING)
-    targets = []
+    decisions = []
     for _ in range(3):
-        decision = decide(job, OUTCOMES["nothing usable"], RULES, NOW, RNG)
-        targets.append(decision.target)
-        job = replace(job, ask_count=decision.patch["ask_count"])
-    assert targets == [State.PROCESSING, State.PROCESSING, State.NEEDS_REVIEW]
-    assert decision.final_answer is FinalAnswer.SUCCESS
+        decisions.append(decide(job, OUTCOMES["nothing usable"], RULES, NOW, RNG))
+        job = replace(job, ask_count=decisions[-1].patch["ask_count"])
+    assert [decision.target for decision in decisions] == [State.PROCESSING, State.PROCESSING, State.NEEDS_REVIEW]
+    assert decisions[-1].final_answer is FinalAnswer.SUCCESS
 
 
 def test_waiting_between_empty_successes_does_not_start_the_count_anew() -> None:

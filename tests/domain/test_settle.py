@@ -54,7 +54,7 @@ def late(job: Job, about: Evidence) -> Decision | None:
 
 
 def move(decision: Decision | None) -> Move | None:
-    return decision and (decision.trigger, decision.target)
+    return (decision.trigger, decision.target) if decision else None
 
 
 def closed(submission: Submission, answer: FinalAnswer = FinalAnswer.SUCCESS) -> Submission:

@@ -66,7 +66,7 @@ def test_the_certificate_must_name_the_link(
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    context.sni_callback = note_name  # type: ignore[assignment]  # typed for sockets only
+    context.sni_callback = note_name
 
     async def work() -> None:
         async with serving(saying(BODY), tls=context) as server:

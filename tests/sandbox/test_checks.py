@@ -126,10 +126,10 @@ KEYS = [
     ("Bearer a.b.c", "1002"),
     ("Bearer a..c", "1002"),
     (f"Bearer {signed(seconds_left=-1)}", "1003"),
-    (f"Bearer {signed(seconds_left=210, milliseconds=1)}", "1003"),
-    (f"Bearer {signed(seconds_left=210, api_key='')}", "1004"),
+    (f"Bearer {signed(seconds_left=86_400, milliseconds=1)}", "1003"),
+    (f"Bearer {signed(seconds_left=86_400, api_key='')}", "1004"),
     ("Bearer some-id.some-secret", None),
-    (f"Bearer {signed(seconds_left=210)}", None),
+    (f"Bearer {signed(seconds_left=86_400)}", None),
 ]
 
 
