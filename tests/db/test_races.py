@@ -147,8 +147,7 @@ class TestWaiting:
                 waiting = pool.submit(driver.report_late, held.submissions[0].id, TaskAccepted("task-1"))
                 wait_for_lock(driver.database, waiting)
             waiting.result(timeout=20)
-        batch = driver.batches.get(held.batch_id or "")
-        assert (batch.finished_at, batch.generation) == (None, 2)
+        assert driver.batches.get(held.batch_id or "").finished_at is None
 
     def test_a_finish_that_met_late_truth_leaves_the_batch_running(self, driver: Driver) -> None:
         """Late truth was first: the finish must not judge by what it saw before."""
