@@ -22,7 +22,7 @@ from sqlalchemy import (
 from orchestrator.db import pauses
 from orchestrator.db.engine import Database
 from orchestrator.db.pauses import Gate, PauseState, Scope, gate_of
-from orchestrator.db.rows import JOBS, load_outputs, read_job
+from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tokens import make_token, token_prefix
 from orchestrator.domain.decide import PauseLane
@@ -60,7 +60,7 @@ def claim_polls(
 def claim_archives(
     connection: Connection, archive_class: str | None, *, limit: int, lease: LeaseTerms, database: Database
 ) -> tuple[tuple[Job, ...], datetime]:
-    """Lease due rows in `archiving`, soonest link expiry first, with their outputs."""
+    """Lease due rows in `archiving`, soonest link expiry first, with their outputs and submissions."""
     now = database.now(connection)
     due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'archiving'"), JOBS.c.due_at <= now)
     if archive_class is not None:
@@ -119,8 +119,12 @@ def _lease(
     }
     take = update(JOBS).where(JOBS.c.id.in_(select(chosen.c.id))).values(values).returning(*JOBS.c)
     rows = sorted(connection.execute(take).mappings(), key=_expiry_order)
-    outputs = load_outputs(connection, [row["id"] for row in rows]) if has_outputs and rows else {}
-    return tuple(read_job(row, outputs=outputs.get(row["id"], ())) for row in rows)
+    ids = [row["id"] for row in rows] if has_outputs else []
+    outputs = load_outputs(connection, ids) if ids else {}
+    submissions = load_submissions(connection, ids) if ids else {}
+    return tuple(
+        read_job(row, submissions=submissions.get(row["id"], ()), outputs=outputs.get(row["id"], ())) for row in rows
+    )
 
 
 def _expiry_order(row: RowMapping) -> tuple[bool, datetime | None, str]:
@@ -182,4 +186,5 @@ def _held_rows(held: Mapping[str, str]) -> dict[str, str]:
 
 def _is_held(connection: Connection) -> ColumnElement[bool]:
     rows = make_rowset("held", {"id": TEXT, "token": TEXT}, is_sqlite=connection.dialect.name == "sqlite")
-    return and_(JOBS.c.id == rows.c.id, JOBS.c.lease_token == rows.c.token, JOBS.c.state.in_(_LEASED))
+    is_leased = JOBS.c.state != State.SUBMITTING  # an equality would make SQLite read its index instead of the ids
+    return and_(JOBS.c.id == rows.c.id, JOBS.c.lease_token == rows.c.token, is_leased)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, case, insert, literal, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, insert, literal, update
 
 from orchestrator.db import pauses, turns
 from orchestrator.db.engine import Database
@@ -128,8 +128,9 @@ def _set_submitting(
 ) -> list[RowMapping]:
     """Move the picked jobs, in their order; one that somebody moved meanwhile (a cancel) is left out."""
     check_transition(State.QUEUED, Trigger.SUBMISSION_STARTED, State.SUBMITTING)
-    tokens = [{"id": job_id, "token": make_token(rng)} for job_id in job_ids]
-    rows = make_rowset("moves", {"id": TEXT, "token": TEXT}, is_sqlite=connection.dialect.name == "sqlite")
+    moves = [{"id": job_id, "source": State.QUEUED, "token": make_token(rng)} for job_id in job_ids]
+    types = {"id": TEXT, "source": TEXT, "token": TEXT}
+    rows = make_rowset("moves", types, is_sqlite=connection.dialect.name == "sqlite")
     values = {
         "state": State.SUBMITTING,
         "lease_token": rows.c.token,
@@ -137,8 +138,9 @@ def _set_submitting(
         "submission_count": JOBS.c.submission_count + 1,
         "sequence": JOBS.c.sequence + 1,
     }
-    move = update(JOBS).where(JOBS.c.id == rows.c.id, turns.is_queued(JOBS), JOBS.c.due_at <= now).values(values)
-    found = connection.execute(move.returning(*JOBS.c), {"moves": encode_rows(tokens)}).mappings()
+    guard = and_(JOBS.c.id == rows.c.id, JOBS.c.state == rows.c.source, JOBS.c.due_at <= now)
+    move = update(JOBS).where(guard).values(values)
+    found = connection.execute(move.returning(*JOBS.c), {"moves": encode_rows(moves)}).mappings()
     moved = {row["id"]: row for row in found}
     return [moved[job_id] for job_id in job_ids if job_id in moved]
 

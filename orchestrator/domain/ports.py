@@ -298,7 +298,8 @@ class Jobs(Protocol):
     def claim_due(
         self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
     ) -> Claim[Job]:
-        """Lease due rows of the poll or archive lane. Archive rows carry their outputs, soonest expiry first.
+        """Lease due rows of the poll or archive lane. Archive rows carry their outputs and submissions,
+        soonest expiry first.
 
         `process` names the holder, so that `release_dead` finds its rows again.
         """

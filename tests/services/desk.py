@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class Desk:
     loop: LoopThread
     folder: Path
 
-    def take(self, *lines: dict[str, Any]) -> str:
+    def take(self, *lines: Mapping[str, Any]) -> str:
         """Take jobs in; return their batch."""
         path = self.folder / "jobs.jsonl"
         path.write_text("".join(json.dumps({"custom_id": f"job-{n}", **line}) + "\n" for n, line in enumerate(lines)))
@@ -87,6 +87,8 @@ def open_desk(sandbox: RunningSandbox, folder: Path, database_url: str) -> Itera
             "zai_base_url": sandbox.base_url,
             "zai_api_key": "id.secret",
             "egress_allow": sandbox.host_port,
+            "poll_intervals": "video=0.1..0.5,image=0.1..0.5",
+            "tick_seconds": 0.1,
         }
     )
     with ExitStack() as stack:
