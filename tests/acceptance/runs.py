@@ -59,7 +59,9 @@ class Desk:
             # What was in flight at a kill holds its slot for so long: in life minutes, here the sandbox is that fast.
             "ORCHESTRATOR_ASSUMED_TASK_LIFE": "video=2s,image=2s,transcription=2s",
         }
-        return {**os.environ, **own, **settings}
+        # Compiled code may be kept: dozens of commands start here, and compiling is most of a start.
+        around = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return {**around, **own, **settings}
 
     def run(self, *arguments: str, **settings: str) -> Ended:
         """Run a command to its end."""
