@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select, update
 
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.inserts import insert_many, insert_missing
 from orchestrator.db.rows import JOBS, price_columns, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tables import BatchMemberRow, BatchRow
-from orchestrator.db.upsert import insert_missing
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
@@ -238,7 +238,7 @@ def _insert_jobs(
     connection: Connection, batch_id: str, jobs: Sequence[NewJob], *, actor: str, now: datetime, rng: Random
 ) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
-    connection.execute(insert(JOBS), [_job_row(job, batch_id, now) for job in jobs])
+    insert_many(connection, JOBS, [_job_row(job, batch_id, now) for job in jobs])
     members = [
         {
             "batch_id": batch_id,
@@ -249,7 +249,7 @@ def _insert_jobs(
         }
         for job in jobs
     ]
-    connection.execute(insert(MEMBERS), members)
+    insert_many(connection, MEMBERS, members)
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
     append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
+from orchestrator.db.inserts import insert_many
 from orchestrator.db.rows import table_of
 from orchestrator.db.tables import JobEventRow
 from orchestrator.db.types import clean_text
@@ -55,5 +56,4 @@ def append_events(
         for job_id, events in drafts.items()
         for position, event in enumerate(events, start=1)
     ]
-    if rows:
-        connection.execute(insert(EVENTS), rows)
+    insert_many(connection, EVENTS, rows)

@@ -8,9 +8,9 @@ from random import Random
 
 from sqlalchemy import Connection, func, select, update
 
+from orchestrator.db.inserts import insert_or_refresh
 from orchestrator.db.rows import JOBS, OUTPUTS, stored_columns
 from orchestrator.db.types import clean_text
-from orchestrator.db.upsert import insert_or_refresh
 from orchestrator.domain import ids
 from orchestrator.domain.job import OutputDraft
 from orchestrator.domain.outcomes import OutputFailed, OutputLinkDead, OutputResult, OutputStored

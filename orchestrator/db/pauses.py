@@ -12,10 +12,10 @@ from enum import Enum, auto
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, select, tuple_, update
 
+from orchestrator.db.inserts import insert_missing
 from orchestrator.db.rows import table_of
 from orchestrator.db.tables import CredentialRow, ModelLimitRow
 from orchestrator.db.types import clean_text
-from orchestrator.db.upsert import insert_missing
 from orchestrator.domain.decide import Pause, PauseLane
 from orchestrator.domain.outcomes import PauseScope
 

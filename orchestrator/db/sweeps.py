@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, update
 
 from orchestrator.db.engine import Database
+from orchestrator.db.inserts import insert_missing
 from orchestrator.db.rows import table_of
 from orchestrator.db.tables import SweepRow
 from orchestrator.db.tokens import make_token
 from orchestrator.db.types import clean_text
-from orchestrator.db.upsert import insert_missing
 
 SWEEPS = table_of(SweepRow)
 
