@@ -93,6 +93,7 @@ CREDENTIALS: tuple[type[Exception], ...] = (
 TIME_OUTS: tuple[type[Exception], ...] = (boto.ReadTimeoutError, boto.ConnectTimeoutError, TimeoutError)
 CHECKSUMS: tuple[type[Exception], ...] = (boto.ChecksumError, boto.FlexibleChecksumError)
 BROKEN: tuple[type[Exception], ...] = (
+    boto.ConnectionError,  # refused, unknown host: it is no HTTPClientError
     boto.HTTPClientError,
     boto.IncompleteReadError,
     boto.EventStreamError,
