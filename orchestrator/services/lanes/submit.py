@@ -184,6 +184,8 @@ def report(applied: Applied, job_id: str, submission_id: str, verdict: Verdict) 
     fields = {"job_id": job_id, "submission_id": submission_id, "verdict": verdict}
     if applied.is_extra_paid:
         log.error("extra_paid_task", extra=fields)
+    elif applied.is_duplicate_id:
+        log.error("duplicate_task_id", extra=fields)
     elif verdict is Verdict.UNKNOWN:
         log.warning("submission_unknown", extra=fields)
     else:
