@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, Transient
 from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import JournalRecord
 from orchestrator.journal import FileJournal
@@ -120,12 +122,136 @@ def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
     open_to_all.chmod(0o777)
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
-    for directory in (open_to_all, link):
-        with pytest.raises(ConfigError):
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nothing")
+    a_file = tmp_path / "file"
+    a_file.touch()
+    for directory in (open_to_all, link, dangling, a_file):
+        with pytest.raises(ConfigError) as caught:
             FileJournal(directory, "p")
+        assert caught.value.setting == "ORCHESTRATOR_DATA_DIR"
 
 
 def test_an_empty_journal_goes_with_its_owner(tmp_path: Path) -> None:
     """Nothing was paid: nothing is left to read."""
     FileJournal(tmp_path, "p").close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_directory_is_private(tmp_path: Path) -> None:
+    """Fault I15: nobody else may list or plant journals, whatever the umask."""
+    FileJournal(tmp_path / "data" / "journal", "p")
+    assert stat.S_IMODE((tmp_path / "data" / "journal").stat().st_mode) == 0o700
+
+
+def test_a_journal_is_locked_before_a_sweep_can_see_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that looks while the file is being made must not take it for a dead one and remove it."""
+    heir = FileJournal(tmp_path, "heir")
+    real_flock = fcntl.flock
+    seen: list[object] = []
+
+    def look_first(fd: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real_flock)
+        seen.extend(heir.dead())
+        real_flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", look_first)
+    FileJournal(tmp_path, "newcomer")
+    assert seen == []
+    assert heir.dead() == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["heir.jsonl", "newcomer.jsonl"]
+
+
+def test_a_replay_that_failed_is_begun_again(tmp_path: Path) -> None:
+    """The locks of a sweep that died half-way are given up: a journal must not look alive because we read it."""
+    leave_dead(tmp_path, "dead")
+    heir = FileJournal(tmp_path, "heir")
+    (first,) = heir.dead()
+    assert len(list(first.records())) == 1
+    (again,) = heir.dead()
+    assert [record.submission_id for record in again.records()] == ["sub_1"]
+    assert [record.submission_id for record in again.records()] == ["sub_1"]
+
+
+def test_only_one_heir_reads_a_journal(tmp_path: Path) -> None:
+    """Two sweeps on one host; the second gets it when the first is gone without having retired it."""
+    leave_dead(tmp_path, "dead")
+    first, second = FileJournal(tmp_path, "first"), FileJournal(tmp_path, "second")
+    assert len(first.dead()) == 1
+    assert second.dead() == []
+    first.close()
+    assert [journal.process for journal in second.dead()] == ["dead"]
+
+
+@pytest.mark.parametrize("mode", [0o622, 0o620, 0o666])
+def test_a_journal_that_others_could_write_is_not_believed(
+    tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault I15: it is told and left where it is."""
+    leave_dead(tmp_path, "planted").chmod(mode)
+    assert FileJournal(tmp_path, "heir").dead() == []
+    assert "journal_refused" in caplog.messages
+    assert (tmp_path / "planted.jsonl").exists()
+
+
+def test_a_link_in_the_journals_place_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault I15: it is told, and the sweep goes on with the others."""
+    directory = tmp_path / "journal"
+    heir = FileJournal(directory, "heir")
+    leave_dead(tmp_path, "elsewhere")
+    (directory / "link.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+    leave_dead(directory, "true")
+    assert [journal.process for journal in heir.dead()] == ["true"]
+    assert "journal_refused" in caplog.messages
+
+
+@pytest.mark.parametrize("garbage", ["{", "[]", "7", '"text"', "{}", '{"submission": "s", "kind": "k", "moment": "?"}'])
+def test_a_damaged_line_is_told_and_the_others_are_read(
+    tmp_path: Path, garbage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is lost silently: only the torn last line is expected."""
+    path = leave_dead(tmp_path, "dead")
+    path.write_text(garbage + "\n" + path.read_text())
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert [record.submission_id for record in found.records()] == ["sub_1"]
+    assert "journal_line_unreadable" in caplog.messages
+
+
+def test_threads_do_not_cut_each_others_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that did not fit is cut off again, and nothing that another thread wrote meanwhile goes with it."""
+    journal = FileJournal(tmp_path, "dead")
+    real_write, is_cutting = os.write, threading.Event()
+    other = threading.Thread(target=lambda: journal.append(JournalRecord("sub_2", "video", EVIDENCE)))
+
+    def write_half(fd: int, data: bytes) -> int:
+        if is_cutting.is_set():
+            return real_write(fd, data)
+        is_cutting.set()
+        other.start()
+        other.join(0.2)  # long enough for a writer that nothing holds back
+        return real_write(fd, data[: len(data) // 2])
+
+    monkeypatch.setattr(os, "write", write_half)
+    with pytest.raises(Transient):
+        journal.append(JournalRecord("sub_1", "video", EVIDENCE))
+    other.join()
+    os.close(journal._fd)
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert [record.submission_id for record in found.records()] == ["sub_2"]
+
+
+@pytest.mark.parametrize("evidence", [EVIDENCE, CallEvidence(None), CallEvidence(Moment.SENT, body="\ud800 \x00")])
+def test_every_kind_of_evidence_comes_back(tmp_path: Path, evidence: CallEvidence) -> None:
+    """Nothing known, half known, text that no encoding takes."""
+    record = JournalRecord("sub_1", "image", evidence)
+    leave_dead(tmp_path, "dead", record)
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert list(found.records()) == [record]
+
+
+def leave_dead(directory: Path, process: str, record: JournalRecord | None = None) -> Path:
+    """Write a journal of one record whose owner is gone."""
+    journal = FileJournal(directory, process)
+    journal.append(record or JournalRecord("sub_1", "video", EVIDENCE))
+    os.close(journal._fd)
+    return directory / f"{process}.jsonl"
