@@ -82,7 +82,7 @@ class LocalStore:
         with _translated(key):
             try:
                 path.unlink(missing_ok=True)
-            except NotADirectoryError:
+            except (NotADirectoryError, IsADirectoryError):  # no such key either
                 return
 
     def list_keys(self, prefix: str) -> Iterator[str]:
