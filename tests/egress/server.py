@@ -32,9 +32,13 @@ class RawServer:
 async def serving(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """Answer each connection by `play` once its request's head has been read."""
     state = RawServer()
+    plays: set[asyncio.Task[Any]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         state.connection_count += 1
+        current = asyncio.current_task()
+        assert current is not None
+        plays.add(current)
         with contextlib.suppress(*QUIET):
             state.requests.append(await reader.readuntil(b"\r\n\r\n"))
             await play(writer)
@@ -43,7 +47,11 @@ async def serving(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIter
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     state.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield state
+        try:
+            yield state
+        finally:
+            for each in plays:  # from Python 3.12 on a server waits for its connections, the silent ones included
+                each.cancel()
 
 
 def saying(*pieces: bytes) -> Play:
