@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,12 +18,13 @@ from orchestrator.db.tables import Base
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import CallEvidence
 from orchestrator.domain.ports import PaidRequest, PollAnswer, PollQuestion, SubmitAnswer
+from orchestrator.domain.states import State
 from orchestrator.sandbox import RunningSandbox
-from orchestrator.services.lanes.archive import ArchiveLane
+from orchestrator.services.lanes.archive import ArchiveLane, ArchiveWork
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.drain import Drain, Lane, Mailbox, Stop
 from orchestrator.services.lanes.loop import LoopThread
-from orchestrator.services.lanes.poll import PollLane
+from orchestrator.services.lanes.poll import PollLane, PollWork
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import SweepLane
 from orchestrator.wiring import _make_app
@@ -88,6 +89,12 @@ class Bench(Desk):
         self.let_due(batch)
         self.poll(context)
         return batch
+
+    def claim_leased(self, context: LaneContext, state: State) -> list[Job]:
+        """Take what is due in the lane of a state, and do nothing with it."""
+        works: Sequence[PollWork | ArchiveWork]
+        works = PollLane(context).claim([]) if state is State.PROCESSING else ArchiveLane(context).claim([])
+        return [work.job for work in works]
 
     def let_due(self, batch_id: str) -> None:
         """Let so much time pass that every job of the batch is due."""
