@@ -321,6 +321,14 @@ def test_a_task_that_has_ended_is_not_taken_up_again(state: State, answer: Final
     assert late(job, evidence(1, "task accepted")) is None
 
 
+@pytest.mark.parametrize("state", [State.QUEUED, State.FAILED])
+@pytest.mark.parametrize("newest", ["unknown", "throttled", "rejected"])
+def test_out_of_queued_and_failed_only_an_open_task_leads(state: State, newest: str) -> None:
+    """What the other submissions say has moved the job already; the repeated news of an ended task adds nothing."""
+    job = job_in(state, submissions=(closed(tried(1, "task accepted")), tried(2, newest)))
+    assert late(job, evidence(1, "task accepted")) is None
+
+
 def test_a_poisoned_job_is_not_sent_back_by_its_own_answer() -> None:
     """B9: its task is open and attached; the journal of the worker that it killed brings no news."""
     job = job_in(State.NEEDS_REVIEW, provider_task_id="task-1", submissions=(tried(1, "task accepted"),))

@@ -37,6 +37,7 @@ class ScriptedLane:
         self.next_due_in: timedelta | None = None
         self.clock = FakeClock()
         self.mailbox, self.stop = Mailbox(), Stop()
+        self.loop: LoopThread | None = None
         self.on_claim: Callable[[], None] = nothing
         self.on_look: Callable[[], None] = nothing
         self.on_apply: Callable[[], None] = nothing
@@ -56,6 +57,12 @@ class ScriptedLane:
     def finish(self, work: str) -> None:
         """Let a slow piece of work end."""
         self.slow[work].set_result(None)
+
+    def let_loop_settle(self) -> None:
+        """Return once the loop has done all that was ready: what was let go has ended."""
+        assert self.loop is not None
+        for _ in range(10):  # a future's way through its chain takes a few rounds
+            self.loop.submit(asyncio.sleep(0)).result()
 
     def claim(self, held: Collection[str]) -> Sequence[str]:
         self.claim_count += 1
@@ -97,7 +104,7 @@ class ScriptedLane:
 
     def drain(self) -> None:
         """Run one drain of this lane to its end, and let the loop unwind what was cancelled."""
-        loop = LoopThread()
+        loop = self.loop = LoopThread()
         self.stop.watch(self.mailbox)
         try:
             Drain(self, loop=loop, clock=self.clock, mailbox=self.mailbox, stop=self.stop).run()

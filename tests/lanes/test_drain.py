@@ -217,8 +217,16 @@ def test_a_stop_gives_back_what_costs_nothing() -> None:
 def test_a_stop_keeps_what_had_already_ended() -> None:
     """A download that is done is not thrown away with those that are not."""
     lane = ScriptedLane("ab")
-    lane.hold("b")
-    lane.on_apply = lane.stop.request
+    lane.hold("a", "b")
+
+    def end_a_and_stop() -> None:
+        lane.mailbox.wake()
+        if lane.claim_count == 2:
+            lane.finish("a")
+            lane.let_loop_settle()
+            lane.stop.request()
+
+    lane.on_claim = end_a_and_stop
     lane.drain()
     assert lane.written == ["a"]
     assert lane.released == ["b"]
