@@ -70,8 +70,9 @@ def classes_of(error: type[StepError]) -> Iterator[type[StepError]]:
 
 
 def test_every_class_is_listed() -> None:
-    """A new class of error has to be entered here."""
-    assert set(classes_of(StepError)) == set(OF_A_CALL) == set(OF_A_POLL)
+    """A new class of the tree has to be entered here; what an adapter derives from one is treated as that one."""
+    tree = {error for error in classes_of(StepError) if error.__module__ == StepError.__module__}
+    assert tree == set(OF_A_CALL) == set(OF_A_POLL)
     assert {type(outcome) for outcome in VERDICTS} == set(get_args(SubmitOutcome))
 
 
