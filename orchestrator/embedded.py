@@ -48,7 +48,7 @@ class LaneThread(threading.Thread):
         self._mailbox = mailbox
         self._lanes_stop = stop  # Thread has a _stop of its own
         self._tick_seconds = tick_seconds
-        self._rng = Random(lane.name)  # noqa: S311 - spreads ticks, guards nothing
+        self._rng = Random()  # noqa: S311 - spreads ticks, guards nothing
         self.crash: BaseException | None = None
 
     def run(self) -> None:

@@ -21,7 +21,10 @@ _UNARCHIVED = OUTPUTS.c.archived_at.is_(None)
 def upsert_drafts(
     connection: Connection, drafts: Sequence[tuple[str, OutputDraft]], *, now: datetime, rng: Random
 ) -> None:
-    """Write what the provider announced, by (job id, index): archived outputs stay, others get the fresh link."""
+    """Write what the provider announced, by (job id, index): archived outputs stay, others get the fresh link.
+
+    A loss was proven of the old link; whoever asked again, or paid again, is to have what the new one gives.
+    """
     rows = [_draft_row(job_id, draft, now, rng) for job_id, draft in drafts]
     if rows:
         insert_or_refresh(
@@ -29,7 +32,7 @@ def upsert_drafts(
             OUTPUTS,
             rows,
             key=("job_id", "index"),
-            refresh=("role", "source_url", "text", "source_expires_at", "is_expiry_assumed"),
+            refresh=("role", "source_url", "text", "source_expires_at", "is_expiry_assumed", "lost_at"),
             where=_UNARCHIVED,
         )
 
@@ -49,6 +52,7 @@ def _draft_row(job_id: str, draft: OutputDraft, now: datetime, rng: Random) -> d
         "dead_links": [],
         "notes": [],
         "created_at": now,
+        "lost_at": None,
     }
 
 

@@ -58,7 +58,6 @@ class Rules:
     not_sent: Backoff = Backoff(base=2 * SECOND, cap=120 * SECOND)
     throttled: Backoff = Backoff(base=2 * SECOND, cap=60 * SECOND)
     overloaded: Backoff = Backoff(base=8 * SECOND, cap=240 * SECOND)  # zai-api.md 13: 1305 lasts minutes
-    quota_pause: timedelta = timedelta(minutes=15)  # a quota window whose end the answer does not name
     account_pause: timedelta = timedelta(minutes=5)
     poll_failed: Backoff = Backoff(base=5 * SECOND, cap=300 * SECOND)
     missing: Backoff = Backoff(base=5 * SECOND, cap=timedelta(hours=1))

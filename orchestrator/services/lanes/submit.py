@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.decide import Decision, Evidence, settle_late
 from orchestrator.domain.decide.late import settle
-from orchestrator.domain.errors import LeaseTooOld, StepError, Transient
+from orchestrator.domain.errors import LeaseTooOld, StepError, Transient, Uncertain
 from orchestrator.domain.job import Job, Verdict
-from orchestrator.domain.outcomes import CallEvidence, Moment, NotSent, SubmitOutcome
+from orchestrator.domain.outcomes import CallEvidence, InputUnusable, Moment, NotSent, SubmitOutcome, Unknown
 from orchestrator.domain.ports import (
     Applied,
     ClaimedSubmission,
@@ -27,6 +27,7 @@ from orchestrator.services.lanes.outcome import outcome_of_call_error, verdict_o
 log = logging.getLogger(__name__)
 
 NOTHING_SENT = CallEvidence(moment=Moment.NOT_SENT)
+NOBODY_KNOWS = CallEvidence(moment=None)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class SubmitLane:
         except LeaseTooOld as error:
             return SubmitResult(work, NOTHING_SENT, NotSent("lease_too_old", str(error)))
         except StepError as error:
-            return SubmitResult(work, error.evidence or NOTHING_SENT, outcome_of_call_error(error))
+            known = NOBODY_KNOWS if isinstance(error, Uncertain) else NOTHING_SENT
+            return SubmitResult(work, error.evidence or known, outcome_of_call_error(error))
         await asyncio.to_thread(self._write_journal, submission.id, job.kind, evidence)
         return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
 
@@ -148,11 +150,15 @@ class SubmitLane:
 
 
 def read_answer(context: LaneContext, kind: str, evidence: CallEvidence) -> SubmitOutcome:
-    """Return what a raw answer means; the same for a live answer and for one found in a journal."""
+    """Return what a raw answer means; the same for a live answer and for one found in a journal.
+
+    There is an answer, so the request was sent: whatever the reader says, it never becomes "not sent" and paid again.
+    """
     try:
         return context.provider.interpret(kind, evidence)
     except StepError as error:
-        return outcome_of_call_error(error)
+        outcome = outcome_of_call_error(error)
+        return Unknown(error.code, error.message) if isinstance(outcome, NotSent | InputUnusable) else outcome
 
 
 def store_evidence(
