@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import Batches, Clock, JobCounts
-from orchestrator.domain.progress import Progress, Spending
+from orchestrator.domain.progress import Hold, Progress, Spending
 from orchestrator.domain.states import ACTIVE, State
 
 PAUSE_PATIENCE = timedelta(minutes=15)  # surfaces section 1: a model pause ending later than this ends the run
@@ -86,8 +86,8 @@ class BatchWatch:
         if any(counts.get(state, 0) for state in moving) or not counts.get(State.QUEUED, 0):
             return None
         holds = self.progress.find_holds(self.batch_id)
-        horizon = self.clock.now() + PAUSE_PATIENCE
-        if not holds or not all(hold and (hold.is_credential or hold.until > horizon) for hold in holds):
+        now_at = self.clock.now()
+        if not holds or not all(hold is not None and _is_pointless(hold, now_at) for hold in holds):
             return None
         hold = next(hold for hold in holds if hold)
         whom = "the account" if hold.is_credential else f"model {hold.name}"
@@ -107,3 +107,8 @@ class BatchWatch:
         if now - self._store_refused_since < STORE_PATIENCE.total_seconds():
             return None
         return f"the archive has refused every write for {STORE_PATIENCE.total_seconds() / 60:.0f} minutes: {errors[0]}"
+
+
+def _is_pointless(hold: Hold, now: datetime) -> bool:
+    """A pause whose time has passed is about to be probed: whoever has topped the account up may go on."""
+    return hold.until > (now if hold.is_credential else now + PAUSE_PATIENCE)

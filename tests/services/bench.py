@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import Engine, delete
 
 from orchestrator.clock import SystemClock
 from orchestrator.config import load_settings
-from orchestrator.db.engine import open_database
+from orchestrator.db.engine import Database, open_database
 from orchestrator.db.tables import Base
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import CallEvidence
@@ -29,7 +29,7 @@ from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import SweepLane
 from orchestrator.wiring import _make_app
 from tests.fixtures.clock import FakeClock
-from tests.services.desk import HTTP, VIDEO, Desk
+from tests.services.desk import HTTP, VIDEO, Desk, few_authorities
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TALK = {"kind": "transcription", "body": {"model": "glm-asr-2512", "file": "kite.wav"}}
@@ -108,6 +108,11 @@ class Bench(Desk):
     def archived_file(self, key: str) -> Path:
         return self.app.settings.data_dir / "archive" / key
 
+    def use_archive(self, url: str, **settings: object) -> None:
+        """Archive elsewhere from now on."""
+        changed = self.app.settings.model_copy(update={"archive_url": url, **settings})
+        self.app = _make_app(changed, self.clock, self.app.jobs._database)
+
     def posts(self) -> int:
         """Return how many paid requests reached the provider; none of them came twice."""
         stats = self.stats()
@@ -120,9 +125,21 @@ class Bench(Desk):
         return sum(count for route, count in requests.items() if route.startswith("GET /async-result"))
 
 
+def empty(database_url: str) -> None:
+    """Remove every row of a database."""
+    with closing(open_database(database_url, clock=FakeClock())) as database, database.begin_write() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(delete(table))
+
+
 @contextmanager
-def open_bench(sandbox: RunningSandbox, folder: Path, database_url: str) -> Iterator[Bench]:
-    """Open everything on one database, emptied; the provider has forgotten what was before and is quick."""
+def open_bench(
+    sandbox: RunningSandbox, folder: Path, database_url: str, *, move: Callable[[str], Engine]
+) -> Iterator[Bench]:
+    """Open everything on one empty database; the provider has forgotten what was before and is quick.
+
+    `move` gives the engine: one for all tests, since each new one compiles every statement again.
+    """
     clock = FakeClock(SystemClock().now())  # links that the provider signs live on the provider's clock
     settings = load_settings(
         {
@@ -131,17 +148,14 @@ def open_bench(sandbox: RunningSandbox, folder: Path, database_url: str) -> Iter
             "zai_base_url": sandbox.base_url,
             "zai_api_key": "id.secret",
             "egress_allow": sandbox.host_port,
+            "ca_bundle": few_authorities(folder),
         }
     )
     settings.data_dir.mkdir()
     (folder / "kite.wav").write_bytes((EXAMPLES / "speech/kite.wav").read_bytes())
     with ExitStack() as stack:
-        database = open_database(settings.database, clock=clock, asks_server_time=False)
+        database = Database(move(settings.database), clock)
         stack.callback(database.close)
-        if not database.is_sqlite:
-            with database.begin_write() as connection:
-                for table in reversed(Base.metadata.sorted_tables):
-                    connection.execute(delete(table))
         loop = LoopThread()
         stack.callback(loop.close)
         bench = Bench(_make_app(settings, clock, database), sandbox, loop, folder, clock, Mailbox())

@@ -78,11 +78,11 @@ def test_a_refusal_for_now_pauses_its_model_and_no_other(sqlite_bench: Bench, fa
         assert bench.posts() == 2
         assert [job.state for job in bench.jobs(batch)].count(State.PROCESSING) == 1
         bench.advance(600)
-        bench.submit(context)
+        bench.submit(real)
         assert bench.posts() == 3  # the probe
         bench.faults()
         bench.advance(600)
-        bench.submit(context)
+        bench.submit(real)
     assert {job.state for job in bench.jobs(batch)} == {State.PROCESSING}
     assert len(bench.ledger()) == 4
 
@@ -134,8 +134,9 @@ def test_a_refused_prompt_fails_at_once_and_costs_nothing(bench: Bench) -> None:
         *[({"fault": "malformed_answer", "reason": way}, 1) for way in ("html", "truncated", "no_id", "two_ids")],
     ],
 )
-def test_doubt_is_held_and_nothing_is_sent_again(bench: Bench, rule: dict[str, Any], charges: int) -> None:
+def test_doubt_is_held_and_nothing_is_sent_again(sqlite_bench: Bench, rule: dict[str, Any], charges: int) -> None:
     """A9, A12, promise 3: needs_review, cost unknown, and no later drain sends it again however long it waits."""
+    bench = sqlite_bench
     bench.faults({**rule, "phase": "submit"})
     with bench.process() as context:
         batch = bench.start_processing(context)

@@ -1,0 +1,178 @@
+"""Watching a batch: every end told once, whatever order the rows commit in, and when waiting has become pointless."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from sqlalchemy import update
+
+from orchestrator.db.rows import JOBS
+from orchestrator.domain.decide.decision import Decision, failed
+from orchestrator.domain.job import Job
+from orchestrator.domain.outcomes import PauseScope
+from orchestrator.domain.retry import Rules
+from orchestrator.domain.states import State, Trigger
+from orchestrator.services.lanes.submit import SubmitLane
+from orchestrator.services.watch import BatchWatch
+from tests.services.bench import Bench
+from tests.services.desk import IMAGE, VIDEO
+
+MINUTE = timedelta(minutes=1)
+
+
+def watch_of(bench: Bench, batch: str) -> BatchWatch:
+    return BatchWatch(bench.app.progress, bench.app.batches, bench.clock, batch)
+
+
+def end_at(bench: Bench, job: Job, at: datetime) -> None:
+    """Let a job end as if the transaction that ended it at `at` had committed only now."""
+
+    def change(job: Job, now: datetime) -> Decision:
+        return failed(job, Trigger.DEPENDENCY_FAILED, at, code="dependency_failed", message="x", cost=0)
+
+    bench.app.jobs.transact(job.id, change, actor="test", reason="")
+    with bench.app.jobs._database.begin_write() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(finished_at=at))
+
+
+def test_each_end_is_told_once_though_rows_commit_out_of_order(bench: Bench) -> None:
+    """A row that says it ended a minute ago and is seen only now is told now; none is told twice."""
+    batch = bench.take(*[VIDEO] * 4)
+    watch, jobs = watch_of(bench, batch), list(bench.jobs(batch))
+    assert watch.look().ended == []
+    now = bench.clock.now()
+    end_at(bench, jobs[0], now)
+    assert [job.id for job in watch.look().ended] == [jobs[0].id]
+    end_at(bench, jobs[1], now - MINUTE)
+    end_at(bench, jobs[2], now)
+    assert {job.id for job in watch.look().ended} == {jobs[1].id, jobs[2].id}
+    assert watch.look().ended == []
+    assert not watch.look().is_done
+    bench.advance(600)
+    end_at(bench, jobs[3], bench.clock.now())
+    look = watch.look()
+    assert [job.id for job in look.ended] == [jobs[3].id]
+    assert look.is_done
+    assert look.elapsed == timedelta(seconds=600)
+
+
+def test_more_ends_than_one_page_holds_are_all_told(sqlite_bench: Bench) -> None:
+    """Keyset pages: many that ended at the same instant, none lost between pages and none twice."""
+    bench = sqlite_bench
+    batch = bench.take(*[VIDEO] * 1203)
+    now = bench.clock.now()
+    values = {"state": "cancelled", "finished_at": now, "due_at": None}
+    with bench.app.jobs._database.begin_write() as connection:
+        connection.execute(update(JOBS).values(values))
+    watch = watch_of(bench, batch)
+    told = [job.id for job in watch.look().ended]
+    assert len(told) == len(set(told)) == 1203
+    assert watch.look().ended == []
+
+
+def pause(bench: Bench, batch: str, scope: PauseScope, until: datetime) -> None:
+    """Pause the model or the account of a batch's first queued job, as a refusal does."""
+    with bench.process() as context:
+        one = replace(context, limits=replace(context.limits, submit_window=1))
+        fault = "arrears" if scope is PauseScope.CREDENTIAL else "rate_limit"
+        bench.faults({"fault": fault, "phase": "submit", "times": 1})
+        rules = Rules(
+            account_pause=until - bench.clock.now(),
+            throttled=replace(Rules().throttled, base=until - bench.clock.now(), cap=until - bench.clock.now()),
+        )
+        full = Random(1)
+        full.uniform = lambda a, b: b  # type: ignore[method-assign]  # the whole delay, so that its end is known
+        lane = SubmitLane(replace(one, rules=rules, rng=full))
+        (work,) = lane.claim([])
+        lane.apply([bench.loop.submit(lane.perform(work)).result()])
+
+
+def test_an_account_pause_is_pointless_at_once(bench: Bench) -> None:
+    """Exit 6: every queued job waits for the account; the sentence names the code and the time."""
+    batch = bench.take(VIDEO, IMAGE)
+    watch = watch_of(bench, batch)
+    assert watch.look().obstacle is None
+    pause(bench, batch, PauseScope.CREDENTIAL, bench.clock.now() + 5 * MINUTE)
+    obstacle = watch.look().obstacle
+    assert obstacle is not None
+    assert "the account" in obstacle
+    assert "1113" in obstacle
+
+
+def test_a_pause_that_has_passed_is_worth_waiting_for(bench: Bench) -> None:
+    """Whoever tops the account up and runs again later is not sent away before the probe has gone."""
+    batch = bench.take(VIDEO)
+    pause(bench, batch, PauseScope.CREDENTIAL, bench.clock.now() + 5 * MINUTE)
+    bench.advance(299)
+    assert watch_of(bench, batch).look().obstacle is not None
+    bench.advance(2)
+    assert watch_of(bench, batch).look().obstacle is None
+    with bench.process() as context:
+        bench.submit(context)
+    assert bench.only(batch).state is State.PROCESSING
+
+
+@pytest.mark.parametrize(("minutes", "is_pointless"), [(14, False), (16, True)])
+def test_a_model_pause_is_pointless_beyond_a_quarter_of_an_hour(bench: Bench, minutes: int, is_pointless: bool) -> None:
+    """Exit 6 only for a pause that ends over 15 minutes ahead."""
+    batch = bench.take(VIDEO)
+    pause(bench, batch, PauseScope.MODEL, bench.clock.now() + minutes * MINUTE)
+    obstacle = watch_of(bench, batch).look().obstacle
+    assert (obstacle is not None) == is_pointless
+    if obstacle is not None:
+        assert "viduq1-text" in obstacle
+        assert "1302" in obstacle
+
+
+def test_one_job_that_can_move_is_reason_to_stay(bench: Bench) -> None:
+    """Another model that is not paused, or a call under way: the run goes on."""
+    batch = bench.take(VIDEO, IMAGE)
+    pause(bench, batch, PauseScope.MODEL, bench.clock.now() + 60 * MINUTE)
+    watch = watch_of(bench, batch)
+    assert watch.look().obstacle is None
+    with bench.process() as context:
+        (work,) = SubmitLane(context).claim([])
+        assert work.claimed.job.last_error is None
+        assert watch.look().obstacle is None
+
+
+def test_a_store_that_refuses_is_given_ten_minutes(bench: Bench, tmp_path: Path) -> None:
+    """Exit 6 after ten minutes without one write, by the clock; one write in between starts them again."""
+    with bench.process() as context:
+        batch = bench.start_archiving(context)
+        watch = watch_of(bench, batch)
+        if bench.archived_file("").exists():
+            bench.archived_file("").rename(tmp_path / "away")
+        bench.archived_file("").write_bytes(b"a file where the archive should be")
+        bench.archive(context)
+        job = bench.only(batch)
+        assert str(job.last_error).startswith("store_")
+        assert watch.look().obstacle is None
+        bench.clock.advance(9 * MINUTE)
+        assert watch.look().obstacle is None
+        bench.clock.advance(2 * MINUTE)
+        assert "refused every write for 10 minutes" in str(watch.look().obstacle)
+        bench.archived_file("").unlink()
+        bench.let_due(batch)
+        bench.archive(context)
+    assert bench.only(batch).state is State.SUCCEEDED
+    assert watch.look().obstacle is None
+
+
+def test_the_sums_say_what_is_known_and_what_is_not(bench: Bench) -> None:
+    """Money spent in micro-units; a charge nobody can know is counted, never guessed."""
+    bench.faults({"fault": "lost_answer", "phase": "submit", "times": 1})
+    with bench.process() as context:
+        batch = bench.take(VIDEO, VIDEO, VIDEO)
+        bench.submit(replace(context, limits=replace(context.limits, submit_window=1)))
+    (spending,) = watch_of(bench, batch).look().spending
+    price = bench.jobs(batch)[0].price
+    assert price is not None
+    assert (spending.currency, spending.unknown_count) == ("USD", 1)
+    assert spending.spent_micros == 2 * price.micros
+    held = bench.app.progress.list_held(batch)
+    assert [job.state for job in held] == [State.NEEDS_REVIEW]
