@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
-# PYTHON=/path/to/python3.12 chooses the interpreter; PYTEST_ARGS goes to pytest.
+# PYTHON=/path/to/python3.12 chooses the interpreter; PYTEST_ARGS goes to pytest, JOBS=0 keeps it in one process.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -8,6 +8,8 @@ SHELL := /bin/bash
 VENV := .venv
 DEMO_VENV := .venv-demo
 PYTEST_ARGS ?=
+JOBS ?= auto
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist worksteal
 export PYTHON
 
 # An environment is made again when its lock, the interpreter asked for, or what an editable install takes from the
@@ -30,12 +32,12 @@ demo: $(DEMO_VENV)/$(STAMP) ## set up, then run the example jobs on the simulato
 	$(DEMO_VENV)/bin/orchestrator run examples/quickstart.jsonl --sandbox
 
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-all: test ## test, then the database tests on each PostgreSQL: Debian's (by apt) and the wheel's
 	scripts/install_postgresql.sh
-	ORCHESTRATOR_TEST_POSTGRES=machine $(VENV)/bin/python -m pytest -q -m postgres
-	ORCHESTRATOR_TEST_POSTGRES=wheel $(VENV)/bin/python -m pytest -q -m postgres
+	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
+	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .
