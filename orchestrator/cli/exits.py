@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from enum import IntEnum
 
 import click
 
+from orchestrator.cli.output import inert
 from orchestrator.domain.errors import (
     BatchFileError,
     ConfigError,
@@ -38,6 +40,7 @@ def errors_told() -> Iterator[None]:
     """Turn our own errors into one clear message and an exit code; a bug keeps its traceback."""
     try:
         yield
+        sys.stdout.flush()  # a reader that has gone is noticed here, not by the interpreter on its way out
     except RequestError as error:
         tell_request_error(error)
         sys.exit(error.exit_code)
@@ -48,21 +51,31 @@ def errors_told() -> Iterator[None]:
         click.echo(f"error: {error}", err=True)
         sys.exit(Exit.PROVIDER_TROUBLE)
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        sys.stderr.close()
+        _forget_reader()
         sys.exit(Exit.OK)
+    except (KeyboardInterrupt, click.Abort):  # where no run is under way, which stops in its own order
+        click.echo("interrupted", err=True)
+        sys.exit(Exit.INTERRUPTED)
+
+
+def _forget_reader() -> None:
+    """Let what is still buffered go nowhere: the interpreter flushes once more on its way out."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def tell_request_error(error: RequestError) -> None:
     """Say what is wrong, where, and what to do about it."""
     if isinstance(error, BatchFileError | InvalidParams):
         for fault in error.faults:
-            click.echo(fault_text(fault), err=True)
+            click.echo(inert(fault_text(fault)), err=True)
         if isinstance(error, InvalidParams):
             return
     where = f" ({error.param})" if error.param else ""
-    click.echo(f"error: {error.message}{where}", err=True)
+    click.echo(inert(f"error: {error.message}{where}"), err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(inert(f"hint: {error.hint}"), err=True)
 
 
 def fault_text(fault: Fault) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Interrupts:
 
     def __init__(self, target: Stoppable) -> None:
         self._target = target
-        self._wakened = threading.Event()
+        self._wakened: SimpleQueue[None] = SimpleQueue()  # an Event deadlocks when its own waiter is interrupted in it
         self.signal: signal.Signals | None = None
         self.is_aborted = False
 
@@ -43,12 +43,12 @@ class Interrupts:
             self.is_aborted = True
             click.echo("giving up the calls in flight: their jobs will be held for review", err=True)
             self._target.abort()
-        self._wakened.set()
+        self._wakened.put(None)
 
     def wait(self, seconds: float) -> None:
         """Wait so long, or until a signal comes."""
-        self._wakened.wait(seconds)
-        self._wakened.clear()
+        with suppress(Empty):
+            self._wakened.get(timeout=seconds)
 
     @property
     def exit_code(self) -> Exit | None:

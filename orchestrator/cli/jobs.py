@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import click
 
-from orchestrator.cli.exits import Exit
+from orchestrator.cli.exits import Exit, tell_request_error
 from orchestrator.cli.options import CommonOptions, common_options
-from orchestrator.cli.output import print_one, print_rows
+from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.running import run_to_end
 from orchestrator.cli.sandbox import sandboxed
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, Conflict, RequestError
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.lifecycle import cancel_job, retry_job
@@ -29,6 +29,7 @@ EXPORT_COLUMNS = (
 EVENT_COLUMNS = ("sequence", "at", "type", "from_state", "to_state", "actor", "reason")
 WATCH_SECONDS = 0.5
 ACTOR = "local"
+RUNS_ON = "the paid task cannot be stopped; it will end as cancelled, its outputs are kept"
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def why(common: CommonOptions, job_id: str) -> None:
     """Say in one sentence what a job waits for and when it will move."""
     with _open(common) as app:
         job = app.history.get_job(job_id)
-        click.echo(explain(job, now=app.clock.now(), hold=app.progress.find_hold(job_id)))
+        click.echo(inert_line(explain(job, now=app.clock.now(), hold=app.progress.find_hold(job_id))))
 
 
 @jobs.command()
@@ -132,7 +133,7 @@ def watch(common: CommonOptions, job_id: str) -> None:
 
 def _print_event(row: dict[str, object], output: str) -> None:
     if output == "table":
-        click.echo(f"{row['at']}  {row['type']:<20} {row['to_state'] or ''}  {row['reason']}")
+        click.echo(inert_line(f"{row['at']}  {row['type']:<20} {row['to_state'] or ''}  {row['reason']}"))
     else:
         print_rows([row], EVENT_COLUMNS, "jsonl" if output == "json" else output)
 
@@ -151,7 +152,13 @@ def run_job(common: CommonOptions, job_id: str, sandbox: bool) -> None:
             settings = stack.enter_context(sandboxed(settings))
         app = stack.enter_context(open_app(settings))
         job = app.history.get_job(job_id)
-        sys.exit(run_to_end(app, job.batch_id or "", output=common.format_for(one=False)))
+        batch = app.batches.get(job.batch_id or "")
+        if (count := app.batches.count_states(batch.id).total) > 1:
+            raise Conflict(
+                f"{job_id} is one of the {count} jobs of {batch.name}, which would all be run and paid for",
+                hint="run the file again: `orchestrator run FILE` goes on where it stopped",
+            )
+        sys.exit(run_to_end(app, batch.id, output=common.format_for(one=False)))
 
 
 @jobs.command()
@@ -174,12 +181,12 @@ def export(common: CommonOptions, query: tuple[str, ...]) -> None:
 def cancel(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> None:
     """Cancel jobs. What is not yet submitted stops here; a task that the provider has runs on and is kept."""
     with _open(common) as app:
-        for job_id in job_ids:
-            applied = cancel_job(app.jobs, job_id, actor=ACTOR, reason=reason)
-            if applied.decision is None:
-                click.echo(f"{job_id}: the paid task cannot be stopped; it will end as cancelled, its outputs are kept")
-            else:
-                click.echo(f"{job_id}: cancelled")
+
+        def cancel_one(job_id: str) -> str:
+            is_over = cancel_job(app.jobs, job_id, actor=ACTOR, reason=reason).decision is not None
+            return "cancelled" if is_over else RUNS_ON
+
+        sys.exit(_for_each(job_ids, cancel_one))
 
 
 @jobs.command()
@@ -190,7 +197,21 @@ def cancel(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> None
 def retry(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason: str) -> None:
     """Retry failed, cancelled or held jobs: first what costs nothing; a new charge only with --yes."""
     with _open(common) as app:
-        for job_id in job_ids:
-            applied = retry_job(app.jobs, job_id, may_charge=yes, actor=ACTOR, reason=reason)
-            if applied.decision is not None:
-                click.echo(f"{job_id}: {applied.decision.target}: {applied.decision.reason}")
+
+        def retry_one(job_id: str) -> str:
+            decision = retry_job(app.jobs, job_id, may_charge=yes, actor=ACTOR, reason=reason).decision
+            return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
+
+        sys.exit(_for_each(job_ids, retry_one))
+
+
+def _for_each(job_ids: Iterable[str], act: Callable[[str], str]) -> int:
+    """Act on each job; one that cannot be acted on does not stop the others. Return the exit code of the first such."""
+    code = int(Exit.OK)
+    for job_id in job_ids:
+        try:
+            click.echo(inert_line(f"{job_id}: {act(job_id)}"))
+        except RequestError as error:
+            tell_request_error(error)
+            code = code or error.exit_code
+    return code

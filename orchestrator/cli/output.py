@@ -21,10 +21,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def print_rows(rows: Iterable[Row], columns: Sequence[str], output: str) -> None:
     """Print many things. Tables and CSV show `columns` (dotted paths into the row); JSON shows everything."""
     if output == "json":
-        click.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
+        click.echo(to_json(list(rows), indent=2))
     elif output == "jsonl":
         for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(to_json(row))
     elif output == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)
@@ -37,7 +37,7 @@ def print_rows(rows: Iterable[Row], columns: Sequence[str], output: str) -> None
 def print_one(row: Row, output: str) -> None:
     """Print one thing whole: a two-column table, or JSON."""
     if output in {"json", "jsonl"}:
-        click.echo(json.dumps(row, ensure_ascii=False, indent=2 if output == "json" else None))
+        click.echo(to_json(row, indent=2 if output == "json" else None))
     elif output == "csv":
         print_rows([row], list(row), "csv")
     else:
@@ -85,6 +85,17 @@ def _text(value: object) -> str:
 def inert(text: str) -> str:
     """Return text whose control characters cannot do anything to a terminal (fault I13)."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+def inert_line(text: str) -> str:
+    """Return inert text that stays on one line."""
+    return inert(text).replace("\n", "\\n")
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """Return readable JSON in which nothing acts on a terminal: C1 controls and bidi marks are escaped like the rest."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def _escaped(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.exits import fault_text
+from orchestrator.cli.exits import Exit, fault_text
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.running import run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
@@ -92,7 +92,7 @@ def run(
             app = stack.enter_context(open_app(settings, may_migrate=True))
             intake = _take(app, checked, is_forced=force_new, max_cost=max_cost, is_sure=yes)
             if retry_failed:
-                _retry_failed(app, intake.batch.id)
+                _retry_failed(app, intake.batch.id, is_sure=yes)
             code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), total_slots=concurrency)
     sys.exit(code)
 
@@ -122,9 +122,9 @@ def _take(app: App, checked: CheckedFile, *, is_forced: bool, max_cost: int | No
         spool=app.settings.spool_dir,
     )
     known = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
-    if is_forced and known is not None and not is_sure and sys.stdin.isatty():
+    if is_forced and known is not None:
         cost = show_micros(checked.estimate.micros)
-        click.confirm(f"{checked.line_count} jobs ran before; pay for them again, about {cost}?", abort=True, err=True)
+        _ask(f"{checked.line_count} jobs ran before; pay for them again, about {cost}?", is_sure=is_sure)
     intake = take_file(checked, taker, is_forced=is_forced, max_cost_micros=max_cost)
     _tell_intake(intake, checked)
     return intake
@@ -146,7 +146,15 @@ def _price_text(intake: Intake) -> str:
     return f"{text}, {intake.cost.unpriced_count} without a price" if intake.cost.unpriced_count else text
 
 
-def _retry_failed(app: App, batch_id: str) -> None:
+def _ask(question: str, *, is_sure: bool) -> None:
+    """Ask whoever sits at the terminal before something is paid again; scripts have said it with the option."""
+    if is_sure or not sys.stdin.isatty() or click.confirm(question, err=True):
+        return
+    click.echo("nothing was submitted", err=True)
+    sys.exit(Exit.BUDGET)
+
+
+def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
     failed = list(app.history.iter_members(batch_id, states=("failed",)))
     charged = [job for job in failed if needs_new_charge(job, app.clock.now())]
     micros = sum(job.price.micros for job in charged if job.price)
@@ -155,5 +163,7 @@ def _retry_failed(app: App, batch_id: str) -> None:
             f"retrying {len(failed)} failed jobs, {len(charged)} as new charges of about {show_micros(micros)}",
             err=True,
         )
+    if charged:
+        _ask("go on?", is_sure=is_sure)
     for job in failed:
         retry_job(app.jobs, job.id, may_charge=True, actor="local", reason="run --retry-failed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import click
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.interrupts import Interrupts, interrupts
-from orchestrator.cli.output import inert
+from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
@@ -98,12 +97,12 @@ def _watch(
 def result_text(line: dict[str, object], output: str) -> str:
     """Return one results line (surfaces section 3), or its short form for a terminal."""
     if output in {"json", "jsonl"}:
-        return json.dumps(line, ensure_ascii=False)
+        return to_json(line)
     status, name = str(line["status"]), str(line["custom_id"] or line["id"])
     error = line["error"]
     detail = f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""
     colour = "green" if status == State.SUCCEEDED else "red"
-    return f"{click.style(f'{status:<12}', fg=colour)} {inert(name)}  {inert(detail)}".rstrip()
+    return f"{click.style(f'{status:<12}', fg=colour)} {inert_line(name)}  {inert_line(detail)}".rstrip()
 
 
 def tell_end(end: RunEnd, *, archive_url: str, data_dir: object) -> None:
@@ -114,10 +113,10 @@ def tell_end(end: RunEnd, *, archive_url: str, data_dir: object) -> None:
     if end.look.active_count:
         click.echo(f"not finished: {active_text(end.look)}; run the same file again to go on", err=True)
     if end.look.obstacle:
-        click.echo(f"error: {end.look.obstacle}", err=True)
+        click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
     for job in end.held:
         name = f" ({job.custom_id})" if job.custom_id else ""
-        click.echo(f"held: {job.id}{name}: {job.last_error or 'needs review'}", err=True)
+        click.echo(inert_line(f"held: {job.id}{name}: {job.last_error or 'needs review'}"), err=True)
         click.echo(f"  look: {_command(data_dir)} jobs show {job.id}", err=True)
     click.echo(f"archive: {archive_url}", err=True)
     click.echo(f"history: {_command(data_dir)} jobs list", err=True)

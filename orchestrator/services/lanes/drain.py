@@ -6,7 +6,6 @@ The same for every lane; what claiming, performing and applying mean is the lane
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -55,16 +54,19 @@ class Lane(Protocol[W, R]):
 
 
 class Mailbox:
-    """What a lane thread waits on: finished work and wake-ups, in one queue. Wake-ups coalesce."""
+    """What a lane thread waits on: finished work and wake-ups, in one queue. Wake-ups coalesce.
+
+    Signal handlers wake too: nothing here takes a lock that the interrupted thread could hold.
+    """
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[int | None] = SimpleQueue()
-        self._is_woken = threading.Event()
+        self._is_woken = False
 
     def wake(self) -> None:
         """Ask for another look; never blocks."""
-        if not self._is_woken.is_set():
-            self._is_woken.set()
+        if not self._is_woken:
+            self._is_woken = True
             self._queue.put(None)
 
     def put_finished(self, key: int) -> None:
@@ -79,7 +81,7 @@ class Mailbox:
             item = self._queue.get(timeout=max(timeout, 0.0))
             while True:
                 if item is None:
-                    self._is_woken.clear()
+                    self._is_woken = False
                     woken = True
                 else:
                     finished.append(item)
@@ -89,11 +91,11 @@ class Mailbox:
 
 
 class Stop:
-    """The two signals of a stop: claim nothing more, and give up what is in flight."""
+    """The two signals of a stop: claim nothing more, and give up what is in flight. Takes no lock, as Mailbox."""
 
     def __init__(self) -> None:
-        self._claiming = threading.Event()
-        self._aborting = threading.Event()
+        self._is_requested = False
+        self._is_aborting = False
         self._mailboxes: list[Mailbox] = []
 
     def watch(self, mailbox: Mailbox) -> None:
@@ -102,24 +104,24 @@ class Stop:
 
     def request(self) -> None:
         """Claim nothing more; paid calls in flight finish."""
-        self._claiming.set()
+        self._is_requested = True
         self._wake_all()
 
     def abort(self) -> None:
         """Do not wait for what is in flight either."""
-        self._claiming.set()
-        self._aborting.set()
+        self._is_aborting = True
+        self._is_requested = True
         self._wake_all()
 
     @property
     def is_requested(self) -> bool:
         """True once anybody asked to stop."""
-        return self._claiming.is_set()
+        return self._is_requested
 
     @property
     def is_aborting(self) -> bool:
         """True once the second signal came."""
-        return self._aborting.is_set()
+        return self._is_aborting
 
     def _wake_all(self) -> None:
         for mailbox in self._mailboxes:
