@@ -55,7 +55,7 @@ def test_quickstart_runs_without_key_server_or_docker(tmp_path: Path) -> None:
 def test_the_main_path_on_either_database(desk: Desk, database_url: str) -> None:
     """One process on SQLite or PostgreSQL: the same lanes, the same end."""
     lines = [image_line(1), video_line(1)]
-    ended = desk.run("run", str(desk.write_jobs(lines)), ORCHESTRATOR_DATABASE_URL=database_url)
+    ended = desk.run_apart("run", str(desk.write_jobs(lines)), ORCHESTRATOR_DATABASE_URL=database_url)
     assert ended.code == 0, ended.err
     assert check_archive(desk.data_dir, ended.lines) == 3
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -161,6 +162,38 @@ def test_a_store_that_refuses_is_given_ten_minutes(bench: Bench, tmp_path: Path)
         bench.archive(context)
     assert bench.only(batch).state is State.SUCCEEDED
     assert watch.look().obstacle is None
+
+
+class RefusingStore:
+    """The real reads of a batch, with the archive's errors as a test wants them."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._real = bench.app.progress
+        self.errors: list[str | None] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the real one has
+        return getattr(self._real, name)
+
+    def list_archive_errors(self, batch_id: str) -> list[str | None]:
+        return self.errors
+
+
+def test_one_write_that_the_store_took_starts_the_ten_minutes_again(sqlite_bench: Bench) -> None:
+    """Refused, taken, refused: only a stretch without any write counts; other errors are not the store's."""
+    bench = sqlite_bench
+    with bench.process() as context:
+        batch = bench.start_archiving(context)
+    progress: Any = RefusingStore(bench)
+    watch = BatchWatch(progress, bench.app.batches, bench.clock, batch)
+    for errors in (["store_full: x"], ["store_full: x", None], ["store_full: x"], ["fetch: x", "store_full: x"]):
+        progress.errors = errors
+        assert watch.look().obstacle is None
+        bench.clock.advance(9 * MINUTE)
+        assert watch.look().obstacle is None
+    progress.errors = ["store_full: x"]
+    assert watch.look().obstacle is None
+    bench.clock.advance(10 * MINUTE)
+    assert "store_full" in str(watch.look().obstacle)
 
 
 def test_the_sums_say_what_is_known_and_what_is_not(bench: Bench) -> None:
