@@ -82,14 +82,14 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def inert(text: str) -> str:
-    """Return text whose control characters cannot do anything to a terminal (fault I13)."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+def inert(text: str, *, keep: str = "\n") -> str:
+    """Return text whose control characters cannot do anything to a terminal (fault I13), but for those in `keep`."""
+    return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text)
 
 
 def inert_line(text: str) -> str:
     """Return inert text that stays on one line."""
-    return inert(text).replace("\n", "\\n")
+    return inert(text, keep="")
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
@@ -104,5 +104,6 @@ def _escaped(text: str) -> str:
 
 
 def _safe_cell(text: str) -> str:
-    """A cell that a spreadsheet would run as a formula is prefixed (fault I8)."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """A cell that a spreadsheet would run as a formula is prefixed (fault I8); one that a terminal would obey is inert."""
+    cell = inert(text, keep="\n\t")
+    return f"'{cell}" if text.startswith(_FORMULA_STARTS) else cell

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
 from orchestrator.sandbox import SandboxOptions, start
+
+
+LAMP = {"model": "cogview-4-250304", "prompt": "a lamp", "size": "512x512"}
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +191,60 @@ def test_jobs_are_cancelled_and_retried(place: dict[str, str]) -> None:
     assert "charge" in refused.stderr
     assert call(place, "jobs", "retry", job["id"], "--yes").exit_code == 0
     assert call(place, "jobs", "cancel", job["id"]).exit_code == 0
+
+
+def test_one_job_that_cannot_be_acted_on_does_not_stop_the_others(place: dict[str, str]) -> None:
+    """Promise 9: the rest is cancelled and retried; the exit code is that of the first that was not."""
+    ids = [json.loads(call(place, "submit", "image", "-p", f"n{n}", "-o", "json").stdout)["id"] for n in range(2)]
+    ended = call(place, "jobs", "cancel", ids[0], "job_x", ids[1])
+    assert ended.exit_code == 5
+    assert "job_x" in ended.stderr
+    assert [line.split(": ") for line in ended.stdout.splitlines()] == [[ids[0], "cancelled"], [ids[1], "cancelled"]]
+    (done,) = jobs_of(place, "custom_id:talk")
+    again = call(place, "jobs", "retry", done["id"], *ids, "--yes")
+    assert again.exit_code == 2
+    assert len(again.stdout.splitlines()) == 2
+    assert call(place, "jobs", "cancel", *ids).exit_code == 0
+
+
+def test_a_line_of_a_file_is_not_run_by_itself(place: dict[str, str], tmp_path: Path) -> None:
+    """`jobs run` would pay for its whole file: refused, naming the way that says so."""
+    lines = [{"custom_id": f"pair-{n}", "kind": "image", "body": {**LAMP, "prompt": f"pair {n}"}} for n in range(2)]
+    path = tmp_path / "pair.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    taken = call({**place, "ORCHESTRATOR_ZAI_BASE_URL": "http://127.0.0.1:9/v4"}, "run", str(path), "--max-cost", "0")
+    assert taken.exit_code == 4
+    assert jobs_of(place, "custom_id:pair-0") == []
+    assert call(place, "run", str(path)).exit_code == 0
+    (job,) = jobs_of(place, "custom_id:pair-0")
+    ended = call(place, "jobs", "run", job["id"])
+    assert ended.exit_code == 2
+    assert "2 jobs" in ended.stderr
+    assert "orchestrator run FILE" in ended.stderr
+
+
+@pytest.mark.parametrize("query", ["status:nonsense", "created:>soon", '"open', "cost:>dear", "colour:red"])
+def test_a_bad_query_is_refused_where_it_is_wrong(place: dict[str, str], query: str) -> None:
+    """Exit 2; the error names the character at which it stands, for list and export alike."""
+    for command in ("list", "export"):
+        ended = call(place, "jobs", command, f"kind:image {query}")
+        assert ended.exit_code == 2, ended.output
+        assert re.search(r"character \d+|column \d+|\^", ended.stderr), ended.stderr
+        assert ended.stdout == ""
+
+
+def test_nothing_of_an_event_or_a_reason_reaches_the_terminal(place: dict[str, str]) -> None:
+    """I13: a reason typed with escapes comes out inert, in every form."""
+    job = json.loads(call(place, "submit", "image", "-p", "x", "-o", "json").stdout)
+    nasty = "no\x1b[2J\x9b31m\r\u202e"
+    assert call(place, "jobs", "cancel", job["id"], "--reason", nasty).exit_code == 0
+    for form in ("table", "json", "jsonl", "csv"):
+        out = (
+            call(place, "jobs", "events", job["id"], "-o", form).stdout
+            + call(place, "jobs", "watch", job["id"], "-o", form).stdout
+        )
+        for bad in ("\x1b", "\x9b", "\u202e"):
+            assert bad not in out, (form, bad)
 
 
 def test_the_schema_commands(place: dict[str, str], tmp_path: Path) -> None:
