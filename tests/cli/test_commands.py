@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -15,7 +16,6 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
 from orchestrator.sandbox import SandboxOptions, start
-
 
 LAMP = {"model": "cogview-4-250304", "prompt": "a lamp", "size": "512x512"}
 
@@ -147,6 +147,25 @@ def test_one_job_is_submitted_once_per_key(place: dict[str, str]) -> None:
     assert ran.exit_code == 0, ran.output
     other = call(place, "submit", "image", "-p", "another", "--idempotency-key", "k1")
     assert other.exit_code == 2
+
+
+def test_files_typed_on_the_command_line_are_sent(place: dict[str, str]) -> None:
+    """--file and --image name local files anywhere: copied, hashed, sent, and --wait runs the job to its end."""
+    examples = Path(__file__).parents[2] / "examples"
+    picture = next(path for path in sorted((examples / "pictures").iterdir()) if path.suffix in {".png", ".jpg"})
+    talk = call(place, "submit", "transcription", "--file", str(examples / "speech/recipe.mp3"), "--wait")
+    assert talk.exit_code == 0, talk.output
+    assert json.loads(talk.stdout)["status"] == "succeeded"
+    film = call(place, "submit", "video", "-m", "cogvideox-3", "-p", "it climbs", "--image", str(picture), "-o", "json")
+    assert film.exit_code == 0, film.output
+    shown = json.loads(film.stdout)
+    assert picture.read_bytes() not in film.stdout.encode()
+    digests = {path.name for path in (Path(place["ORCHESTRATOR_DATA_DIR"]) / "archive/inputs").iterdir()}
+    assert hashlib.sha256(picture.read_bytes()).hexdigest() in digests
+    assert call(place, "jobs", "run", shown["id"]).exit_code == 0
+    missing = call(place, "submit", "video", "-p", "x", "--image", "nowhere.png")
+    assert missing.exit_code == 2
+    assert "nowhere.png" in missing.stderr
 
 
 def test_faults_of_one_request_name_the_field(place: dict[str, str]) -> None:

@@ -198,7 +198,8 @@ def test_paying_again_is_asked_for_and_no_is_no(desk: Desk, terminal: Callable[.
     assert len(desk.ledger()) == 1
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(desk: Desk) -> None:
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_reader_that_has_seen_enough_is_no_error(desk: Desk, form: str) -> None:
     """`... | head -1`: exit 0 and not a word on stderr."""
     desk.run("db", "upgrade")
     lines = [{**IMAGE, "custom_id": f"i{n}"} for n in range(400)]
@@ -206,7 +207,11 @@ def test_a_reader_that_has_seen_enough_is_no_error(desk: Desk) -> None:
     assert desk.run("run", str(desk.write_jobs(lines))).code == 6
     reader, writer = os.pipe()
     with subprocess.Popen(
-        [*COMMAND, "jobs", "export"], env=desk.environment(), cwd=desk.folder, stdout=writer, stderr=subprocess.PIPE
+        [*COMMAND, "jobs", "export", "-o", form],
+        env=desk.environment(),
+        cwd=desk.folder,
+        stdout=writer,
+        stderr=subprocess.PIPE,
     ) as process:
         os.close(writer)
         assert os.read(reader, 1)
