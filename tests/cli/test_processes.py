@@ -208,7 +208,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(desk: Desk, form: str) -> Non
     reader, writer = os.pipe()
     with subprocess.Popen(
         [*COMMAND, "jobs", "export", "-o", form],
-        env=desk.environment(),
+        env=desk.environment(PYTHONUNBUFFERED=""),
         cwd=desk.folder,
         stdout=writer,
         stderr=subprocess.PIPE,
