@@ -27,6 +27,7 @@ BEING_MADE = ".new"
 PRIVATE = 0o600
 PRIVATE_DIRECTORY = 0o700
 WRITABLE_BY_OTHERS = 0o022
+LONG_BYTES = 16 * 1024 * 1024  # a file that is worth emptying
 
 
 class FileJournal:
@@ -38,6 +39,7 @@ class FileJournal:
         self._path = directory / f"{process}{SUFFIX}"
         self._writing = threading.Lock()
         self._reading: list[DeadFileJournal] = []
+        self._unsettled: set[str] = set()
         try:
             directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             _refuse_unsafe(directory)
@@ -50,6 +52,7 @@ class FileJournal:
         line = (json.dumps(_as_json(record), ensure_ascii=True) + "\n").encode("ascii")
         try:
             with self._writing:  # or the cut would take what another thread has written meanwhile
+                self._unsettled.add(record.submission_id)
                 before = os.fstat(self._fd).st_size
                 written = os.write(self._fd, line)
                 if written != len(line):
@@ -58,6 +61,15 @@ class FileJournal:
             os.fdatasync(self._fd)
         except OSError as error:
             raise Transient("journal_unwritable", f"{self._path.name}: {error.strerror}") from error
+
+    def settle(self, submission_id: str) -> None:
+        """Take note that the database has what was written about this submission. Once it has everything, a long file
+        is emptied: workers live for months.
+        """
+        with self._writing:
+            self._unsettled.discard(submission_id)
+            if not self._unsettled and os.fstat(self._fd).st_size > LONG_BYTES:
+                os.ftruncate(self._fd, 0)
 
     def dead(self) -> Sequence[DeadFileJournal]:
         """Return the journals whose owners are gone, each locked by us until the next call.
@@ -71,11 +83,11 @@ class FileJournal:
         return self._reading
 
     def close(self) -> None:
-        """Give the lock up. An empty journal needs no reader and goes."""
+        """Give the lock up. A journal whose every record is in the database needs no reader and goes."""
         self._stop_reading()
         if self._fd < 0:
             return
-        if os.fstat(self._fd).st_size == 0:
+        if not self._unsettled:
             self._path.unlink(missing_ok=True)
         os.close(self._fd)
         self._fd = -1

@@ -30,6 +30,7 @@ from orchestrator.journal import FileJournal
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.zai.client import ZaiProvider
+from orchestrator.zai.codes import CONTENT_CODES, OVERLOAD_CODES
 from orchestrator.zai.kinds import load_kinds
 
 DISTRIBUTION = "media-orchestrator"
@@ -106,7 +107,11 @@ def open_lanes(
             journal=journal,
             clock=app.clock,
             wakeup=wakeup,
-            rules=Rules(schedules=poll_schedules(app.kinds, settings)),
+            rules=Rules(
+                schedules=poll_schedules(app.kinds, settings),
+                overload_codes=OVERLOAD_CODES,
+                content_codes=CONTENT_CODES,
+            ),
             rng=app.rng,
             spool=settings.spool_dir,
             archive_url=settings.archive,

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    func,
     literal_column,
     not_,
     select,
@@ -84,7 +85,8 @@ def release(connection: Connection, held: Mapping[str, str], now: datetime) -> N
 
 def release_dead(connection: Connection, process: str, now: datetime) -> int:
     """Give back what a dead process holds, due now; each row counts a death. Return how many there were."""
-    is_theirs = JOBS.c.lease_token.startswith(token_prefix(process), autoescape=True)
+    prefix = token_prefix(process)
+    is_theirs = func.substr(JOBS.c.lease_token, 1, len(prefix)) == prefix  # LIKE ignores case on SQLite
     held = and_(JOBS.c.state.in_(_LEASED), is_theirs)
     give_back = update(JOBS).where(held).values(due_at=now, lease_token=None, death_count=JOBS.c.death_count + 1)
     given = connection.execute(give_back.returning(JOBS.c.id)).scalars().all()

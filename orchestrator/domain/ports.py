@@ -230,6 +230,9 @@ class Journal(Protocol):
     def append(self, record: JournalRecord) -> None:
         """Write and sync one record. Raises Transient when the disk refuses."""
 
+    def settle(self, submission_id: str) -> None:
+        """Take note that the database has what was written about this submission: nobody need replay it."""
+
     def dead(self) -> Sequence[DeadJournal]:
         """Return the journals of this host whose processes are gone, each locked by us while we hold it."""
 

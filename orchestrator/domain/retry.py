@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from random import Random
 
 SECOND = timedelta(seconds=1)
-OVERLOAD_CODE = "1305"
-"""zai-api.md 13: overload lasts minutes; it needs a longer backoff than 1302."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,14 @@ class PollSchedule:
 
 @dataclass(frozen=True)
 class Rules:
-    """Every number that decide() needs, in one value. Built in wiring from kinds and settings."""
+    """Every number that decide() needs, in one value, and which of the provider's codes mean what. Built in wiring."""
 
     schedules: Mapping[str, PollSchedule] = field(default_factory=dict)
     not_sent: Backoff = Backoff(base=2 * SECOND, cap=120 * SECOND)
     throttled: Backoff = Backoff(base=2 * SECOND, cap=60 * SECOND)
-    overloaded: Backoff = Backoff(base=8 * SECOND, cap=240 * SECOND)  # zai-api.md 13: 1305 lasts minutes
+    overloaded: Backoff = Backoff(base=8 * SECOND, cap=240 * SECOND)  # zai-api.md 13: overload lasts minutes
+    overload_codes: frozenset[str] = frozenset()
+    content_codes: frozenset[str] = frozenset()
     account_pause: timedelta = timedelta(minutes=5)
     poll_failed: Backoff = Backoff(base=5 * SECOND, cap=300 * SECOND)
     missing: Backoff = Backoff(base=5 * SECOND, cap=timedelta(hours=1))
@@ -81,7 +81,11 @@ class Rules:
 
     def throttle_backoff(self, code: str) -> Backoff:
         """Overload lasts longer than a rate refusal."""
-        return self.overloaded if code == OVERLOAD_CODE else self.throttled
+        return self.overloaded if code in self.overload_codes else self.throttled
+
+    def failure_code(self, provider_code: str | None, otherwise: str) -> str:
+        """Return content_policy for the provider's codes of that meaning, else `otherwise`."""
+        return "content_policy" if provider_code in self.content_codes else otherwise
 
 
 def later(

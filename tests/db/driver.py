@@ -60,7 +60,7 @@ class Driver:
     def __init__(self, database: Database, clock: FakeClock) -> None:
         self.database = database
         self.clock = clock
-        self.rules = Rules()
+        self.rules = Rules(content_codes=frozenset({"1301"}))
         self.rng = Random(7)
         self.jobs = SqlJobs(database)
         self.batches = SqlBatches(database)

@@ -11,7 +11,7 @@ from orchestrator.domain.states import State
 from tests.db.driver import LEASE, Driver
 from tests.factories import HOUR
 
-OTHERS = ["host-1x", "host-", "xhost-1", "host_1", "host%", "%", "_______"]
+OTHERS = ["host-1x", "host-", "xhost-1", "host_1", "host%", "%", "_______", "HOST-1"]
 
 
 def lease(driver: Driver, lane: LaneName, process: str, limit: int = 1) -> tuple[Job, ...]:

@@ -43,6 +43,8 @@ TEXT = OutputDraft(0, Role.TRANSCRIPT, text="a red kite")
 
 EXACT = Backoff(base=10 * SECOND, cap=HOUR)
 RULES = Rules(
+    overload_codes=frozenset({"1305"}),
+    content_codes=frozenset({"1300", "1301"}),
     schedules={"video": PollSchedule(first=20 * SECOND, shortest=5 * SECOND, longest=30 * SECOND, jitter=0.0)},
     not_sent=EXACT,
     throttled=EXACT,

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.retry import OVERLOAD_CODE, Backoff, PollSchedule, Rules, later
+from orchestrator.domain.retry import Backoff, PollSchedule, Rules, later
 
 SECOND = timedelta(seconds=1)
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -101,6 +101,6 @@ def test_later_keeps_every_limit(delay: timedelta, at_least: timedelta | None, u
 
 def test_unlisted_kinds_and_codes_have_a_rule() -> None:
     """An adopted task of an immediate kind is polled; overload has its own backoff."""
-    rules = Rules()
+    rules = Rules(overload_codes=frozenset({"busy"}))
     assert rules.schedule_of("nothing").longest >= rules.schedule_of("nothing").shortest > timedelta(0)
-    assert rules.throttle_backoff(OVERLOAD_CODE).base > rules.throttle_backoff("1302").base
+    assert rules.throttle_backoff("busy").base > rules.throttle_backoff("other").base

@@ -16,13 +16,13 @@ import pytest
 from orchestrator.domain.errors import ConfigError, Transient
 from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import JournalRecord
-from orchestrator.journal import FileJournal
+from orchestrator.journal import LONG_BYTES, FileJournal
 
 EVIDENCE = CallEvidence(Moment.ANSWERED, datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC), 200, "ok")
 
 OWNER = """
 import sys, pathlib
-from orchestrator.journal import FileJournal
+from orchestrator.journal import LONG_BYTES, FileJournal
 from orchestrator.domain.ports import JournalRecord
 from tests.journal.test_journal import EVIDENCE
 journal = FileJournal(pathlib.Path(sys.argv[1]), "owner")
@@ -87,7 +87,7 @@ def test_a_full_disk_is_told_and_leaves_whole_lines(tmp_path: Path) -> None:
     """What does not fit is cut off again: the next record must not grow onto half a line."""
     code = f"""
 import pathlib, resource, signal
-from orchestrator.journal import FileJournal
+from orchestrator.journal import LONG_BYTES, FileJournal
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.ports import JournalRecord
 from tests.journal.test_journal import EVIDENCE
@@ -255,3 +255,32 @@ def leave_dead(directory: Path, process: str, record: JournalRecord | None = Non
     journal.append(record or JournalRecord("sub_1", "video", EVIDENCE))
     os.close(journal._fd)
     return directory / f"{process}.jsonl"
+
+
+def test_a_journal_goes_with_its_owner_once_the_database_has_everything(tmp_path: Path) -> None:
+    """A run that ended well leaves nothing to replay; one unsettled record keeps the whole file."""
+    settled, unsettled = FileJournal(tmp_path, "settled"), FileJournal(tmp_path, "unsettled")
+    for journal in (settled, unsettled):
+        journal.append(JournalRecord("sub_1", "video", EVIDENCE))
+        journal.append(JournalRecord("sub_2", "video", EVIDENCE))
+        journal.settle("sub_2")
+    settled.settle("sub_1")
+    settled.close()
+    unsettled.close()
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["unsettled.jsonl"]
+
+
+def test_a_long_journal_is_emptied_only_when_all_of_it_is_settled(tmp_path: Path) -> None:
+    """A worker lives for months; its journal must not grow with it, and must not lose an answer that is on its way."""
+    journal = FileJournal(tmp_path, "worker")
+    long = CallEvidence(Moment.ANSWERED, http_status=200, body="x" * LONG_BYTES)
+    journal.append(JournalRecord("sub_1", "transcription", long))
+    journal.append(JournalRecord("sub_2", "video", EVIDENCE))
+    journal.settle("sub_1")
+    assert (tmp_path / "worker.jsonl").stat().st_size > LONG_BYTES
+    journal.settle("sub_2")
+    assert (tmp_path / "worker.jsonl").stat().st_size == 0
+    journal.append(JournalRecord("sub_3", "video", EVIDENCE))
+    os.close(journal._fd)
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert [record.submission_id for record in found.records()] == ["sub_3"]

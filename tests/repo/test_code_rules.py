@@ -174,3 +174,15 @@ def help_texts(tree: ast.Module) -> set[int]:
         if isinstance(node, ast.keyword) and node.arg in ("help", "short_help", "metavar", "epilog")
     ]
     return {id(inner) for value in spoken for inner in ast.walk(value)}
+
+
+def test_the_providers_codes_stay_in_its_adapter() -> None:
+    """Design section 4: nothing but zai/ (and the simulator) knows a business code; rules hold them as values."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value}"
+        for path in python_files("orchestrator")
+        if not {"zai", "sandbox"} & set(path.parts)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"1[0-37]\d\d", node.value)
+    ]
+    assert found == []

@@ -326,6 +326,9 @@ class FullJournal:
     def append(self, record: JournalRecord) -> None:
         raise Transient("journal_full", "no space left on device")
 
+    def settle(self, submission_id: str) -> None:
+        """Nothing was written."""
+
     def dead(self) -> list[DeadJournal]:
         return []
 

@@ -10,6 +10,7 @@ from typing import TypedDict
 
 from orchestrator.domain.job import FinalAnswer, Job, OutputDraft
 from orchestrator.domain.outcomes import OutputResult, PauseScope
+from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import State, Trigger, check_transition
 
 
@@ -102,6 +103,20 @@ def failed(
         cost_final_micros=cost,
     )
     return Decision(job.state, trigger, State.FAILED, None, message, patch, data or {}, final_answer=final_answer)
+
+
+def provider_failed(job: Job, code: str | None, message: str, rules: Rules, now: datetime) -> Decision:
+    """Return the move to `failed` on the provider's FAIL, whenever it came; whether it was charged is not known."""
+    return failed(
+        job,
+        Trigger.PROVIDER_FAILED,
+        now,
+        code=rules.failure_code(code, "provider_failed"),
+        message=message,
+        provider_code=code,
+        cost=None,
+        final_answer=FinalAnswer.FAIL,
+    )
 
 
 def cancelled(job: Job, now: datetime, reason: str, *, cost: int | None) -> Decision:

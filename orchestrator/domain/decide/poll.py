@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from random import Random
 
-from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane, failed
-from orchestrator.domain.decide.submit import CONTENT_CODES
+from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane, failed, provider_failed
 from orchestrator.domain.job import FinalAnswer, Job
 from orchestrator.domain.outcomes import (
     NothingUsable,
@@ -49,16 +48,7 @@ def decide_poll(job: Job, outcome: PollOutcome, rules: Rules, now: datetime, rng
         case NothingUsable(message):
             return _nothing_usable(job, message, rules, now, rng)
         case ProviderFailed(code, message):
-            return failed(
-                job,
-                Trigger.PROVIDER_FAILED,
-                now,
-                code="content_policy" if code in CONTENT_CODES else "provider_failed",
-                message=message,
-                provider_code=code,
-                cost=None,
-                final_answer=FinalAnswer.FAIL,
-            )
+            return provider_failed(job, code, message, rules, now)
 
 
 def decide_poisoned(job: Job) -> Decision:

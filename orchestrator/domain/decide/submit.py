@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
-from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane, cancelled, failed
-from orchestrator.domain.job import SURE_REFUSALS, FinalAnswer, Job
+from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane, cancelled, failed, provider_failed
+from orchestrator.domain.job import SURE_REFUSALS, Job
 from orchestrator.domain.outcomes import (
     AccountRefused,
     AnswerComplete,
@@ -24,8 +24,6 @@ from orchestrator.domain.outcomes import (
 from orchestrator.domain.retry import Rules, later
 from orchestrator.domain.states import State, Trigger
 
-CONTENT_CODES = frozenset({"1300", "1301"})
-
 
 def decide_submit(job: Job, outcome: SubmitOutcome, rules: Rules, now: datetime, rng: Random) -> Decision:
     """Return what follows when this outcome is the newest submission's and no other is open or unsettled.
@@ -38,21 +36,12 @@ def decide_submit(job: Job, outcome: SubmitOutcome, rules: Rules, now: datetime,
         case NotSent() | ThrottledNow() | AccountRefused():
             return _refused_for_now(job, outcome, rules, now, rng)
         case Rejected(code, message):
-            failure = "content_policy" if code in CONTENT_CODES else "invalid_params"
+            failure = rules.failure_code(code, "invalid_params")
             return failed(
                 job, Trigger.REJECTED, now, code=failure, message=message, provider_code=code, cost=spent_micros(job)
             )
         case FailedAtSubmit(code, message):
-            return failed(
-                job,
-                Trigger.PROVIDER_FAILED,
-                now,
-                code="content_policy" if code in CONTENT_CODES else "provider_failed",
-                message=message,
-                provider_code=code,
-                cost=None,
-                final_answer=FinalAnswer.FAIL,
-            )
+            return provider_failed(job, code, message, rules, now)
         case InputUnusable(code, message):
             trigger = Trigger.INPUT_MISSING if code == "input_missing" else Trigger.INPUT_CHANGED
             return failed(job, trigger, now, code=code, message=message, cost=spent_micros(job))

@@ -145,6 +145,7 @@ class SubmitLane:
         )
         if applied.is_fenced:
             applied = store_evidence(context, row.submission.id, result.evidence, result.outcome, token=None)
+        context.journal.settle(row.submission.id)
         report(applied, row.job.id, row.submission.id, verdict_of(result.outcome))
         context.wake_after(applied.decision)
 
