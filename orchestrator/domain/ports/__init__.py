@@ -1,0 +1,37 @@
+"""What the rules and services need from the world, one file a port. Adapters implement these; tests fake only these."""
+
+from __future__ import annotations
+
+from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
+from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
+from orchestrator.domain.ports.jobs import Applied, ClaimedSubmission, Jobs, SubmitWindow
+from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
+from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
+from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
+
+__all__ = [
+    "Applied",
+    "Batches",
+    "ClaimedSubmission",
+    "Clock",
+    "DeadJournal",
+    "Fetch",
+    "Fetched",
+    "JobCounts",
+    "Jobs",
+    "Journal",
+    "JournalRecord",
+    "LaneName",
+    "Member",
+    "ObjectFacts",
+    "PaidRequest",
+    "PollAnswer",
+    "PollQuestion",
+    "Provider",
+    "Store",
+    "Stores",
+    "SubmitAnswer",
+    "SubmitWindow",
+    "UnpaidCost",
+    "Wakeup",
+]

@@ -1,0 +1,89 @@
+"""Batches and intake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.domain.job import Batch, NewJob
+
+
+@dataclass(frozen=True)
+class JobCounts:
+    """Jobs per state, and when the next queued or active one is due."""
+
+    by_state: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.by_state.values())
+
+
+@dataclass(frozen=True)
+class Member:
+    """One line of a batch and the job that answers it."""
+
+    line_number: int
+    job_id: str
+    custom_id: str | None
+    body_sha256: str
+
+
+@dataclass(frozen=True)
+class UnpaidCost:
+    """What the members of a batch that were never submitted will cost; those without a table price are counted."""
+
+    micros: int
+    unpriced_count: int
+
+
+class Batches(Protocol):
+    """Batches and intake."""
+
+    def find_newest(self, identity_sha256: str, environment: str) -> Batch | None:
+        """Return the newest batch of this identity."""
+
+    def get(self, batch_id: str) -> Batch:
+        """Raises NotFound."""
+
+    def create(self, batch: Batch) -> None:
+        """Insert a running batch whose intake is not done.
+
+        Raises Conflict when there is one of the same identity, environment and generation: two processes that take
+        the same file at the same moment must end in one batch, or every line is paid twice.
+        """
+
+    def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
+        """Insert jobs with their `accepted` events in one transaction; lines already there (batch, line_number) are
+        left alone. Return how many were new.
+        """
+
+    def link_existing(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
+        """Make jobs of other batches members of this one: (line number, custom_id, job id). Jobs added by `add_jobs`
+        are members too; membership, not jobs.batch_id, is what counts, finishes and is submitted by a run. Lines
+        that are members already are left alone: an intake that was killed is repeated whole.
+        """
+
+    def find_equal(
+        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
+    ) -> Mapping[tuple[str, str], str]:
+        """Return {(custom_id, body_sha256): job id} of the newest jobs in this environment that equal these lines,
+        jobs inserted for the batch `outside` left out.
+        """
+
+    def list_members(self, batch_id: str, *, after_line: int = 0, limit: int = 500) -> Sequence[Member]:
+        """Return members with a line number above `after_line`, in input order."""
+
+    def price_unpaid(self, batch_id: str) -> UnpaidCost:
+        """Add up the table prices of queued members that have no submission: what running the batch may still cost."""
+
+    def finish_intake(self, batch_id: str) -> None:
+        """Every line is in."""
+
+    def finish_done(self) -> Sequence[str]:
+        """Close running batches whose intake is done and that have no active job; return those closed just now."""
+
+    def count_states(self, batch_id: str) -> JobCounts:
+        """Count the members per state."""

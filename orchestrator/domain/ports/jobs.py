@@ -1,0 +1,143 @@
+"""The job table, as the lanes use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from orchestrator.domain.decide import Decision
+from orchestrator.domain.job import Claim, Job, Submission, Verdict
+from orchestrator.domain.outcomes import (
+    CallEvidence,
+    SubmitOutcome,
+)
+from orchestrator.domain.ports.running import LaneName
+
+
+@dataclass(frozen=True)
+class SubmitWindow:
+    """What a submit claim may take. `slots` are limits per model name, with "*" for the rest."""
+
+    limit: int
+    slots: Mapping[str, int]
+    deadlines: Mapping[str, timedelta]
+    """Call deadline per kind; the lease of a claim is the longest deadline of it + `margin`."""
+    task_lives: Mapping[str, timedelta]
+    margin: timedelta
+    process: str
+    credential: str = "default"
+    total_slots: int | None = None
+    batch_id: str | None = None
+    max_unknown_per_hour: int = 20
+    is_slot_held_until_final: bool = True
+
+
+@dataclass(frozen=True)
+class ClaimedSubmission:
+    """A job in `submitting` with the submission that the claim inserted for it."""
+
+    job: Job
+    submission: Submission
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a guarded write did. `decision` None: stored only. `is_fenced`: the row was no longer ours.
+
+    `is_duplicate_id`: the answer named a task that another submission holds; it is kept as unknown (fault A13).
+    """
+
+    job_id: str
+    decision: Decision | None
+    is_fenced: bool = False
+    is_extra_paid: bool = False
+    is_duplicate_id: bool = False
+
+
+class Jobs(Protocol):
+    """The job table. Every method is one short transaction; none is called with another one open."""
+
+    def claim_submissions(self, window: SubmitWindow) -> Claim[ClaimedSubmission]:
+        """Take queued jobs with free slots: insert their submissions, set them submitting, commit. That is intent."""
+
+    def claim_due(
+        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
+    ) -> Claim[Job]:
+        """Lease due rows of the poll or archive lane. Archive rows carry their outputs and submissions,
+        soonest expiry first.
+
+        `process` names the holder, so that `release_dead` finds its rows again.
+        """
+
+    def find_next_due(
+        self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
+    ) -> datetime | None:
+        """Return the earliest due_at of the lane, None when it has nothing. Paused models count with their pause's
+        end; models without free slots do not count, given the submit claim's `window` (nobody knows them without).
+        """
+
+    def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
+        """Extend the leases of {job id: token} in one statement; return the job ids that are still ours."""
+
+    def release(self, held: Mapping[str, str]) -> None:
+        """Give rows of the poll and archive lanes back, due now."""
+
+    def release_dead(self, process: str) -> int:
+        """Give back, due now, what a process leased in the poll and archive lanes before it died; each row counts a
+        death. Return how many there were.
+        """
+
+    def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
+        """Write decisions guarded by id, state and the job's lease_token, in one transaction."""
+
+    def apply_evidence(
+        self,
+        submission_id: str,
+        evidence: CallEvidence,
+        outcome: SubmitOutcome,
+        verdict: Verdict,
+        *,
+        token: str | None,
+        settle: Callable[[Job, datetime], Decision | None],
+        actor: str = "system",
+        reason: str = "",
+    ) -> Applied:
+        """Store evidence on its submission (each column once, in a savepoint of its own, never fenced), then move
+        the job by `settle`, called inside the transaction with the locked job and all its submissions.
+
+        With a token the job is moved only while it is submitting under that token, else `is_fenced`. Without one this
+        is late evidence: `settle` decides by the state found, and the write clears lease_token.
+        """
+
+    def find_lapsed_submissions(self, *, limit: int) -> Sequence[ClaimedSubmission]:
+        """Return jobs in submitting whose lease has passed, with their newest submission."""
+
+    def find_submissions_of(self, process: str) -> Sequence[ClaimedSubmission]:
+        """Return jobs still in submitting whose newest submission was made by this process."""
+
+    def transact(
+        self,
+        job_id: str,
+        change: Callable[[Job, datetime], Decision | None],
+        *,
+        actor: str,
+        reason: str,
+    ) -> Applied:
+        """Move one job by a person's decision: lock it, load submissions and outputs, write what `change` returns.
+
+        Raises NotFound; Conflicts raised by `change` come out.
+        """
+
+    def flag_cancel(self, job_id: str, *, actor: str, reason: str) -> bool:
+        """Set cancel_requested_at on a submitting or processing job; False when it was set or the state has moved."""
+
+    def remember_upload(self, output_id: str, upload_id: str) -> None:
+        """Keep a multipart upload's id before its first part."""
+
+    def claim_sweep(self, name: str, *, every: timedelta, lease: timedelta) -> str | None:
+        """Lease one maintenance task when it is due; return the token, None when it is not."""
+
+    def finish_sweep(self, name: str, token: str, *, every: timedelta, result: str) -> None:
+        """Record the run and make it due again."""
