@@ -14,7 +14,8 @@ from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
-from orchestrator.embedded import EmbeddedLanes, MailboxWakeup, running_lanes
+from orchestrator.embedded import EmbeddedLanes, running_lanes
+from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
 from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
@@ -58,7 +59,7 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
     already paid for, of whichever batch, is polled and archived.
     """
     watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
-    wakeup = MailboxWakeup()
+    wakeup = Mailboxes()
     with open_lanes(app, wakeup, batch_id=batch_id, total_slots=total_slots) as context:
         replay_dead_journals(context)  # a killed run's answers first: its jobs need not wait for their leases
         with (
