@@ -71,6 +71,13 @@ class LaneHost:
         """True while a drain of this lane runs here."""
         return name in self._busy and self._busy[name].locked()
 
+    def wake_running(self, name: LaneName) -> bool:
+        """Wake the drain of this lane that runs here; False when none does."""
+        if not self.is_draining(name):
+            return False
+        self._mailboxes[name].wake()
+        return True
+
     def wait_for_note(self, name: LaneName, seconds: float) -> None:
         """Wait so long, or until somebody wakes the lane."""
         self._mailboxes[name].wait(seconds)
