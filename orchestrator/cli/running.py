@@ -18,6 +18,7 @@ from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
+from orchestrator.domain.errors import Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
@@ -29,6 +30,7 @@ from orchestrator.services.watch import BatchWatch, Look
 from orchestrator.wiring import App, open_lanes
 
 LOOK_SECONDS = 0.25
+LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
 ABSENCE = timedelta(minutes=2)  # a sweep is due every 30 s
 WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
 
@@ -157,17 +159,40 @@ def _last_look(app: App, watch: BatchWatch, look: Look, signals: Interrupts, ren
 def _watch(
     watch: BatchWatch, lanes: _Lanes, signals: Interrupts, display: Display, render: Callable[[Job], str]
 ) -> Look:
+    patience = _Patience()
     while True:
         lanes.check()
-        look = watch.look()
-        for job in look.ended:
-            display.emit(render(job))
-        display.show(look)
-        if look.is_done or look.obstacle is not None:
-            return look
+        look = patience.look(watch)
+        if look is not None:
+            for job in look.ended:
+                display.emit(render(job))
+            display.show(look)
+            if look.is_done or look.obstacle is not None:
+                return look
         if signals.signal is not None and lanes.is_ended:
-            return look
+            return look or watch.look()
         signals.wait(LOOK_SECONDS)
+
+
+class _Patience:
+    """Rides out a database that is away: its restart must not end a run that goes on by itself."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def look(self, watch: BatchWatch) -> Look | None:
+        """Return a look, None while the database is away. Raises what it says once it has been away for too long."""
+        try:
+            look = watch.look()
+        except Transient as error:
+            self._failures += 1
+            if self._failures == 1:
+                click.echo(inert_line(f"the database is away, waiting for it: {error}"), err=True)
+            if self._failures > LOOKS_IN_VAIN:
+                raise
+            return None
+        self._failures = 0
+        return look
 
 
 def result_text(line: dict[str, object], output: str) -> str:
