@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format docs lock wheel clean
+.PHONY: help demo demo-celery test test-all lint format docs lock wheel clean
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -30,6 +30,9 @@ help: ## this list
 
 demo: $(DEMO_VENV)/$(STAMP) ## set up, then run the example jobs on the simulator: no key, no server
 	$(DEMO_VENV)/bin/orchestrator run examples/quickstart.jsonl --sandbox
+
+demo-celery: $(VENV)/$(STAMP) ## the same through a fleet: two workers, Valkey, PostgreSQL and an S3 server, from wheels
+	$(VENV)/bin/python -m scripts.demo_celery
 
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
