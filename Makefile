@@ -37,10 +37,12 @@ demo-celery: $(VENV)/$(STAMP) ## the same through a fleet: two workers, Valkey, 
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: test ## test, then the database tests on each PostgreSQL: Debian's (by apt) and the wheel's
+test-all: test ## test, then what needs apt: the database tests on Debian's PostgreSQL too, the fleet on RabbitMQ
 	scripts/install_postgresql.sh
+	scripts/install_rabbitmq.sh
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
+	$(VENV)/bin/python -m pytest -q -m rabbitmq
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .
