@@ -34,7 +34,9 @@ demo: $(DEMO_VENV)/$(STAMP) ## set up, then run the example jobs on the simulato
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: test ## test, then the database tests on each PostgreSQL: Debian's (by apt) and the wheel's
+test-all: test ## test, then the image's steps, docker-compose.yml, and each PostgreSQL: Debian's (by apt) and the wheel's
+	scripts/check_image.sh
+	scripts/check_compose.sh
 	scripts/install_postgresql.sh
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
@@ -59,6 +61,7 @@ LOCK = $(VENV)/bin/uv pip compile pyproject.toml requirements/build.in --quiet -
 lock: $(VENV)/$(STAMP) ## resolve the dependencies again; LOCK_ARGS=--upgrade takes newer versions
 	$(LOCK) --extra sandbox --output-file requirements/demo.txt
 	$(LOCK) --extra dev --output-file requirements/test.txt
+	$(LOCK) --extra fleet --extra sandbox --output-file requirements/fleet.txt
 
 wheel: $(VENV)/$(STAMP) ## build the wheel and run the demo from it elsewhere
 	scripts/check_wheel.sh
