@@ -12,8 +12,8 @@ import click
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.domain.job import Job
+from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
-from orchestrator.embedded import MailboxWakeup
 from orchestrator.services.batches import show_micros
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.restore import Findings, compare, sum_prices
@@ -46,9 +46,16 @@ def mark_restored(common: CommonOptions, *, release: bool, yes: bool, reason: st
         _show(common, findings, hosts, released=released, backup_at=backup_at)
 
 
+class NobodyWoken:
+    """The wake-up port of a command during which no lane should run."""
+
+    def wake(self, lane: LaneName) -> None:
+        """Workers look by themselves once they are started."""
+
+
 @contextmanager
 def _lanes(app: App) -> Iterator[LaneContext]:
-    with open_lanes(app, MailboxWakeup()) as context:
+    with open_lanes(app, NobodyWoken()) as context:
         try:
             yield context
         finally:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,7 +16,6 @@ import click
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are one more package for one file
 
-from deploy.create_bucket import create_bucket
 from orchestrator.cli.main import main
 from orchestrator.config import PREFIX, Settings, parse_duration
 from orchestrator.services.lanes.context import LaneLimits
@@ -245,12 +247,17 @@ def test_the_broker_keeps_nothing_and_the_database_everything() -> None:
     assert {"fsync=on", "synchronous_commit=on", "full_page_writes=on"} <= set(postgres)
 
 
-def test_the_bucket_is_made_once(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bucket_is_made_once(s3_server: S3Server) -> None:
     """Run again at every start, it leaves what is there."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_access_key)
-    assert create_bucket(s3_server.endpoint_url, "made-by-compose") == "created"
+
+    def run() -> str:
+        keys = {"AWS_ACCESS_KEY_ID": s3_server.access_key_id, "AWS_SECRET_ACCESS_KEY": s3_server.secret_access_key}
+        command = [sys.executable, "deploy/create_bucket.py", s3_server.endpoint_url, "made-by-compose"]
+        ended = subprocess.run(command, cwd=ROOT, env=os.environ | keys, capture_output=True, text=True, check=True)
+        return ended.stdout
+
+    assert run() == "bucket made-by-compose: created\n"
     client = s3_server.client()
     client.put_object(Bucket="made-by-compose", Key="kept", Body=b"1")
-    create_bucket(s3_server.endpoint_url, "made-by-compose")
+    run()
     assert client.list_objects_v2(Bucket="made-by-compose")["Contents"][0]["Key"] == "kept"
