@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
+from orchestrator.sandbox import SandboxOptions, start
 
 SUBMIT = ("submit", "image", "-p", "a lamp", "-m", "cogview-4-250304", "--param", "size=512x512")
 
@@ -85,3 +89,36 @@ def test_the_table_names_what_was_found(place: dict[str, str]) -> None:
     shown = mark(place, "--yes", "-o", "table").stdout
     assert f"1: {the_job(place)['id']}" in shown
     assert "none" in shown
+
+
+def copy_database(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as found, closing(sqlite3.connect(target)) as copy:
+        found.backup(copy)
+
+
+def test_what_was_paid_after_the_backup_is_not_paid_again(tmp_path: Path, place: dict[str, str]) -> None:
+    """The whole story on a real database, archive and provider: two jobs, a backup, one of them paid, the disk dies."""
+    database = Path(place["ORCHESTRATOR_DATA_DIR"]) / "orchestrator.db"
+    with start(SandboxOptions(seed=5, speed=50.0)) as sandbox:
+        settings = place | {
+            "ORCHESTRATOR_ZAI_BASE_URL": sandbox.base_url,
+            "ORCHESTRATOR_EGRESS_ALLOW": sandbox.host_port,
+            "ORCHESTRATOR_TICK_SECONDS": "0.2",
+        }
+        paid = json.loads(call(settings, *SUBMIT, "--custom-id", "paid", "-o", "json").stdout)["id"]
+        other = json.loads(call(settings, *SUBMIT, "--custom-id", "other", "-o", "json").stdout)["id"]
+        copy_database(database, tmp_path / "backup.db")
+        assert call(settings, "jobs", "run", paid).exit_code == 0
+        copy_database(tmp_path / "backup.db", database)
+
+        found = json.loads(mark(settings, "--yes").stdout)
+        assert found["held_but_archived"] == [paid]
+        assert other in found["without_trace"]
+        call(settings, "jobs", "run", paid)  # nothing can be done with it: it is held
+        mark(settings, "--release", "--yes")
+        assert call(settings, "jobs", "run", other).exit_code == 0
+        call(settings, "jobs", "run", paid)
+        ledger = httpx.get(f"{sandbox.control_url}/ledger", trust_env=False).json()["data"]
+    assert len(ledger) == 2
+    shown = json.loads(call(settings, "jobs", "show", paid, "-o", "json").stdout)
+    assert shown["status"] == "needs_review"
