@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 import click
 
+from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.domain.job import Job
@@ -68,8 +70,7 @@ def _hold(app: App, *, is_sure: bool, reason: str, backup_at: datetime | None) -
     if not counts:
         click.echo("nothing here could be paid for again", err=True)
         return
-    if not is_sure:
-        click.confirm(f"hold {_counted(counts)} until somebody has looked?", err=True, abort=True)
+    _ask(f"hold {_counted(counts)} until somebody has looked?", is_sure=is_sure)
     held = app.restores.hold(actor=ACTOR, reason=reason)
     click.echo(f"held: {_counted(held)}", err=True)
 
@@ -84,12 +85,18 @@ def _release(app: App, findings: Findings, *, is_sure: bool, reason: str) -> int
         " since, releasing it pays again.",
         err=True,
     )
-    if not is_sure:
-        click.confirm("queue them?", err=True, abort=True)
+    _ask("queue them?", is_sure=is_sure)
     why = reason or "no trace of a submission was found"
     count = app.restores.release({job.id for job in jobs}, actor=ACTOR, reason=why)
     click.echo(f"released: {count} jobs", err=True)
     return count
+
+
+def _ask(question: str, *, is_sure: bool) -> None:
+    """Go on only after a yes; a script has to say --yes, for what follows may cost money."""
+    if not is_sure and not click.confirm(question, err=True):
+        click.echo("nothing was changed", err=True)
+        sys.exit(Exit.BUDGET)
 
 
 def _show(

@@ -11,7 +11,8 @@ from datetime import date, datetime, timedelta
 
 from orchestrator.domain.job import SURE_REFUSALS, Job, Verdict
 from orchestrator.domain.outcomes import TaskAccepted
-from orchestrator.domain.ports import Restores, Store
+from orchestrator.domain.ports import Store
+from orchestrator.domain.ports.restores import Restores
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.outcome import verdict_of
 from orchestrator.services.lanes.submit import read_answer

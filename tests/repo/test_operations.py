@@ -10,7 +10,13 @@ from orchestrator.services.lanes.context import LaneLimits
 from orchestrator.zai.kinds import load_kinds
 from tests.repo.sources import ROOT, dotted_name, place, walk
 
-OF_THE_FLEET = {"broker_away", "broker_back", "broker_unreachable", "loop_stalled"}  # logged by what Celery runs in
+OF_THE_FLEET = {
+    "broker_away",
+    "broker_back",
+    "broker_unreachable",
+    "loop_stalled",
+    "message_unreadable",
+}  # logged by what Celery runs in
 LEVELS = {"info": "INFO", "warning": "WARNING", "error": "ERROR", "exception": "ERROR", "critical": "CRITICAL"}
 ROW = re.compile(r"^\| `(?P<event>[a-z_]+)` \| (?P<level>[A-Z]+) \|", re.MULTILINE)
 UNIT = ROOT / "deploy/orchestrator-worker@.service"

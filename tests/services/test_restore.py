@@ -8,7 +8,7 @@ from sqlalchemy import delete, update
 
 from orchestrator.db.rows import JOBS, SUBMISSIONS
 from orchestrator.domain.job import RESTORED_QUEUED
-from orchestrator.domain.ports import Restores
+from orchestrator.domain.ports.restores import Restores
 from orchestrator.domain.states import State
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import replay_dead_journals

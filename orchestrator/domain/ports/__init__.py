@@ -7,7 +7,6 @@ from orchestrator.domain.ports.batches import Batches, JobCounts, Member, Unpaid
 from orchestrator.domain.ports.jobs import Applied, ClaimedSubmission, Jobs, SubmitWindow
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
-from orchestrator.domain.ports.restores import Restores
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "PollAnswer",
     "PollQuestion",
     "Provider",
-    "Restores",
     "Store",
     "Stores",
     "SubmitAnswer",
