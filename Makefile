@@ -37,7 +37,9 @@ demo-celery: $(VENV)/$(STAMP) ## the same through a fleet: two workers, Valkey, 
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: test ## test, then what needs apt: the database tests on Debian's PostgreSQL too, the fleet on RabbitMQ
+test-all: test ## test, then what needs apt: the image's steps, docker-compose.yml, Debian's PostgreSQL, RabbitMQ, Swift
+	scripts/check_image.sh
+	scripts/check_compose.sh
 	scripts/install_postgresql.sh
 	scripts/install_rabbitmq.sh
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
@@ -64,6 +66,7 @@ LOCK = $(VENV)/bin/uv pip compile pyproject.toml requirements/build.in --quiet -
 lock: $(VENV)/$(STAMP) ## resolve the dependencies again; LOCK_ARGS=--upgrade takes newer versions
 	$(LOCK) --extra sandbox --output-file requirements/demo.txt
 	$(LOCK) --extra dev --output-file requirements/test.txt
+	$(LOCK) --extra fleet --extra sandbox --output-file requirements/fleet.txt
 
 wheel: $(VENV)/$(STAMP) ## build the wheel and run the demo from it elsewhere
 	scripts/check_wheel.sh

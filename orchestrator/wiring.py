@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random, SystemRandom
 
@@ -21,6 +21,7 @@ from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
+from orchestrator.db.restoring import SqlRestores
 from orchestrator.domain.errors import ConfigError, NotFound
 from orchestrator.domain.kind import Kind, input_key
 from orchestrator.domain.ports import Clock, Stores, Wakeup
@@ -48,6 +49,7 @@ class App:
     batches: SqlBatches
     history: SqlHistory
     progress: SqlProgress
+    restores: SqlRestores
     stores: Stores
     kinds: Mapping[str, Kind]
 
@@ -84,9 +86,15 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         batches=SqlBatches(database, rng=rng),
         history=SqlHistory(database),
         progress=SqlProgress(database),
+        restores=SqlRestores(replace(database, rng=rng)),
         stores=StoreSet(options),
         kinds=kinds_by_name(),
     )
+
+
+def host_name() -> str:
+    """Return what this host is called in the names of processes and of its sweeps."""
+    return socket.gethostname()
 
 
 @contextmanager
@@ -95,7 +103,7 @@ def open_lanes(
 ) -> Iterator[LaneContext]:
     """Open what the lanes need beside the app: the provider, the guarded fetch, this process's journal."""
     settings = app.settings
-    process = f"{socket.gethostname()}-{secrets.token_hex(8)}"
+    process = f"{host_name()}-{secrets.token_hex(8)}"
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     with closing(FileJournal(settings.journal_dir, process)) as journal:
         yield LaneContext(

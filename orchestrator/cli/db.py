@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
+from orchestrator.cli.restored import mark_restored
 from orchestrator.wiring import check_database, current_schema, newest_schema, upgrade_database
 
 
@@ -49,3 +50,6 @@ def check(common: CommonOptions) -> None:
         return
     click.echo(problem, err=True)
     sys.exit(Exit.NOT_ALL_SUCCEEDED)
+
+
+db.add_command(mark_restored)

@@ -19,7 +19,8 @@ ENVIRONMENT = "sandbox"
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 picks a free one.")
 @click.option("--seed", type=int, help="Same seed, same answers.")
 @click.option(
     "--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, help="How many times faster than life."
@@ -32,17 +33,23 @@ ENVIRONMENT = "sandbox"
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), help="Keep tasks and ledger here and go on.")
 @common_options
 def sandbox(
-    common: CommonOptions, port: int, seed: int | None, speed: float, script: Path | None, state: Path | None
+    common: CommonOptions,
+    host: str,
+    port: int,
+    seed: int | None,
+    speed: float,
+    script: Path | None,
+    state: Path | None,
 ) -> None:
     """Run the Z.ai simulator by itself: real media, faults on demand, a ledger of what was charged.
 
     Any key of the form id.secret is good. Faults, limits and the clock are set over HTTP under /_sandbox/; see
-    docs/sandbox.md.
+    docs/sandbox.md. Whoever reaches --host can do that, so an address other than loopback belongs into a closed network.
     """
     sandbox_module = _load()
     try:
         sandbox_module.serve(
-            sandbox_module.SandboxOptions(port=port, seed=seed, speed=speed, script=script, state_dir=state)
+            sandbox_module.SandboxOptions(host=host, port=port, seed=seed, speed=speed, script=script, state_dir=state)
         )
     except sandbox_module.SandboxConfigError as error:
         raise ConfigError("sandbox", str(error)) from error

@@ -36,6 +36,13 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+RESTORED_QUEUED = "restored_from_backup"
+RESTORED_IN_DOUBT = "restored_in_doubt"
+RESTORED_CODES = frozenset({RESTORED_QUEUED, RESTORED_IN_DOUBT})
+"""Codes of jobs held because the database was restored (docs/decisions/0008): the first was queued in the backup, the
+second was being submitted or held already.
+"""
+
 SURE_REFUSALS = frozenset({Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.REFUSED, Verdict.REJECTED})
 """Verdicts that prove that nothing was charged: the slot is free again and the cost is nil."""
 
@@ -200,6 +207,11 @@ class Job:
     cost_final_micros: int | None = None
     submissions: tuple[Submission, ...] = ()
     outputs: tuple[Output, ...] = ()
+
+    @property
+    def is_held_by_restore(self) -> bool:
+        """True when a restore holds it: what happened to it after the backup is not known here."""
+        return self.state is State.NEEDS_REVIEW and self.provider_code in RESTORED_CODES
 
     @property
     def is_cancelling(self) -> bool:

@@ -59,6 +59,8 @@ class Trigger(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     CANCELLED = "cancelled"
     RETRIED = "retried"
+    RESTORED = "restored"
+    RELEASED = "released"
     # Notes: rows of the history that move nothing.
     EXTRA_PAID_TASK = "extra_paid_task"
     OUTPUT_LOST = "output_lost"
@@ -135,6 +137,8 @@ TRANSITIONS: tuple[Transition, ...] = tuple(
     + _moves((_S.FAILED, _S.CANCELLED, _S.NEEDS_REVIEW), _T.RETRIED, _S.ARCHIVING, Due.NOW)
     + _moves((_S.FAILED, _S.CANCELLED, _S.NEEDS_REVIEW), _T.RETRIED, _S.PROCESSING, Due.NOW)
     + _moves((_S.FAILED, _S.CANCELLED), _T.RETRIED, _S.QUEUED, Due.NOW)
+    + _moves((_S.QUEUED, _S.SUBMITTING, _S.NEEDS_REVIEW), _T.RESTORED, _S.NEEDS_REVIEW, Due.NEVER)
+    + _moves(_S.NEEDS_REVIEW, _T.RELEASED, _S.QUEUED, Due.NOT_BEFORE)
 )
 
 _ALLOWED = frozenset((t.source, t.trigger, t.target) for t in TRANSITIONS)

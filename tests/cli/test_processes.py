@@ -172,12 +172,13 @@ def test_ctrl_c_outside_a_run_is_130(desk: Desk) -> None:
     assert "Traceback" not in err
 
 
-def test_the_sandbox_says_where_it_listens_and_stops_when_told(desk: Desk) -> None:
+@pytest.mark.parametrize(("options", "host"), [((), "127.0.0.1"), (("--host", "0.0.0.0"), "0.0.0.0")])  # noqa: S104
+def test_the_sandbox_says_where_it_listens_and_stops_when_told(desk: Desk, options: tuple[str, ...], host: str) -> None:
     """One line on stdout; SIGTERM ends it cleanly."""
-    with desk.started("sandbox", "--speed", "10") as process:
+    with desk.started("sandbox", "--speed", "10", *options) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert re.fullmatch(r"listening on http://127\.0\.0\.1:\d+/api/paas/v4\n", line)
+        assert re.fullmatch(rf"listening on http://{re.escape(host)}:\d+/api/paas/v4\n", line)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")

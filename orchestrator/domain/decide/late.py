@@ -48,13 +48,15 @@ def settle(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: Rando
     """Return how the job moves when `evidence` has just been stored on one of `job.submissions`, or None.
 
     `job.submissions` already hold the evidence's verdict. Asked in this order: an open paid submission wins; else an
-    unsettled unknown holds the job; else the newest submission's verdict decides. Out of queued and failed only the
-    first leads.
+    unsettled unknown holds the job; else the newest submission's verdict decides. Out of queued and failed, and
+    out of a hold by a restore (docs/decisions/0008), only the first leads.
     """
     paid = [s for s in job.submissions if s.is_paid_and_open]
     if paid:
         return decide_submit(job, _paid_outcome(min(paid, key=lambda s: s.number)), rules, now, rng)
     if job.state not in (State.SUBMITTING, State.NEEDS_REVIEW):
+        return None
+    if job.is_held_by_restore:  # an old refusal says nothing of the submissions that the restored rows do not know
         return None
     unsettled = [s for s in job.submissions if s.is_unsettled]
     if unsettled:

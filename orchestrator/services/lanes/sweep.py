@@ -8,9 +8,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrator.domain.errors import StepError
+from orchestrator.domain.errors import NotFound, StepError
+from orchestrator.domain.job import SURE_REFUSALS
 from orchestrator.domain.outcomes import CallEvidence, Unknown
 from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, LaneName
+from orchestrator.domain.ports.restores import JOURNALS_SWEEP
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.outcome import verdict_of
 from orchestrator.services.lanes.submit import read_answer, report, store_evidence
@@ -43,7 +45,7 @@ class SweepLane:
         every = context.limits.sweep_every
         host = socket.gethostname()
         self._tasks = (
-            Maintenance(f"journals:{host}", every, lambda: replay_dead_journals(context)),
+            Maintenance(f"{JOURNALS_SWEEP}{host}", every, lambda: replay_dead_journals(context)),
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
             Maintenance("finished_batches", every, lambda: finish_batches(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
@@ -101,16 +103,21 @@ def replay_dead_journals(context: LaneContext) -> str:
 
     The owner's lock is free, so no answer can reach it any more: its submissions need not wait for their leases
     (docs/decisions/0002). A submission is only ever called unknown here, never repeated. Rows that it was polling or
-    archiving are given back too.
+    archiving are given back too. A journal with an answer whose submission this database does not know stays: it was
+    restored from a backup, or is another's (docs/decisions/0008).
     """
     linked = unknown = released = 0
     for journal in context.journal.dead():
-        linked += _replay(context, journal)
+        replayed, unmatched = _replay(context, journal)
+        linked += replayed
         for row in context.jobs.find_submissions_of(journal.process):
             _settle_unknown(context, row, "process_died", "the process that was sending it died before an answer came")
             unknown += 1
         released += context.jobs.release_dead(journal.process)
-        journal.retire()
+        if unmatched:
+            log.error("journal_unmatched", extra={"journal": journal.process, "answers": unmatched})
+        else:
+            journal.retire()
     return f"{linked} answers linked, {unknown} submissions unknown, {released} leases given back"
 
 
@@ -147,15 +154,20 @@ def abort_orphans(context: LaneContext) -> str:
     return f"{count} orphan uploads aborted"
 
 
-def _replay(context: LaneContext, journal: DeadJournal) -> int:
-    count = 0
+def _replay(context: LaneContext, journal: DeadJournal) -> tuple[int, int]:
+    """Return how many answers were linked, and how many that may have cost something found no submission."""
+    linked = unmatched = 0
     for record in journal.records():
         outcome = read_answer(context, record.kind, record.evidence)
-        applied = store_evidence(context, record.submission_id, record.evidence, outcome, token=None)
+        try:
+            applied = store_evidence(context, record.submission_id, record.evidence, outcome, token=None)
+        except NotFound:
+            unmatched += verdict_of(outcome) not in SURE_REFUSALS
+            continue
         report(applied, applied.job_id, record.submission_id, verdict_of(outcome))
         context.wake_after(applied.decision)
-        count += 1
-    return count
+        linked += 1
+    return linked, unmatched
 
 
 def _settle_unknown(context: LaneContext, row: ClaimedSubmission, code: str, message: str) -> None:
