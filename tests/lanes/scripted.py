@@ -49,6 +49,7 @@ class ScriptedLane:
         self.written: list[str] = []
         self.released: list[str] = []
         self.cancelled: list[str] = []
+        self.renewing: list[str] = []
 
     def hold(self, *works: str) -> None:
         """Make these pieces of work slow."""
@@ -90,6 +91,7 @@ class ScriptedLane:
 
     def renew(self, held: Collection[str]) -> Collection[str]:
         self.renew_count += 1
+        self.renewing = list(held)
         lost = self.on_renew()
         return [work for work in held if work in lost]
 

@@ -184,6 +184,54 @@ def test_leases_are_renewed_and_lost_rows_are_dropped() -> None:
     assert lane.cancelled == ["b"]
 
 
+def test_each_row_is_renewed_by_its_own_time() -> None:
+    """A row that was taken later is renewed later: no renewal of many rows at once stalls those that finish."""
+    lane = ScriptedLane("a", renew_every_seconds=20.0)
+    lane.hold("a", "b")
+    renewed: list[list[str]] = []
+
+    def pass_ten_seconds() -> None:
+        lane.clock.advance(10 * SECOND)
+        lane.mailbox.wake()
+
+    def bring_b() -> None:
+        lane.due.append("b")
+        pass_ten_seconds()
+
+    def note_renewal() -> Collection[str]:
+        renewed.append(lane.renewing)
+        if len(renewed) == 1:
+            pass_ten_seconds()
+        else:
+            lane.finish("a")
+            lane.finish("b")
+        return ()
+
+    lane.on_perform = {"a": bring_b, "b": pass_ten_seconds}
+    lane.on_renew = note_renewal
+    lane.drain()
+    assert renewed == [["a"], ["b"]]
+
+
+def test_a_renewal_takes_a_statements_worth_and_then_looks_at_results() -> None:
+    """Of 1,200 rows that are due for it together, no more than 500 go into one statement."""
+    works = [str(number) for number in range(1200)]
+    lane = ScriptedLane(works, window=2000, renew_every_seconds=20.0)
+    lane.hold(*works)
+    sizes: list[int] = []
+
+    def note_size() -> Collection[str]:
+        sizes.append(len(lane.renewing))
+        if len(sizes) == 3:
+            lane.stop.request()
+        return ()
+
+    lane.on_renew = note_size
+    lane.on_perform["1199"] = lambda: lane.clock.advance(20 * SECOND)
+    lane.drain()
+    assert sizes == [500, 500, 200]
+
+
 def test_a_renewal_that_fails_goes_on_with_the_work(caplog: pytest.LogCaptureFixture) -> None:
     """The lease has two thirds left: the next renewal may reach the database."""
     lane = ScriptedLane("a")

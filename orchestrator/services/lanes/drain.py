@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from orchestrator.domain.errors import StepError
 from orchestrator.domain.ports import Clock, LaneName
 from orchestrator.services.lanes.loop import LoopThread
+from orchestrator.services.lanes.renewals import Renewals
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ class Stop:
 
 @dataclass
 class _InFlight(Generic[W, R]):
+    key: int
     work: W
     future: Future[R]
 
@@ -147,7 +149,7 @@ class Drain(Generic[W, R]):
         self._unwritten: list[R] = []
         self._next_key = 0
         self._idle_left = IDLE_BUDGET_SECONDS
-        self._renewed_at = clock.monotonic()
+        self._renewals = Renewals(lane.renew_every_seconds)
 
     def run(self) -> None:
         """Return when nothing is due, or when a stop was asked for and nothing paid is in flight.
@@ -174,6 +176,7 @@ class Drain(Generic[W, R]):
             may_claim = bool(finished) or woken or self._is_something_due()
 
     def _claim(self) -> int:
+        leased_from = self._clock.monotonic()
         try:
             works = self._lane.claim([flight.work for flight in self._held.values()])
         except StepError as error:
@@ -183,8 +186,9 @@ class Drain(Generic[W, R]):
             key = self._next_key
             self._next_key += 1
             future = self._loop.submit(self._lane.perform(work))
-            self._held[key] = _InFlight(work, future)
+            self._held[key] = _InFlight(key, work, future)
             future.add_done_callback(lambda _, key=key: self._mailbox.put_finished(key))  # type: ignore[misc]
+            self._renewals.add(key, leased_from)
         if works:
             self._idle_left = IDLE_BUDGET_SECONDS
         return len(works)
@@ -212,10 +216,8 @@ class Drain(Generic[W, R]):
     def _patience(self) -> float:
         if self._unwritten:
             return STORE_RETRY_SECONDS
-        every = self._lane.renew_every_seconds
-        if every is None:
-            return NEAR_SECONDS
-        return min(NEAR_SECONDS, max(self._renewed_at + every - self._clock.monotonic(), 0.0))
+        until_renewal = self._renewals.seconds_left(self._clock.monotonic())
+        return NEAR_SECONDS if until_renewal is None else min(NEAR_SECONDS, until_renewal)
 
     def _collect(self, finished: Sequence[int]) -> None:
         for key in finished:
@@ -242,17 +244,21 @@ class Drain(Generic[W, R]):
         self._unwritten = []
 
     def _renew(self) -> None:
-        every = self._lane.renew_every_seconds
-        if every is None or not self._held or self._clock.monotonic() - self._renewed_at < every:
+        """Renew what is due for it and still in flight, a statement's worth; the next turn takes what is left."""
+        now = self._clock.monotonic()
+        flights = [self._held[key] for key in self._renewals.take_due(now) if key in self._held]
+        flights = [flight for flight in flights if not flight.future.done()]
+        if not flights:
             return
-        self._renewed_at = self._clock.monotonic()
+        for flight in flights:
+            self._renewals.add(flight.key, now)
         try:
-            lost = self._lane.renew([flight.work for flight in self._held.values()])
+            lost = self._lane.renew([flight.work for flight in flights])
         except StepError as error:
             log.warning("renewal_failed", extra={"lane": self._lane.name, "error": str(error)})
             return
         gone = {id(work) for work in lost}
-        for flight in self._held.values():
+        for flight in flights:
             if id(flight.work) in gone:
                 flight.future.cancel()
 
