@@ -32,6 +32,7 @@ class ScriptedLane:
         self.due = list(due)
         self.window = window
         self.renew_every_seconds = renew_every_seconds
+        self.looks_when_finished = True
         self.slow: dict[str, Future[None]] = {}
         self.broken: set[str] = set()
         self.next_due_in: timedelta | None = None

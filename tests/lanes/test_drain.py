@@ -53,6 +53,34 @@ def test_work_that_becomes_due_meanwhile_is_taken() -> None:
     assert set(lane.written) == {"a", "b"}
 
 
+def test_a_lane_with_plenty_of_places_does_not_look_whenever_one_ends() -> None:
+    """Rows that end all the time must not cost a claim each: the next look comes with the second."""
+    lane = ScriptedLane(["first", *"abc"], window=100)
+    lane.looks_when_finished = False
+    lane.hold("first", *"abc")
+    lane.next_due_in = timedelta(0)
+    waiting = list("bc")
+    claims_at_end: list[int] = []
+
+    def end_next() -> None:
+        if waiting:
+            lane.finish(waiting.pop(0))
+        elif not claims_at_end:
+            claims_at_end.append(lane.claim_count)
+            lane.due.append("late")
+            lane.clock.advance(SECOND)
+
+    def end_all() -> None:
+        lane.next_due_in = None
+        lane.finish("first")
+
+    lane.on_perform = {"c": lambda: lane.finish("a"), "late": end_all}
+    lane.on_apply = end_next
+    lane.drain()
+    assert set(lane.written) == {"first", "late", *"abc"}
+    assert claims_at_end == [2]  # the one that brought all, and the one after it that brought nothing
+
+
 def test_a_bug_in_one_piece_of_work_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
     """Promise 9: told as an error with its traceback; its lease lapses."""
     lane = ScriptedLane("abc")

@@ -34,6 +34,9 @@ class Lane(Protocol[W, R]):
 
     name: LaneName
     renew_every_seconds: float | None
+    looks_when_finished: bool
+    """True: what has ended may have left a place or a slot, so look for work at once. False: places are plenty, and
+    rows end all the time: look each second, and again as long as looking brings something."""
 
     def claim(self, held: Collection[W]) -> Sequence[W]:
         """Take due work for the places that `held` leaves free."""
@@ -150,6 +153,7 @@ class Drain(Generic[W, R]):
         self._next_key = 0
         self._idle_left = IDLE_BUDGET_SECONDS
         self._renewals = Renewals(lane.renew_every_seconds)
+        self._looked_at = clock.monotonic()
 
     def run(self) -> None:
         """Return when nothing is due, or when a stop was asked for and nothing paid is in flight.
@@ -158,6 +162,7 @@ class Drain(Generic[W, R]):
         """
         may_claim = True
         while True:
+            self._looked_at = self._clock.monotonic() if may_claim else self._looked_at
             claimed = self._claim() if may_claim and not self._stop.is_requested and not self._unwritten else 0
             if self._stop.is_requested:
                 self._let_go()
@@ -169,11 +174,12 @@ class Drain(Generic[W, R]):
                     return
                 may_claim = True
                 continue
-            finished, woken = self._mailbox.wait(self._patience())
+            is_more_likely = claimed > 0 and not self._lane.looks_when_finished
+            finished, woken = self._mailbox.wait(0.0 if is_more_likely else self._patience())
             self._collect(finished)
             self._write()
             self._renew()
-            may_claim = bool(finished) or woken or self._is_something_due()
+            may_claim = woken or is_more_likely or self._is_worth_a_claim(has_finished=bool(finished))
 
     def _claim(self) -> int:
         leased_from = self._clock.monotonic()
@@ -192,6 +198,17 @@ class Drain(Generic[W, R]):
         if works:
             self._idle_left = IDLE_BUDGET_SECONDS
         return len(works)
+
+    def _is_worth_a_claim(self, *, has_finished: bool) -> bool:
+        if self._lane.looks_when_finished:
+            return has_finished or self._is_something_due()
+        if self._seconds_until_look() > 0:
+            return False
+        self._looked_at = self._clock.monotonic()
+        return self._is_something_due()
+
+    def _seconds_until_look(self) -> float:
+        return max(self._looked_at + NEAR_SECONDS - self._clock.monotonic(), 0.0)
 
     def _is_something_due(self) -> bool:
         try:
@@ -216,8 +233,9 @@ class Drain(Generic[W, R]):
     def _patience(self) -> float:
         if self._unwritten:
             return STORE_RETRY_SECONDS
+        until_look = NEAR_SECONDS if self._lane.looks_when_finished else self._seconds_until_look()
         until_renewal = self._renewals.seconds_left(self._clock.monotonic())
-        return NEAR_SECONDS if until_renewal is None else min(NEAR_SECONDS, until_renewal)
+        return until_look if until_renewal is None else min(until_look, until_renewal)
 
     def _collect(self, finished: Sequence[int]) -> None:
         for key in finished:
