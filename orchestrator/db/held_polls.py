@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, func, or_, update
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, func, literal, or_, update
 
 from orchestrator.db import pauses
 from orchestrator.db.engine import Database
@@ -39,7 +39,7 @@ def _give_back_paused(
     rows = _rowset(connection)
     probes = [state.probe_id for state in states.values() if state.probe_id is not None]
     is_paused = and_(or_(*(is_of(scope) for scope in states)), JOBS.c.id.not_in(probes))
-    values = _counted(rows) | {"due_at": func.coalesce(rows.c.due_at, now), "lease_token": None}
+    values = _counted(rows) | {"due_at": func.coalesce(rows.c.due_at, literal(now, UTC)), "lease_token": None}
     connection.execute(update(JOBS).where(_is_held(rows), is_paused).values(values), encoded)
 
 

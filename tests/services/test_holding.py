@@ -323,9 +323,9 @@ def test_one_probe_ends_a_pause_and_then_rows_are_held_again(bench: Bench) -> No
         refused, *same = poller.claim()
         futures = poller.hold(same)
         poller.lane.apply([pause_by(poller, refused), *(answered(future) for future in futures)])
-        bench.clock.advance(timedelta(seconds=600))
+        bench.clock.advance(timedelta(seconds=60))
         (probe,) = poller.claim()
-        assert probe.is_probe
+        assert (probe.is_probe, probe.job.last_error) == (True, None)
         assert poller.claim([probe]) == []
         result = answered(poller.start([probe])[0])
         poller.lane.apply([result])
