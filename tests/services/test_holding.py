@@ -24,7 +24,7 @@ from tests.services.poller import Poller
 
 OTHER = {"kind": "video", "body": {"model": "cogvideox-3", "prompt": "a kite"}}
 DONE = OutputsReady((OutputDraft(0, Role.VIDEO, "https://files.example/1.mp4"),))
-SLOW_DOWN = Throttled(code="1302", message="slow down")
+SLOW_DOWN = Throttled(code="1302", message="slow down", retry_after=timedelta(seconds=40))
 NO_MONEY = Account(code="1113", message="no money")
 
 
