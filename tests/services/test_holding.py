@@ -13,6 +13,7 @@ from orchestrator.domain.errors import Account, StepError, Throttled, Transient
 from orchestrator.domain.job import OutputDraft, Role
 from orchestrator.domain.outcomes import OutputsReady
 from orchestrator.domain.states import State
+from orchestrator.services.explain import explain
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.drain import Drain, Stop
 from orchestrator.services.lanes.held import Alarm, PollWork
@@ -397,3 +398,17 @@ def test_what_a_row_carries_in_memory_is_small(sqlite_bench: Bench, is_held: boo
             poller.hold([work])
         assert (work.job.body, work.job.input, work.job.tags) == ({}, {}, {})
         assert poller.row(work).body != {}
+
+
+def test_a_held_job_is_not_said_to_be_asked_at_its_leases_end(sqlite_bench: Bench) -> None:
+    """What a person reads: the stored time of a held row is its lease's, the next question comes sooner."""
+    bench = sqlite_bench
+    with bench.process() as context:
+        poller = start(bench, context, VIDEO)
+        (work,) = poller.claim()
+        poller.hold([work])
+        held = explain(poller.row(work), now=bench.clock.now())
+        poller.lane.release([work])
+        released = explain(poller.row(work), now=bench.clock.now())
+    assert "the provider is working; a process keeps asking" in held
+    assert "the provider is working; next check in " in released
