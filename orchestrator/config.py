@@ -184,7 +184,9 @@ class Settings(BaseSettings):
         description="Assumed life of result links that do not say, per kind, `image=1d,video=1d`. Only orders and warns.",
     )
     http_proxy: str | None = Field(
-        None, repr=False, description="Proxy for calls to the provider. Environment proxies are ignored."
+        None,
+        repr=False,
+        description="Proxy for calls to the provider, `http://...` or `https://...`. Environment proxies are ignored.",
     )
     ca_bundle: Path | None = Field(
         None, description="File of certificate authorities to trust instead of the built-in ones."

@@ -1,24 +1,31 @@
 """The one place that makes HTTP clients, for adapters and wiring (design section 7). Settings come in as arguments.
 
 Every client ignores the environment (no HTTP_PROXY, no .netrc), follows no redirect and repeats nothing by itself.
-Making the first one raises the level of the loggers `httpx` and `httpcore` to WARNING: at INFO they print whole URLs,
-signed ones included, and at DEBUG headers.
+Making the first one raises the level of the loggers of both client libraries to WARNING: at INFO httpx prints whole
+URLs, signed ones included, and at DEBUG headers. Which library does what: docs/decisions/0005.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
+import aiohttp
 import httpcore
 import httpx
 
+from orchestrator.domain.errors import ConfigError
+
 USER_AGENT = "media-orchestrator"
-POLL_CONNECTIONS = 20
-"""The stock pool scans itself on each request and slows down as it grows: few, busy connections ask more per second."""
+POLL_CONNECTIONS = 100
+"""Bound on questions under way at once; bench/clients.py: more of them cost more for each poll and answer no more."""
+POLL_IDLE_SECONDS = 15.0
+"""How long an unused connection is kept; shorter than the patience of common servers, so that they rarely close first."""
+POLL_CONNECT_SECONDS = 10.0
 FETCH_IDLE_SECONDS = 30.0
 """A download that gives no byte for so long is dead; its total deadline is the caller's."""
 FETCH_CONNECT_SECONDS = 10.0
@@ -49,22 +56,69 @@ def paid_client(*, proxy: str | None = None, ca_bundle: Path | None = None) -> h
 
 def poll_client(
     *, proxy: str | None = None, ca_bundle: Path | None = None, max_connections: int = POLL_CONNECTIONS
-) -> httpx.AsyncClient:
-    """Return the client that asks about tasks: kept connections, bounded in number. Deadlines are the caller's."""
+) -> PollClient:
+    """Return the client that asks about tasks: kept connections, bounded in number. Deadlines are the caller's.
+
+    Raises ConfigError for a proxy that aiohttp cannot use.
+    """
     _quiet_loggers()
-    context = _tls_context(ca_bundle)
-    limits = httpx.Limits(
-        max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=30.0
-    )
-    return httpx.AsyncClient(
-        transport=httpx.AsyncHTTPTransport(
-            verify=context, trust_env=False, http2=False, retries=0, limits=limits, proxy=_proxy(proxy, context)
-        ),
-        trust_env=False,
-        follow_redirects=False,
-        timeout=httpx.Timeout(None),
-        headers={"User-Agent": USER_AGENT},
-    )
+    if proxy is not None:
+        check_proxy(proxy)
+    return PollClient(_tls_context(ca_bundle), proxy=proxy, max_connections=max_connections)
+
+
+class AnswerTooLong(ValueError):
+    """The answer does not end within the bytes that the caller allows."""
+
+
+class PollClient:
+    """Many small questions over few connections. aiohttp's session belongs to the loop that first asks through it."""
+
+    def __init__(self, context: ssl.SSLContext, *, proxy: str | None, max_connections: int) -> None:
+        self._context = context
+        self._proxy = proxy
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(self, url: str, *, headers: Mapping[str, str], cap_bytes: int) -> tuple[int, bytes]:
+        """Ask once; return HTTP status and body as it came (never decompressed).
+
+        Raises AnswerTooLong and whatever aiohttp raises; `orchestrator.zai` turns it into errors of ours.
+        """
+        session = self._session or self._open()
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            body = bytearray()
+            while chunk := await response.content.readany():
+                body += chunk
+                if len(body) > cap_bytes:
+                    raise AnswerTooLong(f"more than {cap_bytes} bytes")
+            return response.status, bytes(body)
+
+    async def close(self) -> None:
+        """Close what is open; a client that never asked has nothing open."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            ssl=self._context,
+            limit=self._max_connections,
+            keepalive_timeout=POLL_IDLE_SECONDS,
+            resolver=aiohttp.ThreadedResolver(),  # the system's: the default changes with what else is installed
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            headers={"User-Agent": USER_AGENT},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=POLL_CONNECT_SECONDS),
+            auto_decompress=False,
+            trust_env=False,
+            proxy=self._proxy,
+        )
+        session._retry_connection = False  # noqa: SLF001 - it repeats a GET by itself otherwise, and has no switch
+        self._session = session
+        return session
 
 
 def fetch_client(
@@ -116,6 +170,16 @@ class _FetchTransport(httpx.AsyncHTTPTransport):
         )
 
 
+def check_proxy(url: str) -> None:
+    """Raise ConfigError for a proxy that not every client can use: http:// and https:// it must be, with a host."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError("ORCHESTRATOR_HTTP_PROXY", "not a URL") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigError("ORCHESTRATOR_HTTP_PROXY", "must begin with http:// or https:// and name a host")
+
+
 def connect_within(deadline: timedelta) -> httpx.Timeout:
     """Return the time-outs of one request under a total deadline: only the two steps of connecting have their own.
 
@@ -135,11 +199,12 @@ def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
 def _proxy(url: str | None, context: ssl.SSLContext) -> httpx.Proxy | None:
     if url is None:
         return None
+    check_proxy(url)
     return httpx.Proxy(url, ssl_context=context if url.lower().startswith("https:") else None)
 
 
 def _quiet_loggers() -> None:
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "aiohttp"):
         logger = logging.getLogger(name)
         if logger.level < logging.WARNING:
             logger.setLevel(logging.WARNING)

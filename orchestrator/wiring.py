@@ -170,6 +170,7 @@ def _make_limits(kinds: Mapping[str, Kind], settings: Settings, total_slots: int
         archive_windows={**plain.archive_windows, **settings.archive_concurrency},
         submit_margin=leases.get("submit", plain.submit_margin),
         poll_lease=leases.get("poll", plain.poll_lease),
+        poll_questions=http.POLL_CONNECTIONS,
         archive_lease=leases.get("archive", plain.archive_lease),
         output_max_bytes=settings.output_max_bytes,
         max_unknown_per_hour=settings.max_unknown_per_hour,

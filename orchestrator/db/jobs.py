@@ -9,7 +9,7 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 
-from orchestrator.db import lane_claims, next_due, settling, submit_claim, sweeps
+from orchestrator.db import held_polls, lane_claims, next_due, settling, submit_claim, sweeps
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
@@ -18,7 +18,7 @@ from orchestrator.db.writes import Write, write_decisions
 from orchestrator.domain.decide import Decision
 from orchestrator.domain.job import Claim, Job, Verdict
 from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
-from orchestrator.domain.ports import Applied, ClaimedSubmission, LaneName, SubmitWindow
+from orchestrator.domain.ports import Applied, ClaimedSubmission, HeldPoll, LaneName, Renewed, SubmitWindow
 from orchestrator.domain.states import State, Trigger
 
 _FLAGGABLE = (State.SUBMITTING, State.PROCESSING)
@@ -46,17 +46,18 @@ class SqlJobs:
 
         terms = lane_claims.LeaseTerms(lease, process)
 
-        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime]:
+        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime, frozenset[str]]:
             if lane is LaneName.POLL:
                 return lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
             if lane is LaneName.ARCHIVE:
-                return lane_claims.claim_archives(
+                rows, now = lane_claims.claim_archives(
                     connection, archive_class, limit=limit, lease=terms, database=database
                 )
+                return rows, now, frozenset()
             raise ValueError(f"the {lane} lane does not claim leases")
 
-        rows, now = database.write(work)
-        return Claim(rows, now, boottime, lease)
+        rows, now, probe_ids = database.write(work)
+        return Claim(rows, now, boottime, lease, probe_ids)
 
     def find_next_due(
         self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
@@ -85,6 +86,11 @@ class SqlJobs:
         """Extend leases; return the job ids that are still ours."""
         database = self._database
         return database.write(lambda c: lane_claims.renew(c, held, database.now(c) + lease)) if held else frozenset()
+
+    def renew_polls(self, held: Sequence[HeldPoll], *, lease: timedelta) -> Renewed:
+        """Extend the leases of held polls; rows of a paused scope are given back."""
+        database = self._database
+        return database.write(lambda c: held_polls.renew_polls(c, held, lease=lease, database=database))
 
     def release(self, held: Mapping[str, str]) -> None:
         """Give rows back, due now."""

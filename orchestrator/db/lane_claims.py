@@ -43,19 +43,23 @@ class LeaseTerms:
 
 def claim_polls(
     connection: Connection, *, limit: int, lease: LeaseTerms, database: Database
-) -> tuple[tuple[Job, ...], datetime]:
-    """Lease due rows in `processing` by due_at; paused ones stay due, a passed pause gets one probe."""
+) -> tuple[tuple[Job, ...], datetime, frozenset[str]]:
+    """Lease due rows in `processing` by due_at; paused ones stay due, a passed pause gets one probe.
+
+    Returns the rows, the claim's time and the ids of the probes among them.
+    """
     paused = pauses.load_states(connection, PauseLane.POLL)
     if not paused:
         now = database.now(connection)
-        return _lease(connection, _due_polls(now), limit, lease, now=now, database=database), now
+        return _lease(connection, _due_polls(now), limit, lease, now=now, database=database), now, frozenset()
     states = pauses.lock(connection, PauseLane.POLL, paused)
     now = database.now(connection)
     gates = _gates(connection, states, now)
-    jobs = _claim_probes(connection, gates, limit, lease, now=now, database=database)
+    probes = _claim_probes(connection, gates, limit, lease, now=now, database=database)
     open_only = [not_(is_of(scope)) for scope, gate in gates.items() if gate is not Gate.OPEN]
     rest = _due_polls(now).where(*open_only)
-    return jobs + _lease(connection, rest, limit - len(jobs), lease, now=now, database=database), now
+    others = _lease(connection, rest, limit - len(probes), lease, now=now, database=database)
+    return probes + others, now, frozenset(job.id for job in probes)
 
 
 def claim_archives(

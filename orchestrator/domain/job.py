@@ -277,9 +277,13 @@ class JobEvent:
 
 @dataclass(frozen=True)
 class Claim(Generic[T]):
-    """What one claim brought: rows, the claim's `now`, and the boot-time clock read before its first statement."""
+    """What one claim brought: rows, the claim's `now`, and the boot-time clock read before its first statement.
+
+    `probe_ids` names the rows that were taken to see whether a pause is over: their answer must be written.
+    """
 
     rows: tuple[T, ...]
     now: datetime
     boottime: float
     lease: timedelta
+    probe_ids: frozenset[str] = frozenset()

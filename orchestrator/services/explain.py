@@ -77,13 +77,20 @@ def _describe_queued(job: Job, now: datetime, hold: Hold | None) -> str:
 
 
 def _describe_processing(job: Job, now: datetime) -> str:
-    next_check = f"next check {_when(job, now)}" if _is_ahead(job, now) else "it is being asked now"
+    next_check = _describe_next_check(job, now)
     cancelling = "; it ends as cancelled, since a paid task cannot be stopped" if job.is_cancelling else ""
     if job.missing_since is not None:
         return f"the provider has not known the task since {_moment(job.missing_since)}; {next_check}{cancelling}"
     if job.last_error:
         return f"the provider was asked and could not tell ({job.last_error}); {next_check}{cancelling}"
     return f"the provider is working; {next_check}{cancelling}"
+
+
+def _describe_next_check(job: Job, now: datetime) -> str:
+    """A leased row's due_at is its lease's end: whoever holds it knows when it asks."""
+    if job.lease_token is not None:
+        return "a process keeps asking"
+    return f"next check {_when(job, now)}" if _is_ahead(job, now) else "it is being asked now"
 
 
 def _describe_review(job: Job) -> str:

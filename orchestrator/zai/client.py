@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+import aiohttp
 import httpx
+from aiohttp.http_exceptions import HttpProcessingError
 
 from orchestrator.domain.errors import ConfigError, Permanent, Transient, Uncertain
 from orchestrator.domain.job import OutputDraft
@@ -22,7 +24,7 @@ from orchestrator.domain.outcomes import (
     TaskAccepted,
 )
 from orchestrator.domain.ports import Clock, PaidRequest, PollAnswer, PollQuestion, SubmitAnswer
-from orchestrator.http import connect_within
+from orchestrator.http import AnswerTooLong, PollClient, connect_within
 from orchestrator.zai import wire
 from orchestrator.zai.call import ANSWER_CAP_BYTES, CallTrace, send_once
 from orchestrator.zai.encode import NOT_SENT, ReadInput, prepare
@@ -32,7 +34,9 @@ from orchestrator.zai.links import find_expiry
 from orchestrator.zai.route import Link, Text, ZaiKind
 
 POLL_DEADLINE = timedelta(seconds=30)
-UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+POLL_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError, ValueError)
+"""Everything that can come out of a poll. OSError covers ssl and TimeoutError, RuntimeError a client that is closed."""
+UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 """A question that failed so never left; it only words the message, for a poll nothing hangs on it."""
 INPUT_DEADLINE = timedelta(seconds=45)
 """Inputs are read before the call's own deadline starts; less than the lease's margin over that deadline."""
@@ -47,7 +51,7 @@ class ZaiProvider:
         base_url: str,
         api_key: str,
         paid: httpx.AsyncClient,
-        poll: httpx.AsyncClient,
+        poll: PollClient,
         clock: Clock,
         read_input: ReadInput,
         kinds: Mapping[str, ZaiKind] | None = None,
@@ -107,7 +111,7 @@ class ZaiProvider:
 
     async def close(self) -> None:
         await self._paid.aclose()
-        await self._poll.aclose()
+        await self._poll.close()
 
     def _read_poll(self, kind: ZaiKind, http_status: int, text: str, now: datetime) -> PollAnswer:
         is_good = 200 <= http_status < 300
@@ -150,23 +154,15 @@ class ZaiProvider:
         return tuple(_draft(result, now, life) for result in results)
 
     async def _ask(self, url: str) -> tuple[int, str]:
-        timeout = connect_within(self._poll_deadline)
         try:
-            async with (
-                asyncio.timeout(self._poll_deadline.total_seconds()),
-                self._poll.stream("GET", url, headers=self._headers, timeout=timeout) as response,
-            ):
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > ANSWER_CAP_BYTES:
-                        raise Transient(code="answer_too_long", message="the answer to a poll does not end")
-                return response.status_code, body.decode("utf-8", errors="replace")
-        except Transient:
-            raise
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
+            async with asyncio.timeout(self._poll_deadline.total_seconds()):
+                http_status, body = await self._poll.get(url, headers=self._headers, cap_bytes=ANSWER_CAP_BYTES)
+        except AnswerTooLong as error:
+            raise Transient(code="answer_too_long", message="the answer to a poll does not end") from error
+        except POLL_ERRORS as error:
             code, message = describe_failure(error, was_sent=not isinstance(error, UNCONNECTED))
             raise Transient(code=code, message=message) from error
+        return http_status, body.decode("utf-8", errors="replace")
 
 
 def _draft(result: Link | Text, now: datetime, life: timedelta) -> OutputDraft:

@@ -8,6 +8,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
+import aiohttp
 import httpx
 
 from orchestrator.domain.errors import Account, Gone, Permanent, StepError, Throttled, Transient, Uncertain
@@ -22,6 +23,7 @@ LONGEST_MESSAGE = 500
 """What is kept of a foreign message: enough for a person, bounded for the database."""
 BEIJING = timezone(timedelta(hours=8))
 """Reset times carry no zone; those seen with a second source beside them were Beijing time, as the ids are (1.6)."""
+PROXY_ERRORS = (httpx.ProxyError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)
 MISSING_TASK_CODES = frozenset({"1214", "1222"})
 """zai-api.md 4.6: what a poll answers for an id that is not known."""
 MISSING_TASK_STATUSES = frozenset({404, 410})
@@ -99,7 +101,7 @@ def describe_failure(error: BaseException, *, was_sent: bool) -> tuple[str, str]
         return ("answer_timeout" if is_timeout else "answer_lost"), message
     if is_timeout:
         return "connect_timeout", message
-    if any(isinstance(cause, httpx.ProxyError) for cause in causes):
+    if any(isinstance(cause, PROXY_ERRORS) for cause in causes):
         return "proxy_failed", message
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return "tls_failed", message

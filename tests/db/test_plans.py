@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event, insert, text
 
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS
-from orchestrator.domain.ports import LaneName
+from orchestrator.domain.ports import HeldPoll, LaneName
 from tests.db.driver import LEASE, Driver
 from tests.factories import HOUR, make_window
 
@@ -90,6 +90,9 @@ def check_leased_lane(full: Driver, lane: LaneName, index: str, archive_class: s
         claim = full.jobs.claim_due(lane, limit=10, lease=LEASE, archive_class=archive_class)
         held = {job.id: job.lease_token or "" for job in claim.rows}
         assert full.jobs.renew(held, lease=LEASE) == set(held)
+        if lane is LaneName.POLL:
+            polls = [HeldPoll(job_id, token) for job_id, token in held.items()]
+            assert full.jobs.renew_polls(polls, lease=LEASE).job_ids == set(held)
         full.jobs.release(held)
         full.jobs.find_next_due(lane)
     assert len(claim.rows) == 10

@@ -32,6 +32,7 @@ class ScriptedLane:
         self.due = list(due)
         self.window = window
         self.renew_every_seconds = renew_every_seconds
+        self.looks_when_finished = True
         self.slow: dict[str, Future[None]] = {}
         self.broken: set[str] = set()
         self.next_due_in: timedelta | None = None
@@ -49,6 +50,7 @@ class ScriptedLane:
         self.written: list[str] = []
         self.released: list[str] = []
         self.cancelled: list[str] = []
+        self.renewing: list[str] = []
 
     def hold(self, *works: str) -> None:
         """Make these pieces of work slow."""
@@ -90,6 +92,7 @@ class ScriptedLane:
 
     def renew(self, held: Collection[str]) -> Collection[str]:
         self.renew_count += 1
+        self.renewing = list(held)
         lost = self.on_renew()
         return [work for work in held if work in lost]
 

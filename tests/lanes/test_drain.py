@@ -53,6 +53,34 @@ def test_work_that_becomes_due_meanwhile_is_taken() -> None:
     assert set(lane.written) == {"a", "b"}
 
 
+def test_a_lane_with_plenty_of_places_does_not_look_whenever_one_ends() -> None:
+    """Rows that end all the time must not cost a claim each: the next look comes with the second."""
+    lane = ScriptedLane(["first", *"abc"], window=100)
+    lane.looks_when_finished = False
+    lane.hold("first", *"abc")
+    lane.next_due_in = timedelta(0)
+    waiting = list("bc")
+    claims_at_end: list[int] = []
+
+    def end_next() -> None:
+        if waiting:
+            lane.finish(waiting.pop(0))
+        elif not claims_at_end:
+            claims_at_end.append(lane.claim_count)
+            lane.due.append("late")
+            lane.clock.advance(SECOND)
+
+    def end_all() -> None:
+        lane.next_due_in = None
+        lane.finish("first")
+
+    lane.on_perform = {"c": lambda: lane.finish("a"), "late": end_all}
+    lane.on_apply = end_next
+    lane.drain()
+    assert set(lane.written) == {"first", "late", *"abc"}
+    assert claims_at_end == [2]  # the one that brought all, and the one after it that brought nothing
+
+
 def test_a_bug_in_one_piece_of_work_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
     """Promise 9: told as an error with its traceback; its lease lapses."""
     lane = ScriptedLane("abc")
@@ -182,6 +210,54 @@ def test_leases_are_renewed_and_lost_rows_are_dropped() -> None:
     assert lane.renew_count == 1
     assert lane.written == ["a"]
     assert lane.cancelled == ["b"]
+
+
+def test_each_row_is_renewed_by_its_own_time() -> None:
+    """A row that was taken later is renewed later: no renewal of many rows at once stalls those that finish."""
+    lane = ScriptedLane("a", renew_every_seconds=20.0)
+    lane.hold("a", "b")
+    renewed: list[list[str]] = []
+
+    def pass_ten_seconds() -> None:
+        lane.clock.advance(10 * SECOND)
+        lane.mailbox.wake()
+
+    def bring_b() -> None:
+        lane.due.append("b")
+        pass_ten_seconds()
+
+    def note_renewal() -> Collection[str]:
+        renewed.append(lane.renewing)
+        if len(renewed) == 1:
+            pass_ten_seconds()
+        else:
+            lane.finish("a")
+            lane.finish("b")
+        return ()
+
+    lane.on_perform = {"a": bring_b, "b": pass_ten_seconds}
+    lane.on_renew = note_renewal
+    lane.drain()
+    assert renewed == [["a"], ["b"]]
+
+
+def test_a_renewal_takes_a_statements_worth_and_then_looks_at_results() -> None:
+    """Of 1,200 rows that are due for it together, no more than 500 go into one statement."""
+    works = [str(number) for number in range(1200)]
+    lane = ScriptedLane(works, window=2000, renew_every_seconds=20.0)
+    lane.hold(*works)
+    sizes: list[int] = []
+
+    def note_size() -> Collection[str]:
+        sizes.append(len(lane.renewing))
+        if len(sizes) == 3:
+            lane.stop.request()
+        return ()
+
+    lane.on_renew = note_size
+    lane.on_perform["1199"] = lambda: lane.clock.advance(20 * SECOND)
+    lane.drain()
+    assert sizes == [500, 500, 200]
 
 
 def test_a_renewal_that_fails_goes_on_with_the_work(caplog: pytest.LogCaptureFixture) -> None:

@@ -23,8 +23,9 @@ from orchestrator.sandbox import RunningSandbox
 from orchestrator.services.lanes.archive import ArchiveLane, ArchiveWork
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.drain import Drain, Lane, Mailbox, Stop
+from orchestrator.services.lanes.held import PollWork
 from orchestrator.services.lanes.loop import LoopThread
-from orchestrator.services.lanes.poll import PollLane, PollWork
+from orchestrator.services.lanes.poll import PollLane
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import SweepLane
 from orchestrator.wiring import _make_app
@@ -64,7 +65,8 @@ class Bench(Desk):
         self.drain(SubmitLane(context))
 
     def poll(self, context: LaneContext) -> None:
-        self.drain(PollLane(context))
+        """Ask once about each job that is due: no row is held until its next question."""
+        self.drain(PollLane(asking_once(context)))
 
     def archive(self, context: LaneContext) -> None:
         self.drain(ArchiveLane(context))
@@ -123,6 +125,11 @@ class Bench(Desk):
         """Return how often the provider was asked about a task."""
         requests: dict[str, int] = self.stats()["requests"]
         return sum(count for route, count in requests.items() if route.startswith("GET /async-result"))
+
+
+def asking_once(context: LaneContext) -> LaneContext:
+    """Return the context for a poll lane that writes every answer, as one does whose next question is far away."""
+    return replace(context, limits=replace(context.limits, poll_hold=timedelta(0)))
 
 
 def empty(database_url: str) -> None:

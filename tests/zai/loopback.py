@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ import httpx
 
 from orchestrator.domain.outcomes import CallEvidence
 from orchestrator.domain.ports import PaidRequest
-from orchestrator.http import paid_client, poll_client
+from orchestrator.http import PollClient, paid_client, poll_client
 from orchestrator.zai.client import ZaiProvider
 from orchestrator.zai.encode import ReadInput
 from orchestrator.zai.route import ZaiKind
@@ -139,10 +140,10 @@ async def read_and_hang(talk: Talk) -> None:
 
 
 @asynccontextmanager
-async def peer(act: Act) -> AsyncIterator[Peer]:
+async def peer(act: Act, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
     """A listening peer on a free loopback port."""
     one = Peer(act)
-    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(one.serve, "127.0.0.1", 0, ssl=tls)
     one.port = server.sockets[0].getsockname()[1]
     try:
         yield one
@@ -161,6 +162,7 @@ def make_provider(
     base_url: str,
     *,
     paid: httpx.AsyncClient | None = None,
+    poll: PollClient | None = None,
     deadline: timedelta = timedelta(seconds=20),
     read_input: ReadInput = no_input,
     kinds: Mapping[str, ZaiKind] | None = None,
@@ -171,7 +173,7 @@ def make_provider(
         base_url=base_url,
         api_key=KEY,
         paid=paid or paid_client(),
-        poll=poll_client(),
+        poll=poll or poll_client(),
         clock=FixedClock(),
         read_input=read_input,
         kinds=kinds,

@@ -14,11 +14,12 @@ import httpx
 import pytest
 
 from orchestrator.domain.errors import ConfigError
-from orchestrator.http import fetch_client, paid_client, poll_client
+from orchestrator.http import fetch_client, paid_client
 from orchestrator.zai import client as zai_client
 from tests.zai.loopback import KEY, TASK_ANSWER, answer, make_provider, peer
 
-EVERY_CLIENT = [paid_client, poll_client, fetch_client]
+EVERY_CLIENT = [paid_client, fetch_client]
+"""Those on httpx; the poll client's own tests are in test_poll_client.py."""
 
 
 @pytest.mark.parametrize("make", EVERY_CLIENT)
@@ -37,7 +38,7 @@ def test_the_environment_names_no_proxy(make: type[httpx.AsyncClient], monkeypat
     asyncio.run(run())
 
 
-def test_each_paid_call_has_a_fresh_connection_and_polls_share_theirs() -> None:
+def test_each_paid_call_has_a_fresh_connection() -> None:
     """A kept connection may be dead already, and then the moment would hang on luck."""
 
     async def run() -> tuple[int, int]:

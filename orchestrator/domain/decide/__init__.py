@@ -9,7 +9,7 @@ from orchestrator.domain.decide.archive import decide_archive
 from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane
 from orchestrator.domain.decide.late import Evidence, settle_late
 from orchestrator.domain.decide.person import decide_cancel, decide_retry
-from orchestrator.domain.decide.poll import decide_poisoned, decide_poll
+from orchestrator.domain.decide.poll import decide_poisoned, decide_poll, is_nothing_new
 from orchestrator.domain.decide.submit import decide_submit
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import (
@@ -36,6 +36,7 @@ __all__ = [
     "decide_cancel",
     "decide_poisoned",
     "decide_retry",
+    "is_nothing_new",
     "settle_late",
 ]
 

@@ -51,6 +51,15 @@ def decide_poll(job: Job, outcome: PollOutcome, rules: Rules, now: datetime, rng
             return provider_failed(job, code, message, rules, now)
 
 
+def is_nothing_new(job: Job, decision: Decision) -> bool:
+    """Say whether a poll's decision changes nothing but the next time, which the row's holder may keep in memory.
+
+    A row that carries trouble is written: the write is what clears it.
+    """
+    has_trouble = job.death_count or job.attempt_count or job.ask_count or job.missing_since or job.last_error
+    return decision.trigger is Trigger.STILL_RUNNING and not has_trouble
+
+
 def decide_poisoned(job: Job) -> Decision:
     """Return the move of a job in `processing` or `archiving` whose step has killed its worker too often (fault B9)."""
     reason = f"its {job.state} step ended {job.death_count} workers in a row"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
-from orchestrator.domain.ports.jobs import Applied, ClaimedSubmission, Jobs, SubmitWindow
+from orchestrator.domain.ports.jobs import Applied, ClaimedSubmission, HeldPoll, Jobs, Renewed, SubmitWindow
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
@@ -17,6 +17,7 @@ __all__ = [
     "DeadJournal",
     "Fetch",
     "Fetched",
+    "HeldPoll",
     "JobCounts",
     "Jobs",
     "Journal",
@@ -28,6 +29,7 @@ __all__ = [
     "PollAnswer",
     "PollQuestion",
     "Provider",
+    "Renewed",
     "Store",
     "Stores",
     "SubmitAnswer",

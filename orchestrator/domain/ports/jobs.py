@@ -56,6 +56,26 @@ class Applied:
     is_duplicate_id: bool = False
 
 
+@dataclass(frozen=True)
+class HeldPoll:
+    """A row that the poll lane holds between questions. With a good answer since its claim: when it is asked next, and
+    how often it has been asked in all; None before one.
+    """
+
+    job_id: str
+    token: str
+    due_at: datetime | None = None
+    poll_count: int | None = None
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """The rows that are still ours after a renewal, and the renewal's time."""
+
+    job_ids: frozenset[str]
+    now: datetime
+
+
 class Jobs(Protocol):
     """The job table. Every method is one short transaction; none is called with another one open."""
 
@@ -80,6 +100,11 @@ class Jobs(Protocol):
 
     def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
         """Extend the leases of {job id: token} in one statement; return the job ids that are still ours."""
+
+    def renew_polls(self, held: Sequence[HeldPoll], *, lease: timedelta) -> Renewed:
+        """Extend the leases of held polls, store how often each was asked and forget the deaths of those that have
+        answered. Rows of a paused scope are given back, due when they would be asked next; a probe is kept.
+        """
 
     def release(self, held: Mapping[str, str]) -> None:
         """Give rows of the poll and archive lanes back, due now."""

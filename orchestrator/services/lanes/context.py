@@ -19,7 +19,10 @@ class LaneLimits:
     """Numbers of the lanes. Leases and margins are design section 5's; windows are counts of rows in flight."""
 
     submit_window: int = 64
-    poll_window: int = 200
+    poll_window: int = 20_000  # held between questions; docs/decisions/0006 has the memory and the work of each
+    poll_claim: int = 500  # rows a claim takes at once: the knee of what PostgreSQL claims a second
+    poll_questions: int = 100  # asked at once: as many as the client keeps connections
+    poll_hold: timedelta = timedelta(seconds=60)  # a longer wait is cheaper written once than renewed three times
     archive_windows: Mapping[str, int] = field(default_factory=lambda: {"video": 4, "other": 8})
     submit_margin: timedelta = timedelta(seconds=60)
     poll_lease: timedelta = timedelta(seconds=60)

@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from orchestrator.domain.errors import StepError
 from orchestrator.domain.ports import Clock, LaneName
 from orchestrator.services.lanes.loop import LoopThread
+from orchestrator.services.lanes.renewals import Renewals
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ class Lane(Protocol[W, R]):
 
     name: LaneName
     renew_every_seconds: float | None
+    looks_when_finished: bool
+    """True: what has ended may have left a place or a slot, so look for work at once. False: places are plenty, and
+    rows end all the time: look each second, and again as long as looking brings something."""
 
     def claim(self, held: Collection[W]) -> Sequence[W]:
         """Take due work for the places that `held` leaves free."""
@@ -135,6 +139,7 @@ class Stop:
 
 @dataclass
 class _InFlight(Generic[W, R]):
+    key: int
     work: W
     future: Future[R]
 
@@ -152,7 +157,8 @@ class Drain(Generic[W, R]):
         self._unwritten: list[R] = []
         self._next_key = 0
         self._idle_left = IDLE_BUDGET_SECONDS
-        self._renewed_at = clock.monotonic()
+        self._renewals = Renewals(lane.renew_every_seconds)
+        self._looked_at = clock.monotonic()
 
     def run(self) -> None:
         """Return when nothing is due, or when a stop was asked for and nothing paid is in flight.
@@ -161,6 +167,7 @@ class Drain(Generic[W, R]):
         """
         may_claim = True
         while True:
+            self._looked_at = self._clock.monotonic() if may_claim else self._looked_at
             claimed = self._claim() if may_claim and not self._stop.is_requested and not self._unwritten else 0
             if self._stop.is_requested:
                 self._let_go()
@@ -172,13 +179,15 @@ class Drain(Generic[W, R]):
                     return
                 may_claim = True
                 continue
-            finished, woken = self._mailbox.wait(self._patience())
+            is_more_likely = claimed > 0 and not self._lane.looks_when_finished
+            finished, woken = self._mailbox.wait(0.0 if is_more_likely else self._patience())
             self._collect(finished)
             self._write()
             self._renew()
-            may_claim = bool(finished) or woken or self._is_something_due()
+            may_claim = woken or is_more_likely or self._is_worth_a_claim(has_finished=bool(finished))
 
     def _claim(self) -> int:
+        leased_from = self._clock.monotonic()
         try:
             works = self._lane.claim([flight.work for flight in self._held.values()])
         except StepError as error:
@@ -188,11 +197,23 @@ class Drain(Generic[W, R]):
             key = self._next_key
             self._next_key += 1
             future = self._loop.submit(self._lane.perform(work))
-            self._held[key] = _InFlight(work, future)
+            self._held[key] = _InFlight(key, work, future)
             future.add_done_callback(lambda _, key=key: self._mailbox.put_finished(key))  # type: ignore[misc]
+            self._renewals.add(key, leased_from)
         if works:
             self._idle_left = IDLE_BUDGET_SECONDS
         return len(works)
+
+    def _is_worth_a_claim(self, *, has_finished: bool) -> bool:
+        if self._lane.looks_when_finished:
+            return has_finished or self._is_something_due()
+        if self._seconds_until_look() > 0:
+            return False
+        self._looked_at = self._clock.monotonic()
+        return self._is_something_due()
+
+    def _seconds_until_look(self) -> float:
+        return max(self._looked_at + NEAR_SECONDS - self._clock.monotonic(), 0.0)
 
     def _is_something_due(self) -> bool:
         try:
@@ -217,10 +238,9 @@ class Drain(Generic[W, R]):
     def _patience(self) -> float:
         if self._unwritten:
             return STORE_RETRY_SECONDS
-        every = self._lane.renew_every_seconds
-        if every is None:
-            return NEAR_SECONDS
-        return min(NEAR_SECONDS, max(self._renewed_at + every - self._clock.monotonic(), 0.0))
+        until_look = NEAR_SECONDS if self._lane.looks_when_finished else self._seconds_until_look()
+        until_renewal = self._renewals.seconds_left(self._clock.monotonic())
+        return until_look if until_renewal is None else min(until_look, until_renewal)
 
     def _collect(self, finished: Sequence[int]) -> None:
         for key in finished:
@@ -247,17 +267,21 @@ class Drain(Generic[W, R]):
         self._unwritten = []
 
     def _renew(self) -> None:
-        every = self._lane.renew_every_seconds
-        if every is None or not self._held or self._clock.monotonic() - self._renewed_at < every:
+        """Renew what is due for it and still in flight, a statement's worth; the next turn takes what is left."""
+        now = self._clock.monotonic()
+        flights = [self._held[key] for key in self._renewals.take_due(now) if key in self._held]
+        flights = [flight for flight in flights if not flight.future.done()]
+        if not flights:
             return
-        self._renewed_at = self._clock.monotonic()
+        for flight in flights:
+            self._renewals.add(flight.key, now)
         try:
-            lost = self._lane.renew([flight.work for flight in self._held.values()])
+            lost = self._lane.renew([flight.work for flight in flights])
         except StepError as error:
             log.warning("renewal_failed", extra={"lane": self._lane.name, "error": str(error)})
             return
         gone = {id(work) for work in lost}
-        for flight in self._held.values():
+        for flight in flights:
             if id(flight.work) in gone:
                 flight.future.cancel()
 

@@ -33,6 +33,7 @@ class LeasedLane(Generic[W]):
     """
 
     name: LaneName
+    looks_when_finished = True
 
     def __init__(self, context: LaneContext, *, lease: timedelta) -> None:
         self._context = context

@@ -1,74 +1,152 @@
-"""The poll lane: ask about running tasks. A failed question never harms a job."""
+"""The poll lane: ask about running tasks. A failed question never harms a job.
+
+A row is held from its claim until something must be written: "still running" only moves the time of the next question,
+and that stays in memory (design section 11, docs/decisions/0006).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
-from orchestrator.domain.decide import decide
+from orchestrator.domain.decide import Decision, decide, is_nothing_new
 from orchestrator.domain.errors import StepError
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import PollOutcome
 from orchestrator.domain.ports import LaneName, PollQuestion
 from orchestrator.services.lanes.context import DrainTime, LaneContext
+from orchestrator.services.lanes.held import HeldPolls, PollWork, SetAlarm, set_loop_alarm
 from orchestrator.services.lanes.leased import LeasedLane
 from orchestrator.services.lanes.outcome import outcome_of_poll_error
 
 log = logging.getLogger(__name__)
 
+ROWS_PER_WRITE = 500  # as many as a claim takes: a transaction that is short for others too
 
-@dataclass(frozen=True)
-class PollWork:
-    """One leased job in `processing`."""
-
-    job: Job
-    time: DrainTime
+Decided = tuple[Job, Decision]
 
 
 @dataclass(frozen=True)
 class PollResult:
-    """What the question brought."""
+    """How holding a row ended: with an answer to be written, or (None) called off by a pause, the last answer kept.
+
+    `pause_number` names the pause that this answer asks for.
+    """
 
     work: PollWork
-    outcome: PollOutcome
+    outcome: PollOutcome | None
+    pause_number: int = 0
 
 
 class PollLane(LeasedLane[PollWork]):
-    """Batch claims, one question a row, grouped writes: nothing is stored per poll but the row's next time."""
+    """Claims and writes in groups; between them rows are held on a renewed lease, with no statement per question."""
 
     name = LaneName.POLL
+    looks_when_finished = False
 
-    def __init__(self, context: LaneContext) -> None:
+    def __init__(self, context: LaneContext, *, set_alarm: SetAlarm = set_loop_alarm) -> None:
         super().__init__(context, lease=context.limits.poll_lease)
+        self._turns = asyncio.Semaphore(context.limits.poll_questions)
+        self._held = HeldPolls(set_alarm)
 
     def claim(self, held: Collection[PollWork]) -> Sequence[PollWork]:
-        """Lease due rows."""
-        free = self._context.limits.poll_window - len(held)
+        """Lease due rows, a statement's worth at most."""
+        limits = self._context.limits
+        free = min(limits.poll_window - len(held), limits.poll_claim)
         if free <= 0:
             return []
+        pauses_seen = self._held.written_count
         claim = self._claim_due(free)
         time = DrainTime(claim.now, self._context.clock.monotonic())
-        return [PollWork(job, time) for job in self._without_poisoned(claim.rows)]
+        return [
+            PollWork(_without_body(job), time, job.id in claim.probe_ids, pauses_seen)
+            for job in self._without_poisoned(claim.rows)
+        ]
 
     async def perform(self, work: PollWork) -> PollResult:
-        """Ask once."""
+        """Ask, and ask again when it is time, until the answer must be written or a pause calls the row off."""
+        with self._held.holding(work):
+            while True:
+                async with self._turns:
+                    if self._held.is_called_off(work):
+                        return PollResult(work, None)
+                    outcome = await self._ask(work)
+                wait, pause_number = self._weigh(work, outcome)
+                if wait is None:
+                    return PollResult(work, outcome, pause_number)
+                if not await self._held.wait(work, wait):
+                    return PollResult(work, None)
+
+    async def _ask(self, work: PollWork) -> PollOutcome:
         job = work.job
-        question = PollQuestion(job.kind, job.model, job.provider_task_id or "")
         try:
-            return PollResult(work, await self._context.provider.poll(question))
+            return await self._context.provider.poll(PollQuestion(job.kind, job.model, job.provider_task_id or ""))
         except StepError as error:
-            return PollResult(work, outcome_of_poll_error(error))
+            return outcome_of_poll_error(error)
+
+    def _weigh(self, work: PollWork, outcome: PollOutcome) -> tuple[float | None, int]:
+        """Return how long to wait before asking again, None when the answer must be written; and the pause's number."""
+        context = self._context
+        now = work.time.now(context.clock)
+        decision = decide(work.job, outcome, context.rules, now, context.rng)
+        if decision.pause is not None:
+            return None, self._held.note_pause(decision.pause, work.job)
+        if work.is_probe or not is_nothing_new(work.job, decision) or decision.due_at is None:
+            return None, 0
+        wait = decision.due_at - now
+        if wait > context.limits.poll_hold or self._held.is_called_off(work):
+            return None, 0
+        work.keep(decision)
+        return wait.total_seconds(), 0
 
     def apply(self, results: Sequence[PollResult]) -> None:
-        """Write all decisions in one transaction; rows that are no longer ours drop out quietly."""
+        """Write all decisions; rows that are no longer ours drop out quietly. What was called off goes back."""
+        self._write([decided for result in results if (decided := self._find_decision(result))])
+        self._give_back([r.work for r in results if r.outcome is None and r.work.decision is None])
+        self._held.note_written(max((result.pause_number for result in results), default=0))
+
+    def renew(self, held: Collection[PollWork]) -> Collection[PollWork]:
+        """Extend the leases; return what another has taken over or a pause has given back."""
+        renewed = self._context.jobs.renew_polls([work.describe() for work in held], lease=self._lease)
+        time = DrainTime(renewed.now, self._context.clock.monotonic())
+        kept = [work for work in held if work.job.id in renewed.job_ids]
+        for work in kept:
+            work.time = time
+        return [work for work in held if work.job.id not in renewed.job_ids]
+
+    def release(self, held: Collection[PollWork]) -> None:
+        """Give the rows back, due when they would have been asked: a restart must not ask about all of them at once."""
+        self._write([decided for work in held if (decided := work.find_unwritten())])
+        self._give_back([work for work in held if work.decision is None])
+
+    def _find_decision(self, result: PollResult) -> Decided | None:
+        if result.outcome is None:
+            return result.work.find_unwritten()
+        context, job = self._context, result.work.counted
+        return job, decide(job, result.outcome, context.rules, result.work.time.now(context.clock), context.rng)
+
+    def _write(self, decided: Sequence[Decided]) -> None:
         context = self._context
-        decided = [
-            (r.work.job, decide(r.work.job, r.outcome, context.rules, r.work.time.now(context.clock), context.rng))
-            for r in results
-        ]
-        applied = context.jobs.apply(decided)
-        for row in applied:
-            if row.decision is not None and row.decision.records_event:
-                log.info("task_ended", extra={"job_id": row.job_id, "state": row.decision.target})
-            context.wake_after(row.decision)
+        for group in _in_groups(decided):
+            for row in context.jobs.apply(group):
+                if row.decision is not None and row.decision.records_event:
+                    log.info("task_ended", extra={"job_id": row.job_id, "state": row.decision.target})
+                    context.wake_after(row.decision)
+
+    def _give_back(self, unasked: Sequence[PollWork]) -> None:
+        if unasked:
+            super().release(unasked)
+
+
+def _without_body(job: Job) -> Job:
+    """Thousands of rows are held: what no answer needs is not kept."""
+    return replace(job, body={}, input={}, tags={})
+
+
+def _in_groups(decided: Sequence[Decided]) -> Iterator[Sequence[Decided]]:
+    left = iter(decided)
+    while group := list(islice(left, ROWS_PER_WRITE)):
+        yield group

@@ -54,6 +54,7 @@ class SubmitLane:
 
     name = LaneName.SUBMIT
     renew_every_seconds: float | None = None
+    looks_when_finished = True
 
     def __init__(self, context: LaneContext) -> None:
         self._context = context
