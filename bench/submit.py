@@ -221,7 +221,9 @@ class NoWakeup:
         """Do nothing."""
 
 
-def measure_ours(base_url: str, database_url: str | None, folder: Path, *, what: str, jobs: int, window: int) -> Figures:
+def measure_ours(
+    base_url: str, database_url: str | None, folder: Path, *, what: str, jobs: int, window: int
+) -> Figures:
     """Take jobs in, then drain the submit lane; only the drain is measured."""
     settings = load_settings(
         {
@@ -334,7 +336,10 @@ def measure_all(*, jobs: int, windows: Sequence[int], databases: Sequence[str]) 
     with ExitStack() as stack:
         base_url = stack.enter_context(running_provider())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        urls = {"sqlite": None, "postgresql": stack.enter_context(postgresql_url()) if "postgresql" in databases else None}
+        urls = {
+            "sqlite": None,
+            "postgresql": stack.enter_context(postgresql_url()) if "postgresql" in databases else None,
+        }
         for window in windows:
             yield measure_floor(base_url, jobs=jobs, window=window)
             for name in databases:
@@ -361,7 +366,9 @@ def main() -> None:
     if arguments.be_the_provider:
         asyncio.run(serve())
         return
-    print("CPU milliseconds per job  window   jobs/s      all    claim    apply     look  journal     rest  claims applies")
+    print(
+        "CPU milliseconds per job  window   jobs/s      all    claim    apply     look  journal     rest  claims applies"
+    )
     found = []
     for figures in measure_all(jobs=arguments.jobs, windows=arguments.window, databases=arguments.database):
         print(show(figures), flush=True)

@@ -118,8 +118,8 @@ def lock(connection: Connection, lane: PauseLane, scopes: Iterable[Scope]) -> di
     return found
 
 
-def set_pause(connection: Connection, scope: Scope, pause: Pause, current: PauseState) -> None:
-    """Pause, or extend a pause; whatever probe was out no longer ends it."""
+def set_pause(connection: Connection, scope: Scope, pause: Pause, current: PauseState) -> PauseState:
+    """Pause, or extend a pause; whatever probe was out no longer ends it. Return what holds now."""
     until = pause.until if current.until is None else max(pause.until, current.until)
     _write(
         connection,
@@ -132,6 +132,7 @@ def set_pause(connection: Connection, scope: Scope, pause: Pause, current: Pause
             "probe_id": None,
         },
     )
+    return PauseState(until, None)
 
 
 def start_probe(connection: Connection, scope: Scope, lane: PauseLane, probe_id: str) -> None:
@@ -139,13 +140,17 @@ def start_probe(connection: Connection, scope: Scope, lane: PauseLane, probe_id:
     _write(connection, scope, lane, {"probe_id": probe_id})
 
 
-def end_probe(connection: Connection, scope: Scope, lane: PauseLane, *, is_answered: bool, now: datetime) -> None:
-    """An answer without a pause code ends the pause; no answer sets it a little ahead for the next probe."""
+def end_probe(connection: Connection, scope: Scope, lane: PauseLane, *, is_answered: bool, now: datetime) -> PauseState:
+    """An answer without a pause code ends the pause; no answer sets it a little ahead for the next probe.
+
+    Return what holds now.
+    """
+    until = None if is_answered else now + INCONCLUSIVE_WAIT
+    values: dict[str, object] = {"paused_until": until, "probe_id": None}
     if is_answered:
-        values: dict[str, object] = dict.fromkeys(("paused_until", "pause_code", "pause_message", "probe_id"))
-    else:
-        values = {"paused_until": now + INCONCLUSIVE_WAIT, "probe_id": None}
+        values |= {"pause_code": None, "pause_message": None}
     _write(connection, scope, lane, values)
+    return PauseState(until, None)
 
 
 def clear_probes(connection: Connection, lane: PauseLane, probe_ids: Collection[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Table, inspect, select
 
@@ -67,7 +68,7 @@ def read_job(row: RowMapping, *, submissions: Sequence[Submission] = (), outputs
     )
 
 
-def read_submission(row: RowMapping, *, prefix: str = "") -> Submission:
+def read_submission(row: RowMapping | Mapping[str, Any], *, prefix: str = "") -> Submission:
     """Return the submission in a row that holds every column of `submissions`, their names behind `prefix`."""
     return Submission(
         id=row[f"{prefix}id"],

@@ -16,6 +16,7 @@ from orchestrator.domain.outcomes import CallEvidence, InputUnusable, Moment, No
 from orchestrator.domain.ports import (
     Applied,
     ClaimedSubmission,
+    EvidenceReport,
     JournalRecord,
     LaneName,
     PaidRequest,
@@ -87,9 +88,11 @@ class SubmitLane:
         return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
-        """Commit what is known, one submission a transaction. A fenced paid answer is applied at once as late."""
-        for result in results:
-            self._apply_one(result)
+        """Commit what is known, in one transaction where it can be. A fenced paid answer is applied at once as late."""
+        context = self._context
+        reports = [self._report_of(result) for result in results]
+        for result, applied in zip(results, context.jobs.apply_reports(reports), strict=True):
+            self._finish(result, applied)
 
     def renew(self, held: Collection[SubmitWork]) -> Collection[SubmitWork]:
         """Submit leases are never renewed."""
@@ -133,16 +136,14 @@ class SubmitLane:
         except Transient as error:  # the commit is still to come: alarm and go on (design section 7, step 4)
             log.exception("journal_failed", extra={"submission_id": submission_id, "error": str(error)})
 
-    def _apply_one(self, result: SubmitResult) -> None:
+    def _report_of(self, result: SubmitResult) -> EvidenceReport:
+        work = result.work
+        now = work.time.now(self._context.clock)
+        submission_id, token = work.claimed.submission.id, work.claimed.job.lease_token
+        return make_report(self._context, submission_id, result.evidence, result.outcome, token=token, now=now)
+
+    def _finish(self, result: SubmitResult, applied: Applied) -> None:
         context, row = self._context, result.work.claimed
-        applied = store_evidence(
-            context,
-            row.submission.id,
-            result.evidence,
-            result.outcome,
-            token=row.job.lease_token,
-            now=result.work.time.now(context.clock),
-        )
         if applied.is_fenced:
             applied = store_evidence(context, row.submission.id, result.evidence, result.outcome, token=None)
         context.journal.settle(row.submission.id)
@@ -163,6 +164,17 @@ def read_answer(context: LaneContext, kind: str, evidence: CallEvidence) -> Subm
 
 
 def store_evidence(
+    context: LaneContext, submission_id: str, evidence: CallEvidence, outcome: SubmitOutcome, *, token: str | None
+) -> Applied:
+    """Store an outcome on its submission and move the job by all of its submissions.
+
+    With a token this is the holder's own apply; without one it is late evidence.
+    """
+    (applied,) = context.jobs.apply_reports([make_report(context, submission_id, evidence, outcome, token=token)])
+    return applied
+
+
+def make_report(
     context: LaneContext,
     submission_id: str,
     evidence: CallEvidence,
@@ -170,20 +182,15 @@ def store_evidence(
     *,
     token: str | None,
     now: datetime | None = None,
-) -> Applied:
-    """Store an outcome on its submission and move the job by all of its submissions.
-
-    With a token this is the holder's own apply; without one it is late evidence.
-    """
+) -> EvidenceReport:
+    """Return an outcome with the rule that moves its job; `now` is the drain's, else the transaction's own."""
     about = Evidence(submission_id, outcome)
 
     def decide_with_all(job: Job, found_at: datetime) -> Decision | None:
         rule = settle if token is not None else settle_late
         return rule(job, about, context.rules, now or found_at, context.rng)
 
-    return context.jobs.apply_evidence(
-        submission_id, evidence, outcome, verdict_of(outcome), token=token, settle=decide_with_all
-    )
+    return EvidenceReport(submission_id, evidence, outcome, verdict_of(outcome), token, decide_with_all)
 
 
 def report(applied: Applied, job_id: str, submission_id: str, verdict: Verdict) -> None:
