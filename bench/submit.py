@@ -204,8 +204,8 @@ class MeteredJournal:
     def process(self) -> str:
         return self._journal.process
 
-    def append(self, record: JournalRecord) -> None:
-        self._meter.measure("journal", lambda: self._journal.append(record))
+    def append(self, *records: JournalRecord) -> None:
+        self._meter.measure("journal", lambda: self._journal.append(*records))
 
     def settle(self, submission_id: str) -> None:
         self._journal.settle(submission_id)

@@ -311,7 +311,7 @@ class FullJournal:
     def __init__(self, process: str) -> None:
         self.process = process
 
-    def append(self, record: JournalRecord) -> None:
+    def append(self, *records: JournalRecord) -> None:
         raise Transient("journal_full", "no space left on device")
 
     def settle(self, submission_id: str) -> None:

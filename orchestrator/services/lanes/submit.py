@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.decide import Decision, Evidence, settle_late
 from orchestrator.domain.decide.late import settle
-from orchestrator.domain.errors import LeaseTooOld, StepError, Transient, Uncertain
+from orchestrator.domain.errors import LeaseTooOld, StepError, Uncertain
 from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import CallEvidence, InputUnusable, Moment, NotSent, SubmitOutcome, Unknown
 from orchestrator.domain.ports import (
@@ -23,6 +22,7 @@ from orchestrator.domain.ports import (
     SubmitWindow,
 )
 from orchestrator.services.lanes.context import DrainTime, LaneContext
+from orchestrator.services.lanes.keeping import AnswerKeeper
 from orchestrator.services.lanes.outcome import outcome_of_call_error, verdict_of
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class SubmitLane:
 
     def __init__(self, context: LaneContext) -> None:
         self._context = context
+        self._keeper = AnswerKeeper(context.journal)
 
     def claim(self, held: Collection[SubmitWork]) -> Sequence[SubmitWork]:
         """Take queued jobs for free slots."""
@@ -84,7 +85,7 @@ class SubmitLane:
         except StepError as error:
             known = NOBODY_KNOWS if isinstance(error, Uncertain) else NOTHING_SENT
             return SubmitResult(work, error.evidence or known, outcome_of_call_error(error))
-        await asyncio.to_thread(self._write_journal, submission.id, job.kind, evidence)
+        await self._keeper.keep(JournalRecord(submission.id, job.kind, evidence))
         return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
@@ -129,12 +130,6 @@ class SubmitLane:
         allowed = (work.lease - self._context.deadline_of(work.claimed.job.kind)).total_seconds()
         if elapsed > allowed:
             raise LeaseTooOld(f"{elapsed:.0f} s after the claim, of {allowed:.0f} s allowed before the first byte")
-
-    def _write_journal(self, submission_id: str, kind: str, evidence: CallEvidence) -> None:
-        try:
-            self._context.journal.append(JournalRecord(submission_id, kind, evidence))
-        except Transient as error:  # the commit is still to come: alarm and go on (design section 7, step 4)
-            log.exception("journal_failed", extra={"submission_id": submission_id, "error": str(error)})
 
     def _report_of(self, result: SubmitResult) -> EvidenceReport:
         work = result.work
