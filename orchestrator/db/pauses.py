@@ -9,8 +9,21 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    bindparam,
+    select,
+    tuple_,
+    update,
+)
 
 from orchestrator.db.inserts import insert_missing
 from orchestrator.db.rows import table_of
@@ -92,30 +105,36 @@ def find_probed(connection: Connection, lane: PauseLane, probe_ids: Collection[s
     return found
 
 
-def ensure_rows(connection: Connection, scopes: Iterable[Scope]) -> None:
-    """Insert the rows of scopes that have none yet."""
-    wanted = set(scopes)
-    for table, keys in _by_table(wanted):
-        present = {tuple(row) for row in connection.execute(select(*_key(table)).where(_is_among(table, keys)))}
-        missing = sorted(key for key in keys if key not in present)
-        if missing:
-            names = [column.name for column in _key(table)]
-            insert_missing(connection, table, [dict(zip(names, key, strict=True)) for key in missing])
-
-
 def lock(connection: Connection, lane: PauseLane, scopes: Iterable[Scope]) -> dict[Scope, PauseState]:
-    """Lock the scopes' rows in the one order and return their pauses on `lane`. Rows must exist."""
+    """Lock the scopes' rows in the one order and return their pauses on `lane`; rows that are missing are made."""
     found: dict[Scope, PauseState] = {}
     for table, keys in _by_table(set(scopes)):
-        query = (
-            select(*_key(table), table.c[f"{lane}_paused_until"], table.c[f"{lane}_probe_id"])
-            .where(_is_among(table, keys))
-            .order_by(*_key(table))
-            .with_for_update()
-        )
-        for row in connection.execute(query).mappings():
-            found[_scope(row)] = PauseState(row[f"{lane}_paused_until"], row[f"{lane}_probe_id"])
+        locked = _lock_rows(connection, lane, table, keys)
+        if len(locked) < len(keys):
+            names = [column.name for column in _key(table)]
+            insert_missing(connection, table, [dict(zip(names, key, strict=True)) for key in keys])
+            locked = _lock_rows(connection, lane, table, keys)
+        found |= locked
     return found
+
+
+def _lock_rows(
+    connection: Connection, lane: PauseLane, table: Table, keys: Collection[tuple[str, ...]]
+) -> dict[Scope, PauseState]:
+    rows = connection.execute(_lock_query(table, lane), {"keys": list(keys)}).mappings()
+    return {_scope(row): PauseState(row[f"{lane}_paused_until"], row[f"{lane}_probe_id"]) for row in rows}
+
+
+@cache
+def _lock_query(table: Table, lane: PauseLane) -> Select[*tuple[Any, ...]]:
+    columns = _key(table)
+    wanted: BindParameter[Any] = bindparam("keys", expanding=True)
+    return (
+        select(*columns, table.c[f"{lane}_paused_until"], table.c[f"{lane}_probe_id"])
+        .where(tuple_(*columns).in_(wanted))
+        .order_by(*columns)
+        .with_for_update()
+    )
 
 
 def set_pause(connection: Connection, scope: Scope, pause: Pause, current: PauseState) -> PauseState:

@@ -168,7 +168,6 @@ def _lock_pauses(
             scopes |= {Scope(row["credential"]), Scope(row["credential"], row["model"])}
     if not scopes:
         return {}
-    pauses.ensure_rows(connection, scopes)
     return pauses.lock(connection, SUBMIT, scopes)
 
 
