@@ -38,6 +38,7 @@ from orchestrator.wiring import App, open_app, open_lanes
 T = TypeVar("T")
 
 MODEL = "cogvideox-3"
+DATABASES = ("sqlite", "postgresql")
 PRINT_ADDRESS = "--be-the-provider"
 
 
@@ -67,7 +68,8 @@ class Answering(asyncio.Protocol):
 
     count = 0
 
-    def __init__(self) -> None:
+    def __init__(self, latency: float) -> None:
+        self._latency = latency
         self._seen = b""
         self._transport: asyncio.Transport | None = None
 
@@ -83,10 +85,12 @@ class Answering(asyncio.Protocol):
         self._seen = b""
         Answering.count += 1
         answer = b'{"id":"task-%d","model":"m","task_status":"PROCESSING"}' % Answering.count
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer)
+        asyncio.get_running_loop().call_later(self._latency, self._write, head + answer)
+
+    def _write(self, answer: bytes) -> None:
         assert self._transport is not None
-        self._transport.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer)
-        )
+        self._transport.write(answer)
 
 
 def _length_in(head: bytes) -> int:
@@ -97,17 +101,18 @@ def _length_in(head: bytes) -> int:
     return 0
 
 
-async def serve() -> None:
+async def serve(latency: float) -> None:
     """Be the provider until the standard input ends."""
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0, backlog=4096)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Answering(latency), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 @contextmanager
-def running_provider() -> Iterator[str]:
-    """Give the base URL of a provider in a process of its own."""
-    command = [sys.executable, "-m", "bench.submit", PRINT_ADDRESS]
+def running_provider(latency: float = 0.0) -> Iterator[str]:
+    """Give the base URL of a provider in a process of its own, which answers after `latency` seconds."""
+    command = [sys.executable, "-m", "bench.submit", PRINT_ADDRESS, f"--latency={latency}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -174,6 +179,7 @@ class MeteredLane:
 
     def __init__(self, lane: SubmitLane, meter: Meter) -> None:
         self._lane, self._meter = lane, meter
+        self.ended_count = 0
 
     def claim(self, held: Collection[SubmitWork]) -> Sequence[SubmitWork]:
         return self._meter.measure("claim", lambda: self._lane.claim(held))
@@ -183,6 +189,7 @@ class MeteredLane:
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
         self._meter.measure("apply", lambda: self._lane.apply(results))
+        self.ended_count += len(results)
 
     def renew(self, held: Collection[SubmitWork]) -> Collection[SubmitWork]:
         return self._lane.renew(held)
@@ -231,7 +238,7 @@ def measure_ours(
             "database_url": database_url,
             "zai_base_url": base_url,
             "zai_api_key": "id.secret",
-            "limits": f"*={jobs + 100}",
+            "limits": "*=1000000",
         }
     )
     meter, loop, wakeup = Meter(), LoopThread(), NoWakeup()
@@ -241,6 +248,7 @@ def measure_ours(
         context = replace(real, journal=MeteredJournal(real, meter), limits=replace(real.limits, submit_window=window))
         lane = MeteredLane(SubmitLane(context), meter)
         _drain_one_batch(app, settings, lane, context, loop, jobs=50)  # statements compiled, connections open
+        lane.ended_count = 0
         meter.seconds.clear()
         meter.calls.clear()
         _take_in(app, settings, jobs)
@@ -250,6 +258,8 @@ def measure_ours(
         spent, took = time.process_time() - cpu, time.perf_counter() - began
         loop.submit(context.provider.close()).result()
     loop.close()
+    if lane.ended_count != jobs:
+        raise RuntimeError(f"{lane.ended_count} of {jobs} jobs were submitted: nothing of this run means anything")
     per_job = {part: round(seconds / jobs * 1000, 3) for part, seconds in meter.seconds.items()}
     parts = {f"{part}_ms": per_job.get(part, 0.0) for part in ("claim", "apply", "look", "journal")}
     total = round(spent / jobs * 1000, 3)
@@ -331,10 +341,12 @@ def postgresql_url() -> Iterator[str]:
         yield server.url("bench")
 
 
-def measure_all(*, jobs: int, windows: Sequence[int], databases: Sequence[str]) -> Iterator[Figures]:
+def measure_all(
+    *, jobs: int, windows: Sequence[int], databases: Sequence[str], latency: float = 0.0
+) -> Iterator[Figures]:
     """Yield the floor and ours on each database, for each window, in one run against one provider."""
     with ExitStack() as stack:
-        base_url = stack.enter_context(running_provider())
+        base_url = stack.enter_context(running_provider(latency))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         urls = {
             "sqlite": None,
@@ -360,17 +372,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--window", type=int, nargs="+", default=[64], help="paid calls in flight")
-    parser.add_argument("--database", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
+    parser.add_argument("--database", nargs="*", choices=DATABASES, default=DATABASES)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that the provider takes to answer")
     parser.add_argument(PRINT_ADDRESS, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.be_the_provider:
-        asyncio.run(serve())
+        asyncio.run(serve(arguments.latency))
         return
     print(
         "CPU milliseconds per job  window   jobs/s      all    claim    apply     look  journal     rest  claims applies"
     )
     found = []
-    for figures in measure_all(jobs=arguments.jobs, windows=arguments.window, databases=arguments.database):
+    wanted = measure_all(
+        jobs=arguments.jobs, windows=arguments.window, databases=arguments.database, latency=arguments.latency
+    )
+    for figures in wanted:
         print(show(figures), flush=True)
         found.append(figures)
     print(json.dumps({"bench": "submit", "results": [asdict(figures) for figures in found]}))

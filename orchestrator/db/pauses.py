@@ -97,12 +97,19 @@ def load_states(connection: Connection, lane: PauseLane, credential: str | None 
 
 def find_probed(connection: Connection, lane: PauseLane, probe_ids: Collection[str]) -> set[Scope]:
     """Return the scopes that one of these submissions (submit) or jobs (poll) probes. Locks nothing."""
+    wanted = set(probe_ids)
     found: set[Scope] = set()
     for table in (CREDENTIALS, MODEL_LIMITS):
-        probe = table.c[f"{lane}_probe_id"]
-        query = select(*_key(table)).where(probe.is_not(None), probe.in_(probe_ids))
-        found.update(_scope(row) for row in connection.execute(query).mappings())
+        rows = connection.execute(_probes_query(table, lane)).mappings()
+        found.update(_scope(row) for row in rows if row[f"{lane}_probe_id"] in wanted)
     return found
+
+
+@cache
+def _probes_query(table: Table, lane: PauseLane) -> Select[*tuple[Any, ...]]:
+    """Every probe that is out: a handful at most, so they are all read."""
+    probe = table.c[f"{lane}_probe_id"]
+    return select(*_key(table), probe).where(probe.is_not(None))
 
 
 def lock(connection: Connection, lane: PauseLane, scopes: Iterable[Scope]) -> dict[Scope, PauseState]:

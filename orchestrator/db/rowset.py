@@ -5,13 +5,14 @@ One statement text whatever the number of rows, so it is compiled once; no round
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    ColumnElement,
     Float,
     FromClause,
     Integer,
@@ -49,7 +50,21 @@ def make_rowset(name: str, types: Types, *, is_sqlite: bool) -> FromClause:
 
 def encode_rows(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as the parameter's value. Values: text, numbers, aware times, None."""
-    return dump_json([{key: _encode(value) for key, value in row.items()} for row in rows])
+    return dump_json(rows, default=_encode)
+
+
+def is_among(column: ColumnElement[str], name: str, *, is_sqlite: bool) -> ColumnElement[bool]:
+    """Return whether the column is one of the parameter `name`, filled by `encode_keys`.
+
+    An IN of as many parameters as there are keys is another statement for every number of keys.
+    """
+    keys = make_rowset(name, {"key": TEXT}, is_sqlite=is_sqlite)
+    return column.in_(select(keys.c.key))
+
+
+def encode_keys(keys: Iterable[str]) -> str:
+    """Return keys as the parameter's value."""
+    return encode_rows([{"key": key} for key in keys])
 
 
 def type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
@@ -61,5 +76,7 @@ def type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     return FLOAT if isinstance(kind, Float) else TEXT
 
 
-def _encode(value: object) -> object:
-    return format_utc(value) if isinstance(value, datetime) else value
+def _encode(value: object) -> str:
+    if isinstance(value, datetime):
+        return format_utc(value)
+    raise TypeError(f"a rowset does not take {type(value).__name__}")

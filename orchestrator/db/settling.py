@@ -8,15 +8,26 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, Select, select, update
 
 from orchestrator.db import pauses
 from orchestrator.db.answer_notes import Settled, write_note
 from orchestrator.db.engine import Database
 from orchestrator.db.evidence import Given, Row, Stored, store_all
 from orchestrator.db.pauses import PauseState, Scope
-from orchestrator.db.rows import JOBS, SUBMISSIONS, load_outputs, load_submissions, read_job, read_submission
+from orchestrator.db.rows import (
+    JOBS,
+    SUBMISSIONS,
+    load_outputs,
+    load_submissions,
+    read_job,
+    read_submission,
+    submissions_query,
+)
+from orchestrator.db.rowset import encode_keys, is_among
 from orchestrator.db.writes import Write, write_decisions
 from orchestrator.domain.decide import Decision, PauseLane
 from orchestrator.domain.errors import NotFound, Permanent
@@ -33,14 +44,14 @@ def apply_reports(connection: Connection, reports: Sequence[EvidenceReport], *, 
 
     Raises NotFound, and Permanent when two reports are about one job: the second must see what the first led to.
     """
-    known = _find_submissions(connection, SUBMISSIONS.c.id.in_([report.submission_id for report in reports]))
+    known = _find_owners(connection, [report.submission_id for report in reports])
     job_ids = [_get(known, report)["job_id"] for report in reports]
     if len(set(job_ids)) < len(job_ids):
         raise Permanent("one_job_twice", "two reports about one job cannot be settled at once")
     states = _lock_pauses(connection, reports, known)
     job_rows = _lock_jobs(connection, job_ids)
     now = database.now(connection)
-    rows = _find_submissions(connection, SUBMISSIONS.c.job_id.in_(job_ids))
+    rows = _find_submissions(connection, job_ids)
     given = [_given(report, _get(rows, report)) for report in reports]
     stored = {str(each.row["id"]): each for each in store_all(connection, given, now=now)}
     jobs = _read_jobs(connection, job_rows, {key: stored[key].row if key in stored else rows[key] for key in rows})
@@ -70,17 +81,36 @@ def load_job(connection: Connection, row: RowMapping) -> Job:
 
 
 def _lock_jobs(connection: Connection, job_ids: Collection[str]) -> dict[str, RowMapping]:
-    query = select(JOBS).where(JOBS.c.id.in_(job_ids)).order_by(JOBS.c.id).with_for_update()
-    found = {row["id"]: row for row in connection.execute(query).mappings()}
+    query = _lock_query(connection.dialect.name == "sqlite")
+    rows = connection.execute(query, {"owners": encode_keys(job_ids)}).mappings()
+    found = {row["id"]: row for row in rows}
     for job_id in job_ids:
         if job_id not in found:
             raise NotFound(f"there is no job {job_id}")
     return found
 
 
-def _find_submissions(connection: Connection, condition: ColumnElement[bool]) -> dict[str, Row]:
-    query = select(SUBMISSIONS).where(condition).order_by(SUBMISSIONS.c.number)
-    return {row.id: row._asdict() for row in connection.execute(query)}
+def _find_owners(connection: Connection, submission_ids: Collection[str]) -> dict[str, Row]:
+    """Return what never changes of each submission: its job, credential and model."""
+    query = _owners_query(connection.dialect.name == "sqlite")
+    return {row.id: row._asdict() for row in connection.execute(query, {"wanted": encode_keys(submission_ids)})}
+
+
+def _find_submissions(connection: Connection, job_ids: Collection[str]) -> dict[str, Row]:
+    query = submissions_query(connection.dialect.name == "sqlite")
+    return {row.id: row._asdict() for row in connection.execute(query, {"owners": encode_keys(job_ids)})}
+
+
+@cache
+def _lock_query(is_sqlite: bool) -> Select[*tuple[Any, ...]]:  # noqa: FBT001 - the cache's key
+    wanted = is_among(JOBS.c.id, "owners", is_sqlite=is_sqlite)
+    return select(JOBS).where(wanted).order_by(JOBS.c.id).with_for_update()
+
+
+@cache
+def _owners_query(is_sqlite: bool) -> Select[str, str, str, str]:  # noqa: FBT001 - the cache's key
+    wanted = is_among(SUBMISSIONS.c.id, "wanted", is_sqlite=is_sqlite)
+    return select(SUBMISSIONS.c.id, SUBMISSIONS.c.job_id, SUBMISSIONS.c.credential, SUBMISSIONS.c.model).where(wanted)
 
 
 def _get(rows: Mapping[str, Row], report: EvidenceReport) -> Row:
