@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from random import Random
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Update, func, select, update
 
 from orchestrator.db.inserts import insert_or_refresh
 from orchestrator.db.rows import JOBS, OUTPUTS, stored_columns
+from orchestrator.db.rowset import encode_keys, is_among
 from orchestrator.db.types import clean_text
 from orchestrator.domain import ids
 from orchestrator.domain.job import OutputDraft
@@ -89,9 +91,14 @@ def mark_lost(connection: Connection, output_ids: Collection[str], *, now: datet
 
 def refresh_expiry(connection: Connection, job_ids: Collection[str]) -> None:
     """Set each job's source_expires_at to the earliest among its outputs that are still to be fetched."""
+    connection.execute(_expiry_statement(connection.dialect.name == "sqlite"), {"touched": encode_keys(job_ids)})
+
+
+@cache
+def _expiry_statement(is_sqlite: bool) -> Update:  # noqa: FBT001 - the cache's key
     earliest = (
         select(func.min(OUTPUTS.c.source_expires_at))
         .where(OUTPUTS.c.job_id == JOBS.c.id, _UNARCHIVED, OUTPUTS.c.lost_at.is_(None))
         .scalar_subquery()
     )
-    connection.execute(update(JOBS).where(JOBS.c.id.in_(job_ids)).values(source_expires_at=earliest))
+    return update(JOBS).where(is_among(JOBS.c.id, "touched", is_sqlite=is_sqlite)).values(source_expires_at=earliest)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     ColumnElement,
     Float,
     FromClause,
@@ -28,7 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 from orchestrator.db.types import Utc, dump_json, format_utc
 
-TEXT, INT, FLOAT, UTC = Text(), BigInteger(), Float(), Utc()
+TEXT, INT, FLOAT, BOOL, UTC = Text(), BigInteger(), Float(), Boolean(), Utc()
 
 Types = Mapping[str, TypeEngine[Any]]
 
@@ -73,6 +74,8 @@ def type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
         return UTC
     if isinstance(kind, Integer | SmallInteger):
         return INT
+    if isinstance(kind, Boolean):
+        return BOOL
     return FLOAT if isinstance(kind, Float) else TEXT
 
 
