@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Insert, Select, Table, insert, select
+from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.db.rowset import encode_rows, make_rowset, type_of
@@ -32,8 +32,7 @@ def _insert_from_rowset(table: Table, columns: tuple[str, ...]) -> Insert:
 
 @cache
 def _select_rowset(table: Table, columns: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
-    kinds = {name: table.c[name].type for name in columns}
-    types = {name: postgresql.JSONB() if isinstance(kind, JSON) else type_of(kind) for name, kind in kinds.items()}
+    types = {name: type_of(table.c[name].type) for name in columns}
     rows = make_rowset("rows", types, is_sqlite=False)
     return select(*(rows.c[name] for name in columns))
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from orchestrator.db.types import Utc, dump_json, format_utc
@@ -68,8 +69,10 @@ def encode_keys(keys: Iterable[str]) -> str:
     return encode_rows([{"key": key} for key in keys])
 
 
-def type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+def type_of(kind: TypeEngine[Any], *, is_sqlite: bool = False) -> TypeEngine[Any]:
     """Return the rowset type for a column's type."""
+    if isinstance(kind, JSON):
+        return JSON() if is_sqlite else JSONB()
     if isinstance(kind, Utc):
         return UTC
     if isinstance(kind, Integer | SmallInteger):
