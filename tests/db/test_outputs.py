@@ -172,3 +172,9 @@ def test_what_is_archived_is_not_stored_again(driver: Driver) -> None:
     with driver.database.begin_write() as connection:
         write_results(connection, [again], now=driver.clock.now())
     assert driver.get(before.id) == before
+
+
+def test_an_output_that_is_announced_twice_in_one_answer_is_one(driver: Driver) -> None:
+    """The last word stands, on both databases; one statement may not touch a row twice."""
+    job = driver.add_archiving(make_draft(0, url="https://cdn.example/a"), make_draft(0, url="https://cdn.example/b"))
+    assert [output.source_url for output in job.outputs] == ["https://cdn.example/b"]
