@@ -33,10 +33,10 @@ from bench.stub import running_stub
 from orchestrator.config import load_settings
 from orchestrator.db.migrate import upgrade
 from orchestrator.domain.ports import PollAnswer, PollQuestion, Provider
-from orchestrator.embedded import MailboxWakeup
 from orchestrator.http import POLL_CONNECTIONS, poll_client
 from orchestrator.services.lanes.drain import Drain, Mailbox, Stop
 from orchestrator.services.lanes.held import Alarm, set_loop_alarm
+from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.loop import LoopThread
 from orchestrator.services.lanes.poll import PollLane
 from orchestrator.wiring import open_app, open_lanes
@@ -149,7 +149,7 @@ def draining(address: str, database_url: str, lags: Lags, window: int) -> Iterat
                 "poll_intervals": f"video={INTERVAL_SECONDS}..{INTERVAL_SECONDS}",
             }
         )
-        context = stack.enter_context(open_lanes(stack.enter_context(open_app(settings)), MailboxWakeup()))
+        context = stack.enter_context(open_lanes(stack.enter_context(open_app(settings)), Mailboxes()))
         watch = Watch(context.provider, lags)
         limits = replace(context.limits, poll_window=window)
         watched = replace(context, provider=cast(Provider, watch), limits=limits)

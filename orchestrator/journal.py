@@ -1,11 +1,12 @@
 """The local answer journal: the raw answer of every paid call, on this disk before the commit (design section 7).
 
 One file per process, held by flock for the life of the process: a free lock means a dead owner. One record is one
-write with O_APPEND and one fdatasync; a torn last line is not a record. It must not know what a record means.
+write with O_APPEND, and records that come together share one fdatasync; a torn last line is not a record. It must not know what a record means.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -47,20 +48,35 @@ class FileJournal:
         except OSError as error:
             raise ConfigError("ORCHESTRATOR_DATA_DIR", f"no journal in {directory}: {error.strerror}") from error
 
-    def append(self, record: JournalRecord) -> None:
-        """Write and sync one record. Raises Transient when the disk refuses; a part-written line is cut off again."""
-        line = (json.dumps(_as_json(record), ensure_ascii=True) + "\n").encode("ascii")
+    def append(self, *records: JournalRecord) -> None:
+        """Write the records, then sync them together. Raises Transient when the disk refuses any; a part-written line
+        is cut off again, and the others are kept all the same.
+        """
+        lines = [(json.dumps(_as_json(record), ensure_ascii=True) + "\n").encode("ascii") for record in records]
+        refusals: list[OSError] = []
         try:
-            with self._writing:  # or the cut would take what another thread has written meanwhile
-                self._unsettled.add(record.submission_id)
-                before = os.fstat(self._fd).st_size
-                written = os.write(self._fd, line)
-                if written != len(line):
-                    os.ftruncate(self._fd, before)
-                    raise Transient("journal_full", f"{written} of {len(line)} bytes fitted into {self._path.name}")
+            with self._writing:  # or a cut would take what another thread has written meanwhile
+                self._unsettled.update(record.submission_id for record in records)
+                for line in lines:
+                    refusals += self._write_line(line)
             os.fdatasync(self._fd)
         except OSError as error:
             raise Transient("journal_unwritable", f"{self._path.name}: {error.strerror}") from error
+        if refusals:
+            words = f"{len(refusals)} of {len(lines)} lines for {self._path.name}: {refusals[0].strerror}"
+            raise Transient("journal_full", words) from refusals[0]
+
+    def _write_line(self, line: bytes) -> list[OSError]:
+        """Write one line whole or not at all; return what the disk said against it."""
+        before = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            return [error]
+        if written == len(line):
+            return []
+        os.ftruncate(self._fd, before)
+        return [OSError(errno.ENOSPC, f"{written} of {len(line)} bytes fitted")]
 
     def settle(self, submission_id: str) -> None:
         """Take note that the database has what was written about this submission. Once it has everything, a long file

@@ -48,7 +48,6 @@ def _lock_pauses(connection: Connection, decisions: Decided, wanted: Mapping[Sco
     scopes = set(wanted) | (pauses.find_probed(connection, PauseLane.POLL, polled) if polled else set())
     if not scopes:
         return {}
-    pauses.ensure_rows(connection, scopes)
     return pauses.lock(connection, PauseLane.POLL, scopes)
 
 

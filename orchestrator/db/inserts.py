@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Insert, Table, insert, select
+from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.db.rowset import encode_rows, make_rowset, type_of
@@ -26,10 +27,14 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 @cache
 def _insert_from_rowset(table: Table, columns: tuple[str, ...]) -> Insert:
-    kinds = {name: table.c[name].type for name in columns}
-    types = {name: postgresql.JSONB() if isinstance(kind, JSON) else type_of(kind) for name, kind in kinds.items()}
+    return insert(table).from_select(list(columns), _select_rowset(table, columns))
+
+
+@cache
+def _select_rowset(table: Table, columns: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+    types = {name: type_of(table.c[name].type) for name in columns}
     rows = make_rowset("rows", types, is_sqlite=False)
-    return insert(table).from_select(list(columns), select(*(rows.c[name] for name in columns)))
+    return select(*(rows.c[name] for name in columns))
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
@@ -48,9 +53,18 @@ def insert_or_refresh(
     where: ColumnElement[bool],
 ) -> None:
     """Insert rows; where one with the same key exists and `where` holds of it, set its `refresh` columns anew."""
-    insert_into = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert_into(table)
-    statement = statement.on_conflict_do_update(
-        index_elements=list(key), set_={name: statement.excluded[name] for name in refresh}, where=where
-    )
-    connection.execute(statement, list(rows))
+    newest = list({tuple(row[name] for name in key): row for row in rows}.values())
+    if connection.dialect.name == "sqlite":
+        statement = sqlite.insert(table).on_conflict_do_update(
+            index_elements=list(key), set_=_refreshed(sqlite.insert(table), refresh), where=where
+        )
+        connection.execute(statement, newest)
+    else:
+        columns = tuple(newest[0])
+        upsert = postgresql.insert(table).from_select(list(columns), _select_rowset(table, columns))
+        upsert = upsert.on_conflict_do_update(index_elements=list(key), set_=_refreshed(upsert, refresh), where=where)
+        connection.execute(upsert, {"rows": encode_rows(newest)})
+
+
+def _refreshed(statement: sqlite.Insert | postgresql.Insert, names: Sequence[str]) -> dict[str, ColumnElement[Any]]:
+    return {name: statement.excluded[name] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,10 +17,21 @@ from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
 from orchestrator.db.writes import Write, write_decisions
 from orchestrator.domain.decide import Decision
+from orchestrator.domain.errors import NotFound, Permanent
 from orchestrator.domain.job import Claim, Job, Verdict
 from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
-from orchestrator.domain.ports import Applied, ClaimedSubmission, HeldPoll, LaneName, Renewed, SubmitWindow
+from orchestrator.domain.ports import (
+    Applied,
+    ClaimedSubmission,
+    EvidenceReport,
+    HeldPoll,
+    LaneName,
+    Renewed,
+    SubmitWindow,
+)
 from orchestrator.domain.states import State, Trigger
+
+log = logging.getLogger(__name__)
 
 _FLAGGABLE = (State.SUBMITTING, State.PROCESSING)
 
@@ -121,9 +133,38 @@ class SqlJobs:
         reason: str = "",
     ) -> Applied:
         """Store evidence on its submission, then move the job by `settle`. Raises NotFound."""
+        report = EvidenceReport(submission_id, evidence, outcome, verdict, token, settle, actor, reason)
+        (applied,) = self._apply_together([report])
+        return applied
+
+    def apply_reports(self, reports: Sequence[EvidenceReport]) -> Sequence[Applied]:
+        """Store and settle reports in one transaction, or one by one when one transaction cannot take them.
+
+        A report that cannot be taken at all is raised once the others are in.
+        """
+        try:
+            return self._apply_together(reports)
+        except (Permanent, NotFound) as error:
+            if len(reports) == 1:
+                raise
+            log.warning("reports_taken_apart", extra={"report_count": len(reports), "error": str(error)})
+        return self._apply_apart(reports)
+
+    def _apply_apart(self, reports: Sequence[EvidenceReport]) -> list[Applied]:
+        applied: list[Applied] = []
+        refused: list[Permanent | NotFound] = []
+        for report in reports:
+            try:
+                applied += self._apply_together([report])
+            except (Permanent, NotFound) as error:
+                refused.append(error)
+        if refused:
+            raise refused[0]
+        return applied
+
+    def _apply_together(self, reports: Sequence[EvidenceReport]) -> list[Applied]:
         database = self._database
-        report = settling.Report(submission_id, evidence, outcome, verdict, token, actor, reason)
-        return database.write(lambda c: settling.apply_report(c, report, settle, database=database))
+        return database.write(lambda c: settling.apply_reports(c, reports, database=database))
 
     def find_lapsed_submissions(self, *, limit: int) -> Sequence[ClaimedSubmission]:
         """Return jobs in submitting whose lease has passed."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from random import Random
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Update, bindparam, func, select, update
 
 from orchestrator.db.inserts import insert_or_refresh
 from orchestrator.db.rows import JOBS, OUTPUTS, stored_columns
+from orchestrator.db.rowset import UTC, encode_keys, encode_rows, is_among, make_rowset, type_of
 from orchestrator.db.types import clean_text
 from orchestrator.domain import ids
 from orchestrator.domain.job import OutputDraft
@@ -58,21 +60,39 @@ def _draft_row(job_id: str, draft: OutputDraft, now: datetime, rng: Random) -> d
 
 def write_results(connection: Connection, results: Iterable[OutputResult], *, now: datetime) -> None:
     """Apply what one pass over the outputs brought."""
+    stored: list[dict[str, object]] = []
     for result in results:
-        row = update(OUTPUTS).where(OUTPUTS.c.id == result.output_id, _UNARCHIVED)
-        match result:
-            case OutputStored(file=file):
-                row = row.values(
-                    **stored_columns(file), archived_at=now, source_url=None, upload_id=None, last_error=None
-                )
-            case OutputFailed(code=code, message=message):
-                row = row.values(attempt_count=OUTPUTS.c.attempt_count + 1, last_error=clean_text(f"{code}: {message}"))
-            case OutputLinkDead(link_sha256=link, message=message):
-                known = connection.execute(
-                    select(OUTPUTS.c.dead_links).where(OUTPUTS.c.id == result.output_id)
-                ).scalar_one()
-                row = row.values(dead_links=[*known, link], last_error=clean_text(message))
-        connection.execute(row)
+        if isinstance(result, OutputStored):
+            stored.append({"id": result.output_id, **stored_columns(result.file)})
+        else:
+            _write_trouble(connection, result)
+    if stored:
+        columns = tuple(stored[0])
+        write = _stored_statement(columns, connection.dialect.name == "sqlite")
+        connection.execute(write, {"stored": encode_rows(stored), "now": now})
+
+
+@cache
+def _stored_statement(columns: tuple[str, ...], is_sqlite: bool) -> Update:  # noqa: FBT001 - the cache's key
+    types = {name: type_of(OUTPUTS.c[name].type, is_sqlite=is_sqlite) for name in columns}
+    rows = make_rowset("stored", types, is_sqlite=is_sqlite)
+    found = {name: rows.c[name] for name in columns if name != "id"}
+    cleared = dict.fromkeys(("source_url", "upload_id", "last_error"))
+    values = {**found, **cleared, "archived_at": bindparam("now", type_=UTC)}
+    return update(OUTPUTS).where(OUTPUTS.c.id == rows.c.id, _UNARCHIVED).values(values)
+
+
+def _write_trouble(connection: Connection, result: OutputFailed | OutputLinkDead) -> None:
+    row = update(OUTPUTS).where(OUTPUTS.c.id == result.output_id, _UNARCHIVED)
+    match result:
+        case OutputFailed(code=code, message=message):
+            row = row.values(attempt_count=OUTPUTS.c.attempt_count + 1, last_error=clean_text(f"{code}: {message}"))
+        case OutputLinkDead(link_sha256=link, message=message):
+            known = connection.execute(
+                select(OUTPUTS.c.dead_links).where(OUTPUTS.c.id == result.output_id)
+            ).scalar_one()
+            row = row.values(dead_links=[*known, link], last_error=clean_text(message))
+    connection.execute(row)
 
 
 def count_asks(connection: Connection, output_ids: Collection[str]) -> None:
@@ -89,9 +109,14 @@ def mark_lost(connection: Connection, output_ids: Collection[str], *, now: datet
 
 def refresh_expiry(connection: Connection, job_ids: Collection[str]) -> None:
     """Set each job's source_expires_at to the earliest among its outputs that are still to be fetched."""
+    connection.execute(_expiry_statement(connection.dialect.name == "sqlite"), {"touched": encode_keys(job_ids)})
+
+
+@cache
+def _expiry_statement(is_sqlite: bool) -> Update:  # noqa: FBT001 - the cache's key
     earliest = (
         select(func.min(OUTPUTS.c.source_expires_at))
         .where(OUTPUTS.c.job_id == JOBS.c.id, _UNARCHIVED, OUTPUTS.c.lost_at.is_(None))
         .scalar_subquery()
     )
-    connection.execute(update(JOBS).where(JOBS.c.id.in_(job_ids)).values(source_expires_at=earliest))
+    return update(JOBS).where(is_among(JOBS.c.id, "touched", is_sqlite=is_sqlite)).values(source_expires_at=earliest)

@@ -9,8 +9,21 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    bindparam,
+    select,
+    tuple_,
+    update,
+)
 
 from orchestrator.db.inserts import insert_missing
 from orchestrator.db.rows import table_of
@@ -84,42 +97,55 @@ def load_states(connection: Connection, lane: PauseLane, credential: str | None 
 
 def find_probed(connection: Connection, lane: PauseLane, probe_ids: Collection[str]) -> set[Scope]:
     """Return the scopes that one of these submissions (submit) or jobs (poll) probes. Locks nothing."""
+    wanted = set(probe_ids)
     found: set[Scope] = set()
     for table in (CREDENTIALS, MODEL_LIMITS):
-        probe = table.c[f"{lane}_probe_id"]
-        query = select(*_key(table)).where(probe.is_not(None), probe.in_(probe_ids))
-        found.update(_scope(row) for row in connection.execute(query).mappings())
+        rows = connection.execute(_probes_query(table, lane)).mappings()
+        found.update(_scope(row) for row in rows if row[f"{lane}_probe_id"] in wanted)
     return found
 
 
-def ensure_rows(connection: Connection, scopes: Iterable[Scope]) -> None:
-    """Insert the rows of scopes that have none yet."""
-    wanted = set(scopes)
-    for table, keys in _by_table(wanted):
-        present = {tuple(row) for row in connection.execute(select(*_key(table)).where(_is_among(table, keys)))}
-        missing = sorted(key for key in keys if key not in present)
-        if missing:
-            names = [column.name for column in _key(table)]
-            insert_missing(connection, table, [dict(zip(names, key, strict=True)) for key in missing])
+@cache
+def _probes_query(table: Table, lane: PauseLane) -> Select[*tuple[Any, ...]]:
+    """Every probe that is out: a handful at most, so they are all read."""
+    probe = table.c[f"{lane}_probe_id"]
+    return select(*_key(table), probe).where(probe.is_not(None))
 
 
 def lock(connection: Connection, lane: PauseLane, scopes: Iterable[Scope]) -> dict[Scope, PauseState]:
-    """Lock the scopes' rows in the one order and return their pauses on `lane`. Rows must exist."""
+    """Lock the scopes' rows in the one order and return their pauses on `lane`; rows that are missing are made."""
     found: dict[Scope, PauseState] = {}
     for table, keys in _by_table(set(scopes)):
-        query = (
-            select(*_key(table), table.c[f"{lane}_paused_until"], table.c[f"{lane}_probe_id"])
-            .where(_is_among(table, keys))
-            .order_by(*_key(table))
-            .with_for_update()
-        )
-        for row in connection.execute(query).mappings():
-            found[_scope(row)] = PauseState(row[f"{lane}_paused_until"], row[f"{lane}_probe_id"])
+        locked = _lock_rows(connection, lane, table, keys)
+        if len(locked) < len(keys):
+            names = [column.name for column in _key(table)]
+            insert_missing(connection, table, [dict(zip(names, key, strict=True)) for key in keys])
+            locked = _lock_rows(connection, lane, table, keys)
+        found |= locked
     return found
 
 
-def set_pause(connection: Connection, scope: Scope, pause: Pause, current: PauseState) -> None:
-    """Pause, or extend a pause; whatever probe was out no longer ends it."""
+def _lock_rows(
+    connection: Connection, lane: PauseLane, table: Table, keys: Collection[tuple[str, ...]]
+) -> dict[Scope, PauseState]:
+    rows = connection.execute(_lock_query(table, lane), {"keys": list(keys)}).mappings()
+    return {_scope(row): PauseState(row[f"{lane}_paused_until"], row[f"{lane}_probe_id"]) for row in rows}
+
+
+@cache
+def _lock_query(table: Table, lane: PauseLane) -> Select[*tuple[Any, ...]]:
+    columns = _key(table)
+    wanted: BindParameter[Any] = bindparam("keys", expanding=True)
+    return (
+        select(*columns, table.c[f"{lane}_paused_until"], table.c[f"{lane}_probe_id"])
+        .where(tuple_(*columns).in_(wanted))
+        .order_by(*columns)
+        .with_for_update()
+    )
+
+
+def set_pause(connection: Connection, scope: Scope, pause: Pause, current: PauseState) -> PauseState:
+    """Pause, or extend a pause; whatever probe was out no longer ends it. Return what holds now."""
     until = pause.until if current.until is None else max(pause.until, current.until)
     _write(
         connection,
@@ -132,6 +158,7 @@ def set_pause(connection: Connection, scope: Scope, pause: Pause, current: Pause
             "probe_id": None,
         },
     )
+    return PauseState(until, None)
 
 
 def start_probe(connection: Connection, scope: Scope, lane: PauseLane, probe_id: str) -> None:
@@ -139,13 +166,17 @@ def start_probe(connection: Connection, scope: Scope, lane: PauseLane, probe_id:
     _write(connection, scope, lane, {"probe_id": probe_id})
 
 
-def end_probe(connection: Connection, scope: Scope, lane: PauseLane, *, is_answered: bool, now: datetime) -> None:
-    """An answer without a pause code ends the pause; no answer sets it a little ahead for the next probe."""
+def end_probe(connection: Connection, scope: Scope, lane: PauseLane, *, is_answered: bool, now: datetime) -> PauseState:
+    """An answer without a pause code ends the pause; no answer sets it a little ahead for the next probe.
+
+    Return what holds now.
+    """
+    until = None if is_answered else now + INCONCLUSIVE_WAIT
+    values: dict[str, object] = {"paused_until": until, "probe_id": None}
     if is_answered:
-        values: dict[str, object] = dict.fromkeys(("paused_until", "pause_code", "pause_message", "probe_id"))
-    else:
-        values = {"paused_until": now + INCONCLUSIVE_WAIT, "probe_id": None}
+        values |= {"pause_code": None, "pause_message": None}
     _write(connection, scope, lane, values)
+    return PauseState(until, None)
 
 
 def clear_probes(connection: Connection, lane: PauseLane, probe_ids: Collection[str]) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, inspect, select
+from sqlalchemy import Connection, RowMapping, Select, Table, inspect, select
 
+from orchestrator.db.rowset import encode_keys, is_among
 from orchestrator.db.tables import Base, JobRow, OutputRow, SubmissionRow
 from orchestrator.domain.job import (
     FinalAnswer,
@@ -67,7 +70,7 @@ def read_job(row: RowMapping, *, submissions: Sequence[Submission] = (), outputs
     )
 
 
-def read_submission(row: RowMapping, *, prefix: str = "") -> Submission:
+def read_submission(row: RowMapping | Mapping[str, Any], *, prefix: str = "") -> Submission:
     """Return the submission in a row that holds every column of `submissions`, their names behind `prefix`."""
     return Submission(
         id=row[f"{prefix}id"],
@@ -170,9 +173,9 @@ def _read_draft(value: Mapping[str, object]) -> OutputDraft:
 
 def load_submissions(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[Submission]]:
     """Return the submissions of each job by number."""
-    query = select(SUBMISSIONS).where(SUBMISSIONS.c.job_id.in_(job_ids)).order_by(SUBMISSIONS.c.number)
+    query = submissions_query(connection.dialect.name == "sqlite")
     found: dict[str, list[Submission]] = {job_id: [] for job_id in job_ids}
-    for row in connection.execute(query).mappings():
+    for row in connection.execute(query, {"owners": encode_keys(job_ids)}).mappings():
         submission = read_submission(row)
         found[submission.job_id].append(submission)
     return found
@@ -180,13 +183,22 @@ def load_submissions(connection: Connection, job_ids: Sequence[str]) -> dict[str
 
 def load_outputs(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[Output]]:
     """Return the outputs of each job, soonest expiry first, unknown expiry last."""
-    query = (
-        select(OUTPUTS)
-        .where(OUTPUTS.c.job_id.in_(job_ids))
-        .order_by(OUTPUTS.c.source_expires_at.nulls_last(), OUTPUTS.c.index)
-    )
+    query = _outputs_query(connection.dialect.name == "sqlite")
     found: dict[str, list[Output]] = {job_id: [] for job_id in job_ids}
-    for row in connection.execute(query).mappings():
+    for row in connection.execute(query, {"owners": encode_keys(job_ids)}).mappings():
         output = read_output(row)
         found[output.job_id].append(output)
     return found
+
+
+@cache
+def submissions_query(is_sqlite: bool) -> Select[*tuple[Any, ...]]:  # noqa: FBT001 - the cache's key
+    """Every submission of the jobs in the parameter `owners`, by number."""
+    theirs = is_among(SUBMISSIONS.c.job_id, "owners", is_sqlite=is_sqlite)
+    return select(SUBMISSIONS).where(theirs).order_by(SUBMISSIONS.c.number)
+
+
+@cache
+def _outputs_query(is_sqlite: bool) -> Select[*tuple[Any, ...]]:  # noqa: FBT001 - the cache's key
+    theirs = is_among(OUTPUTS.c.job_id, "owners", is_sqlite=is_sqlite)
+    return select(OUTPUTS).where(theirs).order_by(OUTPUTS.c.source_expires_at.nulls_last(), OUTPUTS.c.index)

@@ -5,13 +5,15 @@ One statement text whatever the number of rows, so it is compiled once; no round
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
+    ColumnElement,
     Float,
     FromClause,
     Integer,
@@ -23,11 +25,12 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from orchestrator.db.types import Utc, dump_json, format_utc
 
-TEXT, INT, FLOAT, UTC = Text(), BigInteger(), Float(), Utc()
+TEXT, INT, FLOAT, BOOL, UTC = Text(), BigInteger(), Float(), Boolean(), Utc()
 
 Types = Mapping[str, TypeEngine[Any]]
 
@@ -49,17 +52,37 @@ def make_rowset(name: str, types: Types, *, is_sqlite: bool) -> FromClause:
 
 def encode_rows(rows: Sequence[Mapping[str, object]]) -> str:
     """Return rows as the parameter's value. Values: text, numbers, aware times, None."""
-    return dump_json([{key: _encode(value) for key, value in row.items()} for row in rows])
+    return dump_json(rows, default=_encode)
 
 
-def type_of(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+def is_among(column: ColumnElement[str], name: str, *, is_sqlite: bool) -> ColumnElement[bool]:
+    """Return whether the column is one of the parameter `name`, filled by `encode_keys`.
+
+    An IN of as many parameters as there are keys is another statement for every number of keys.
+    """
+    keys = make_rowset(name, {"key": TEXT}, is_sqlite=is_sqlite)
+    return column.in_(select(keys.c.key))
+
+
+def encode_keys(keys: Iterable[str]) -> str:
+    """Return keys as the parameter's value."""
+    return encode_rows([{"key": key} for key in keys])
+
+
+def type_of(kind: TypeEngine[Any], *, is_sqlite: bool = False) -> TypeEngine[Any]:
     """Return the rowset type for a column's type."""
+    if isinstance(kind, JSON):
+        return JSON() if is_sqlite else JSONB()
     if isinstance(kind, Utc):
         return UTC
     if isinstance(kind, Integer | SmallInteger):
         return INT
+    if isinstance(kind, Boolean):
+        return BOOL
     return FLOAT if isinstance(kind, Float) else TEXT
 
 
-def _encode(value: object) -> object:
-    return format_utc(value) if isinstance(value, datetime) else value
+def _encode(value: object) -> str:
+    if isinstance(value, datetime):
+        return format_utc(value)
+    raise TypeError(f"a rowset does not take {type(value).__name__}")

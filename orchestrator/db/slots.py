@@ -7,10 +7,12 @@ granted does not see what the last holder inserted.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import Connection, func, literal_column, or_, select
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, or_, select
 
 from orchestrator.db.rows import JOBS, SUBMISSIONS
+from orchestrator.db.types import Utc
 from orchestrator.domain.states import State
 
 UNKNOWN_WINDOW = timedelta(hours=1)
@@ -22,7 +24,18 @@ def count_held(connection: Connection, credential: str, *, now: datetime, is_hel
     Until final: from intent to a final answer, a sure refusal or the end of the kind's assumed life - the last not for
     a task that a processing job asks about. During the call: from intent to any verdict.
     """
-    alive = SUBMISSIONS.c.assumed_life_until > now
+    query = _held_query(is_held_until_final)
+    return {row[0]: row[1] for row in connection.execute(query, {"of": credential, "now": now})}
+
+
+def count_unknowns(connection: Connection, credential: str, *, now: datetime) -> int:
+    """Return how many submissions of the trailing hour ended without anybody knowing whether they were taken."""
+    return connection.execute(_unknowns_query(), {"of": credential, "since": now - UNKNOWN_WINDOW}).scalar_one()
+
+
+@cache
+def _held_query(is_held_until_final: bool) -> Select[str, int]:  # noqa: FBT001 - the cache's key
+    holds = SUBMISSIONS.c.assumed_life_until > bindparam("now", type_=Utc())
     if is_held_until_final:
         polled = (
             select(JOBS.c.id)
@@ -33,22 +46,20 @@ def count_held(connection: Connection, credential: str, *, now: datetime, is_hel
             )
             .exists()
         )
-        holds = or_(alive, polled)
+        holds = or_(holds, polled)
     else:
-        holds = alive & SUBMISSIONS.c.verdict.is_(None)
-    query = (
+        holds &= SUBMISSIONS.c.verdict.is_(None)
+    return (
         select(SUBMISSIONS.c.model, func.count())
-        .where(SUBMISSIONS.c.credential == credential, SUBMISSIONS.c.slot_released_at.is_(None), holds)
+        .where(SUBMISSIONS.c.credential == bindparam("of"), SUBMISSIONS.c.slot_released_at.is_(None), holds)
         .group_by(SUBMISSIONS.c.model)
     )
-    return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def count_unknowns(connection: Connection, credential: str, *, now: datetime) -> int:
-    """Return how many submissions of the trailing hour ended without anybody knowing whether they were taken."""
-    query = select(func.count()).where(
-        SUBMISSIONS.c.credential == credential,
+@cache
+def _unknowns_query() -> Select[int]:
+    return select(func.count()).where(
+        SUBMISSIONS.c.credential == bindparam("of"),
         SUBMISSIONS.c.verdict == literal_column("'unknown'"),
-        SUBMISSIONS.c.verdict_at > now - UNKNOWN_WINDOW,
+        SUBMISSIONS.c.verdict_at > bindparam("since", type_=Utc()),
     )
-    return connection.execute(query).scalar_one()

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from random import Random
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, insert, literal, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, case, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from orchestrator.db import pauses, turns
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.inserts import insert_many
 from orchestrator.db.pauses import Gate, Scope, gate_of
 from orchestrator.db.rows import JOBS, SUBMISSIONS, price_columns, read_job, read_price
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
@@ -51,7 +55,6 @@ def claim_submissions(
     if not models:
         return (), database.now(connection)
     scopes = [Scope(window.credential), *(Scope(window.credential, model) for model in models)]
-    pauses.ensure_rows(connection, scopes)
     states = pauses.lock(connection, PauseLane.SUBMIT, scopes)
     now = database.now(connection)
     gates = {scope: gate_of(state, now) for scope, state in states.items()}
@@ -114,7 +117,7 @@ def _take(
     if not rows:
         return ()
     submissions = [_submission_row(row, window, now=now, rng=rng) for row in rows]
-    connection.execute(insert(SUBMISSIONS), submissions)
+    insert_many(connection, SUBMISSIONS, submissions)
     _note_probes(connection, submissions, room)
     events = {str(row["job_id"]): [_started(str(row["id"]))] for row in submissions}
     append_events(connection, events, {row["id"]: row["sequence"] for row in rows}, now=now, rng=rng)
@@ -129,31 +132,35 @@ def _set_submitting(
     """Move the picked jobs, in their order; one that somebody moved meanwhile (a cancel) is left out."""
     check_transition(State.QUEUED, Trigger.SUBMISSION_STARTED, State.SUBMITTING)
     moves = [{"id": job_id, "source": State.QUEUED, "token": make_token(rng)} for job_id in job_ids]
-    types = {"id": TEXT, "source": TEXT, "token": TEXT}
-    rows = make_rowset("moves", types, is_sqlite=connection.dialect.name == "sqlite")
+    kinds = tuple(sorted(window.deadlines))
+    ends = {f"end_{place}": now + window.deadlines[kind] + window.margin for place, kind in enumerate(kinds)}
+    asked = {"moves": encode_rows(moves), "now": now, "longest": now + longest_lease(window), **ends}
+    found = connection.execute(_move_statement(kinds, connection.dialect.name == "sqlite"), asked).mappings()
+    moved = {row["id"]: row for row in found}
+    return [moved[job_id] for job_id in job_ids if job_id in moved]
+
+
+@cache
+def _move_statement(kinds: tuple[str, ...], is_sqlite: bool) -> ReturningUpdate[Any]:  # noqa: FBT001 - the cache's key
+    """Each job's lease ends by its own kind's deadline, an unknown kind's by the longest."""
+    rows = make_rowset("moves", {"id": TEXT, "source": TEXT, "token": TEXT}, is_sqlite=is_sqlite)
+    ends = {kind: bindparam(f"end_{place}", type_=Utc()) for place, kind in enumerate(kinds)}
+    longest = bindparam("longest", type_=Utc())
     values = {
         "state": State.SUBMITTING,
         "lease_token": rows.c.token,
-        "due_at": _lease_end(window, now),
+        "due_at": case(ends, value=JOBS.c.kind, else_=longest) if ends else longest,
         "submission_count": JOBS.c.submission_count + 1,
         "sequence": JOBS.c.sequence + 1,
     }
-    guard = and_(JOBS.c.id == rows.c.id, JOBS.c.state == rows.c.source, JOBS.c.due_at <= now)
-    move = update(JOBS).where(guard).values(values)
-    found = connection.execute(move.returning(*JOBS.c), {"moves": encode_rows(moves)}).mappings()
-    moved = {row["id"]: row for row in found}
-    return [moved[job_id] for job_id in job_ids if job_id in moved]
+    is_due = JOBS.c.due_at <= bindparam("now", type_=Utc())
+    guard = and_(JOBS.c.id == rows.c.id, JOBS.c.state == rows.c.source, is_due)
+    return update(JOBS).where(guard).values(values).returning(*JOBS.c)
 
 
 def longest_lease(window: SubmitWindow) -> timedelta:
     """Return the longest call deadline + margin: what an unknown kind gets, and what the claim as a whole says."""
     return max(window.deadlines.values(), default=timedelta(0)) + window.margin
-
-
-def _lease_end(window: SubmitWindow, now: datetime) -> ColumnElement[datetime]:
-    ends = {kind: literal(now + deadline + window.margin, Utc()) for kind, deadline in window.deadlines.items()}
-    longest = literal(now + longest_lease(window), Utc())
-    return case(ends, value=JOBS.c.kind, else_=longest) if ends else longest
 
 
 def _submission_row(job: RowMapping, window: SubmitWindow, *, now: datetime, rng: Random) -> dict[str, object]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     ScalarSelect,
     Select,
+    SmallInteger,
     and_,
     bindparam,
     func,
@@ -30,6 +32,7 @@ from sqlalchemy import (
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tables import BatchMemberRow
+from orchestrator.db.types import Utc
 
 MEMBERS = table_of(BatchMemberRow)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,33 +117,16 @@ def _pick_of_priority(
     turns: list[Turn] = []
     for start in range(0, len(ordered), GROUPS_AT_ONCE):
         part = ordered[start : start + GROUPS_AT_ONCE]
-        query = _first_of_each(queue, part, limit if len(ordered) < limit else 1, now)
-        for row in connection.execute(query, queue.parameters):
+        asked = queue.parameters | _parameters_of(part, limit if len(ordered) < limit else 1, now)
+        for row in connection.execute(_first_of_each(queue.batch_id is not None, len(part)), asked):
             rank = (-part[0].priority, row.place, served.get(row.fair_key) or NEVER, row.due_at)
             turns.append(Turn(rank, row.id))
     return sorted(turns)[:limit]
 
 
-def _first_of_each(queue: Queue, heads: Sequence[Head], limit: int, now: datetime) -> Select[str, str, datetime, int]:
-    """The first `limit` due jobs of each head's group, numbered from 1 within it."""
-    parts = []
-    for head in heads:
-        group = (
-            select(JOBS.c.id, JOBS.c.fair_key, JOBS.c.due_at)
-            .where(
-                _of_queue(JOBS, queue.batch_id is not None),
-                JOBS.c.priority == head.priority,
-                JOBS.c.fair_key == head.fair_key,
-            )
-            .where(JOBS.c.due_at <= now)
-            .order_by(JOBS.c.due_at, JOBS.c.id)
-            .limit(limit)
-            .subquery()
-        )
-        parts.append(select(group.c.id, group.c.fair_key, group.c.due_at))
-    rows = union_all(*parts).subquery("groups")
-    place = func.row_number().over(partition_by=rows.c.fair_key, order_by=(rows.c.due_at, rows.c.id))
-    return select(rows.c.id, rows.c.fair_key, rows.c.due_at, place.label("place"))
+def _parameters_of(heads: Sequence[Head], limit: int, now: datetime) -> dict[str, object]:
+    keys = {f"key_{place}": head.fair_key for place, head in enumerate(heads)}
+    return {"priority": heads[0].priority, "limit": limit, "now": now, **keys}
 
 
 def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[str]) -> dict[str, datetime | None]:
@@ -150,6 +136,29 @@ def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[
 
 
 # -- statements, built once: only their parameters change ----------------------------------------------------------
+
+
+@lru_cache(maxsize=GROUPS_AT_ONCE)
+def _first_of_each(has_batch: bool, count: int) -> Select[str, str, datetime, int]:  # noqa: FBT001 - the cache's key
+    """The first `limit` due jobs of each of `count` fair keys of one priority, numbered from 1 within their key."""
+    parts = []
+    for place in range(count):
+        group = (
+            select(JOBS.c.id, JOBS.c.fair_key, JOBS.c.due_at)
+            .where(
+                _of_queue(JOBS, has_batch),
+                JOBS.c.priority == bindparam("priority", type_=SmallInteger()),
+                JOBS.c.fair_key == bindparam(f"key_{place}", type_=TEXT),
+            )
+            .where(JOBS.c.due_at <= bindparam("now", type_=Utc()))
+            .order_by(JOBS.c.due_at, JOBS.c.id)
+            .limit(bindparam("limit", type_=Integer()))
+            .subquery()
+        )
+        parts.append(select(group.c.id, group.c.fair_key, group.c.due_at))
+    rows = union_all(*parts).subquery("groups")
+    number = func.row_number().over(partition_by=rows.c.fair_key, order_by=(rows.c.due_at, rows.c.id))
+    return select(rows.c.id, rows.c.fair_key, rows.c.due_at, number.label("place"))
 
 
 @cache

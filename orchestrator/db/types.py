@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,12 +61,15 @@ def clean_text(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-def dump_json(value: object) -> str:
-    """Return JSON that both databases can hold; strings in it are cleaned as by `clean_text`."""
-    text = json.dumps(value, separators=(",", ":"))
+def dump_json(value: object, *, default: Callable[[Any], object] | None = None) -> str:
+    """Return JSON that both databases can hold; strings in it are cleaned as by `clean_text`.
+
+    `default` spells what JSON does not know, as of `json.dumps`.
+    """
+    text = json.dumps(value, separators=(",", ":"), default=default)
     if _ESCAPED_UNSTORABLE.search(text) is None:
         return text
-    return json.dumps(_clean_strings(value), separators=(",", ":"))
+    return json.dumps(_clean_strings(value), separators=(",", ":"), default=default)
 
 
 def _clean_strings(value: object) -> object:

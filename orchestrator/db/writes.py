@@ -14,7 +14,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Update, bindparam, func, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
@@ -155,17 +155,24 @@ def _close_submissions(connection: Connection, won: Sequence[Write], *, now: dat
         if w.decision.final_answer is not None and w.job.provider_task_id is not None
     ]
     if answered:
-        is_it = (SUBMISSIONS.c.job_id == bindparam("of_job")) & (SUBMISSIONS.c.task_id == bindparam("of_task"))
-        close = update(SUBMISSIONS).where(is_it, SUBMISSIONS.c.final_at.is_(None))
-        values = {
-            "final_at": now,
-            "final_answer": bindparam("answer"),
-            "slot_released_at": func.coalesce(SUBMISSIONS.c.slot_released_at, now),
-        }
-        connection.execute(close.values(values), answered)
+        close = _close_statement(connection.dialect.name == "sqlite")
+        connection.execute(close, {"answered": encode_rows(answered), "now": now})
     for write in won:
         if write.decision.supersedes:
             _supersede_unknowns(connection, write, now=now)
+
+
+@cache
+def _close_statement(is_sqlite: bool) -> Update:  # noqa: FBT001 - the cache's key
+    rows = make_rowset("answered", {"of_job": TEXT, "of_task": TEXT, "answer": TEXT}, is_sqlite=is_sqlite)
+    is_it = (SUBMISSIONS.c.job_id == rows.c.of_job) & (SUBMISSIONS.c.task_id == rows.c.of_task)
+    now = bindparam("now", type_=UTC)
+    values = {
+        "final_at": now,
+        "final_answer": rows.c.answer,
+        "slot_released_at": func.coalesce(SUBMISSIONS.c.slot_released_at, now),
+    }
+    return update(SUBMISSIONS).where(is_it, SUBMISSIONS.c.final_at.is_(None)).values(values)
 
 
 def _supersede_unknowns(connection: Connection, write: Write, *, now: datetime) -> None:

@@ -63,6 +63,7 @@ class ZaiProvider:
         """Deadlines and link lives are by kind; kinds not named keep their own. Raises ConfigError."""
         self._base = _checked_base(base_url)
         self._headers = _headers(api_key)
+        self._urls: dict[str, httpx.URL] = {}
         self._paid, self._poll, self._clock = paid, poll, clock
         self._read_input = read_input
         self._kinds = kinds if kinds is not None else load_kinds()
@@ -82,13 +83,19 @@ class ZaiProvider:
         deadline = self._call_deadlines.get(kind.name, kind.call_deadline)
         message = self._paid.build_request(
             "POST",
-            f"{self._base}{ready.path}",
+            self._url_of(ready.path),
             content=ready.content,
             headers={**self._headers, "Content-Type": ready.content_type},
             timeout=connect_within(deadline),
         )
         trace = CallTrace(self._clock, before_first_byte)
         return await send_once(self._paid, message, trace, deadline=deadline)
+
+    def _url_of(self, path: str) -> httpx.URL:
+        """Return the address of a route, read once: there are a handful, and reading one costs as much as the rest."""
+        if path not in self._urls:
+            self._urls[path] = httpx.URL(f"{self._base}{path}")
+        return self._urls[path]
 
     def interpret(self, kind: str, evidence: CallEvidence) -> SubmitAnswer:
         known = self._kinds.get(kind)

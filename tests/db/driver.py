@@ -22,6 +22,7 @@ from orchestrator.domain.outcomes import (
     ArchiveStep,
     CallEvidence,
     FailedAtSubmit,
+    InputUnusable,
     Moment,
     NotSent,
     Outcome,
@@ -33,7 +34,7 @@ from orchestrator.domain.outcomes import (
     ThrottledNow,
     Unknown,
 )
-from orchestrator.domain.ports import Applied, ClaimedSubmission, LaneName
+from orchestrator.domain.ports import Applied, ClaimedSubmission, EvidenceReport, LaneName
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import State
 from tests.factories import make_batch, make_draft, make_file, make_new_job, make_window
@@ -46,6 +47,7 @@ _VERDICTS: dict[type[object], Verdict] = {
     TaskAccepted: Verdict.ACCEPTED,
     AnswerComplete: Verdict.ANSWERED,
     NotSent: Verdict.NOT_SENT,
+    InputUnusable: Verdict.NOT_SENT,
     ThrottledNow: Verdict.THROTTLED,
     AccountRefused: Verdict.REFUSED,
     Rejected: Verdict.REJECTED,
@@ -97,6 +99,21 @@ class Driver:
         token = changes.get("token", row.job.lease_token)
         assert token is None or isinstance(token, str)
         return self._apply(row.submission.id, outcome, evidence, token, settle)
+
+    def make_report(
+        self, row: ClaimedSubmission, outcome: SubmitOutcome, *, token: str | None, rng: Random | None = None
+    ) -> EvidenceReport:
+        """Return what the lane holding the lease hands over."""
+        about = Evidence(row.submission.id, outcome)
+        rule = settle if token is not None else settle_late
+        return EvidenceReport(
+            row.submission.id,
+            ANSWERED,
+            outcome,
+            _VERDICTS[type(outcome)],
+            token,
+            lambda job, now: rule(job, about, self.rules, now, rng or self.rng),
+        )
 
     def report_late(
         self, submission_id: str, outcome: SubmitOutcome, evidence: CallEvidence = ANSWERED, actor: str = "system"

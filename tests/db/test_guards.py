@@ -97,6 +97,18 @@ def test_a_job_cancelled_between_pick_and_move_is_not_submitted(driver: Driver) 
     assert driver.state(cancelled) is State.CANCELLED
 
 
+def test_a_job_whose_late_task_id_came_between_pick_and_move_is_not_submitted(driver: Driver) -> None:
+    """It is due now, as a queued job is, but to be polled: a second submission would pay twice."""
+    held = driver.add_held()
+    again = Decision(State.NEEDS_REVIEW, Trigger.RESUBMIT, State.QUEUED, driver.clock.now(), "", supersedes=True)
+    driver.jobs.transact(held.id, lambda *_: again, actor="ann", reason="")
+    driver.report_late(held.submissions[0].id, TaskAccepted("task-1"))
+    assert driver.get(held.id).due_at == START
+    with driver.database.begin_write() as connection:
+        assert submit_claim._set_submitting(connection, [held.id], make_window(), now=START, rng=driver.rng) == []
+    assert driver.state(held.id) is State.PROCESSING
+
+
 class TestPersons:
     """Writes by persons lock the row, name the from-state and fence any holder out."""
 

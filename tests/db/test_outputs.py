@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from orchestrator.db.outputs import write_results
 from orchestrator.db.rows import JOBS, OUTPUTS
 from orchestrator.domain.decide import Decision, JobPatch
 from orchestrator.domain.job import Job, OutputDraft, Role
@@ -146,3 +147,34 @@ def test_a_retry_finds_the_outputs_of_a_failed_job(driver: Driver) -> None:
     gone = Decision(State.ARCHIVING, Trigger.OUTPUT_EXPIRED, State.FAILED, None, "", patch)
     driver.jobs.apply([(held, gone)])
     assert len(driver.get(job.id).outputs) == 1
+
+
+def test_every_fact_of_a_stored_file_comes_back(driver: Driver) -> None:
+    """Files of one pass are written together; numbers, fractions and notes are as they were found."""
+    job = driver.add_archiving(make_draft(0), make_draft(1, role=Role.COVER))
+    held = driver.hold(LaneName.ARCHIVE, job.id)
+    facts = {"width": 640, "height": 480, "duration_seconds": 4.25, "codec": "h264", "notes": ("odd", 'a "b" \u00e9')}
+    files = {
+        held.outputs[0].id: make_file(key="a", byte_count=2**40, **facts),
+        held.outputs[1].id: make_file(key="b", content_type="image/jpeg"),
+    }
+    driver.apply(held, ArchiveStep(tuple(OutputStored(key, file) for key, file in files.items())))
+    found = driver.get(job.id)
+    assert found.state is State.SUCCEEDED
+    assert {output.id: output.stored for output in found.outputs} == files
+    assert {output.source_url for output in found.outputs} == {None}
+
+
+def test_what_is_archived_is_not_stored_again(driver: Driver) -> None:
+    """The row that was read back stands: a second word about it changes nothing."""
+    before = driver.add_succeeded()
+    again = OutputStored(before.outputs[0].id, make_file(key="other"))
+    with driver.database.begin_write() as connection:
+        write_results(connection, [again], now=driver.clock.now())
+    assert driver.get(before.id) == before
+
+
+def test_an_output_that_is_announced_twice_in_one_answer_is_one(driver: Driver) -> None:
+    """The last word stands, on both databases; one statement may not touch a row twice."""
+    job = driver.add_archiving(make_draft(0, url="https://cdn.example/a"), make_draft(0, url="https://cdn.example/b"))
+    assert [output.source_url for output in job.outputs] == ["https://cdn.example/b"]

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
+from orchestrator.db import pauses
+from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS, PauseState, Scope
+from orchestrator.domain.decide import PauseLane
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import (
     AccountRefused,
@@ -218,3 +220,11 @@ class TestPollPause:
         self.pause(driver)
         until = driver.rows(MODEL_LIMITS)[0]["poll_paused_until"]
         assert driver.jobs.find_next_due(LaneName.POLL) == until
+
+
+def test_rows_that_are_missing_are_made_and_locked(driver: Driver) -> None:
+    """The first claim of a model locks as every later one does."""
+    scopes = {Scope("default"), Scope("default", "new"), Scope("default", "newer")}
+    with driver.database.begin_write() as connection:
+        assert pauses.lock(connection, PauseLane.SUBMIT, [Scope("default", "new")]).keys() == {Scope("default", "new")}
+        assert pauses.lock(connection, PauseLane.SUBMIT, scopes) == dict.fromkeys(scopes, PauseState(None, None))

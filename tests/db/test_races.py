@@ -15,11 +15,11 @@ from sqlalchemy import text
 from orchestrator.db import submit_claim
 from orchestrator.db.batches import close_done
 from orchestrator.db.engine import Database, open_database
-from orchestrator.db.settling import Report, apply_report
+from orchestrator.db.settling import apply_reports
 from orchestrator.domain.decide import Decision, Evidence, JobPatch, settle_late
 from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
-from orchestrator.domain.ports import LaneName
+from orchestrator.domain.ports import EvidenceReport, LaneName
 from orchestrator.domain.states import State, Trigger
 from tests.db.driver import ANSWERED, LEASE, Driver
 from tests.factories import HOUR, make_window
@@ -153,15 +153,15 @@ class TestWaiting:
         """Late truth was first: the finish must not judge by what it saw before."""
         held = driver.add_held()
         outcome = TaskAccepted("task-1")
-        report = Report(held.submissions[0].id, ANSWERED, outcome, Verdict.ACCEPTED, None, "system", "")
         about = Evidence(held.submissions[0].id, outcome)
 
         def settle(job: Job, now: datetime) -> Decision | None:
             return settle_late(job, about, driver.rules, now, driver.rng)
 
+        report = EvidenceReport(held.submissions[0].id, ANSWERED, outcome, Verdict.ACCEPTED, None, settle)
         with ThreadPoolExecutor(1) as pool:
             with driver.database.begin_write() as connection:
-                apply_report(connection, report, settle, database=driver.database)
+                apply_reports(connection, [report], database=driver.database)
                 waiting = pool.submit(driver.batches.finish_done)
                 wait_for_lock(driver.database, waiting, may_end=True)
             assert waiting.result(timeout=20) == []

@@ -240,6 +240,50 @@ def test_threads_do_not_cut_each_others_lines(tmp_path: Path, monkeypatch: pytes
     assert [record.submission_id for record in found.records()] == ["sub_2"]
 
 
+def test_records_that_come_together_share_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One write a record and one sync for all, after the last write and before anybody is told."""
+    journal = FileJournal(tmp_path, "dead")
+    real_write, done = os.write, []
+
+    def write(fd: int, data: bytes) -> int:
+        done.append("write")
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "fdatasync", lambda _: done.append("sync"))
+    journal.append(*(JournalRecord(f"sub_{n}", "video", EVIDENCE) for n in range(3)))
+    assert done == ["write", "write", "write", "sync"]
+    os.close(journal._fd)
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert [record.submission_id for record in found.records()] == ["sub_0", "sub_1", "sub_2"]
+
+
+@pytest.mark.parametrize("refuses", ["part of the line", "the whole line"])
+def test_a_line_that_does_not_fit_takes_none_of_its_group_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    """The disk refuses the second of three: it is told, and the others are whole and synced."""
+    journal = FileJournal(tmp_path, "dead")
+    real_write = os.write
+    synced: list[int] = []
+
+    def write(fd: int, data: bytes) -> int:
+        if b"sub_1" not in data:
+            return real_write(fd, data)
+        if refuses == "the whole line":
+            raise OSError(28, "No space left on device")
+        return real_write(fd, data[: len(data) // 2])
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with pytest.raises(Transient, match="1 of 3 lines"):
+        journal.append(*(JournalRecord(f"sub_{n}", "video", EVIDENCE) for n in range(3)))
+    assert synced == [journal._fd]
+    os.close(journal._fd)
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert [record.submission_id for record in found.records()] == ["sub_0", "sub_2"]
+
+
 @pytest.mark.parametrize("evidence", [EVIDENCE, CallEvidence(None), CallEvidence(Moment.SENT, body="\ud800 \x00")])
 def test_every_kind_of_evidence_comes_back(tmp_path: Path, evidence: CallEvidence) -> None:
     """Nothing known, half known, text that no encoding takes."""

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from orchestrator.domain.decide import Decision
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.job import Job, Verdict
-from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
-from orchestrator.domain.ports import Applied, DeadJournal, JournalRecord
+from orchestrator.domain.outcomes import Unknown
+from orchestrator.domain.ports import Applied, DeadJournal, EvidenceReport, JournalRecord
 from orchestrator.domain.states import State
 from orchestrator.services.lanes.context import LaneContext
-from orchestrator.services.lanes.submit import SubmitLane
+from orchestrator.services.lanes.submit import NOBODY_KNOWS, SubmitLane, store_evidence
 from orchestrator.services.lanes.sweep import replay_dead_journals, settle_lapsed
 from tests.services.bench import EXAMPLES, SYNC_VIDEO, TALK, Bench, with_provider
 from tests.services.desk import IMAGE, VIDEO, die
@@ -244,23 +243,12 @@ class JobsThatAreAway:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the real one has
         return getattr(self._real, name)
 
-    def apply_evidence(
-        self,
-        submission_id: str,
-        evidence: CallEvidence,
-        outcome: SubmitOutcome,
-        verdict: Verdict,
-        *,
-        token: str | None,
-        settle: Callable[..., Decision | None],
-    ) -> Applied:
+    def apply_reports(self, reports: Sequence[EvidenceReport]) -> Sequence[Applied]:
         if self._left:
             self._left -= 1
-            self._on_refusal(submission_id)
+            self._on_refusal(reports[0].submission_id)
             raise Transient("database_unavailable", "connection refused")
-        applied: Applied = self._real.apply_evidence(
-            submission_id, evidence, outcome, verdict, token=token, settle=settle
-        )
+        applied: Sequence[Applied] = self._real.apply_reports(reports)
         return applied
 
 
@@ -323,7 +311,7 @@ class FullJournal:
     def __init__(self, process: str) -> None:
         self.process = process
 
-    def append(self, record: JournalRecord) -> None:
+    def append(self, *records: JournalRecord) -> None:
         raise Transient("journal_full", "no space left on device")
 
     def settle(self, submission_id: str) -> None:
@@ -367,6 +355,23 @@ def test_an_answer_after_the_sweep_brings_its_job_back_by_itself(bench: Bench, l
     assert job.state is (State.PROCESSING if line is VIDEO else State.ARCHIVING)
     assert bench.events(job)[-2:] == ["unknown", "late_task_id" if line is VIDEO else "late_answer"]
     assert bench.posts() == 1
+
+
+def test_a_fenced_answer_is_used_and_holds_up_none_of_its_group(bench: Bench) -> None:
+    """Answers that come together are committed together; the replaced one is applied again as late evidence."""
+    with bench.process() as context:
+        batch = bench.take(VIDEO, VIDEO, VIDEO)
+        lane = SubmitLane(context)
+        works = lane.claim([])
+        results = [bench.loop.submit(lane.perform(work)).result() for work in works]
+        swept = works[1].claimed
+        store_evidence(
+            context, swept.submission.id, NOBODY_KNOWS, Unknown("lapsed", "nobody"), token=swept.job.lease_token
+        )
+        lane.apply(results)
+    assert [job.state for job in bench.jobs(batch)] == [State.PROCESSING] * 3
+    assert sorted(newest_event(bench, job) for job in bench.jobs(batch)) == ["late_task_id", "submitted", "submitted"]
+    assert bench.posts() == len(bench.ledger()) == 3
 
 
 def test_a_refusal_after_the_sweep_settles_its_job_too(bench: Bench) -> None:

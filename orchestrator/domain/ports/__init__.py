@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
-from orchestrator.domain.ports.jobs import Applied, ClaimedSubmission, HeldPoll, Jobs, Renewed, SubmitWindow
+from orchestrator.domain.ports.jobs import (
+    Applied,
+    ClaimedSubmission,
+    EvidenceReport,
+    HeldPoll,
+    Jobs,
+    Renewed,
+    SubmitWindow,
+)
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
@@ -15,6 +23,7 @@ __all__ = [
     "ClaimedSubmission",
     "Clock",
     "DeadJournal",
+    "EvidenceReport",
     "Fetch",
     "Fetched",
     "HeldPoll",

@@ -76,6 +76,20 @@ class Renewed:
     now: datetime
 
 
+@dataclass(frozen=True)
+class EvidenceReport:
+    """One outcome of one submission, and the rule by which its job moves. `token` None: late evidence."""
+
+    submission_id: str
+    evidence: CallEvidence
+    outcome: SubmitOutcome
+    verdict: Verdict
+    token: str | None
+    settle: Callable[[Job, datetime], Decision | None]
+    actor: str = "system"
+    reason: str = ""
+
+
 class Jobs(Protocol):
     """The job table. Every method is one short transaction; none is called with another one open."""
 
@@ -134,6 +148,12 @@ class Jobs(Protocol):
 
         With a token the job is moved only while it is submitting under that token, else `is_fenced`. Without one this
         is late evidence: `settle` decides by the state found, and the write clears lease_token.
+        """
+
+    def apply_reports(self, reports: Sequence[EvidenceReport]) -> Sequence[Applied]:
+        """Store and settle every report as `apply_evidence` does one, in their order, in one transaction for all.
+
+        What one transaction cannot take is applied one by one: no report waits for another's trouble.
         """
 
     def find_lapsed_submissions(self, *, limit: int) -> Sequence[ClaimedSubmission]:

@@ -41,8 +41,8 @@ class Journal(Protocol):
     def process(self) -> str:
         """This process's name, unique on this host and over time."""
 
-    def append(self, record: JournalRecord) -> None:
-        """Write and sync one record. Raises Transient when the disk refuses."""
+    def append(self, *records: JournalRecord) -> None:
+        """Write records and sync them. Raises Transient when the disk refuses any; the others are kept all the same."""
 
     def settle(self, submission_id: str) -> None:
         """Take note that the database has what was written about this submission: nobody need replay it."""

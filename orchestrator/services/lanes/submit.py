@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,18 +9,20 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.decide import Decision, Evidence, settle_late
 from orchestrator.domain.decide.late import settle
-from orchestrator.domain.errors import LeaseTooOld, StepError, Transient, Uncertain
+from orchestrator.domain.errors import LeaseTooOld, StepError, Uncertain
 from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import CallEvidence, InputUnusable, Moment, NotSent, SubmitOutcome, Unknown
 from orchestrator.domain.ports import (
     Applied,
     ClaimedSubmission,
+    EvidenceReport,
     JournalRecord,
     LaneName,
     PaidRequest,
     SubmitWindow,
 )
 from orchestrator.services.lanes.context import DrainTime, LaneContext
+from orchestrator.services.lanes.keeping import AnswerKeeper
 from orchestrator.services.lanes.outcome import outcome_of_call_error, verdict_of
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class SubmitLane:
 
     def __init__(self, context: LaneContext) -> None:
         self._context = context
+        self._keeper = AnswerKeeper(context.journal)
 
     def claim(self, held: Collection[SubmitWork]) -> Sequence[SubmitWork]:
         """Take queued jobs for free slots."""
@@ -84,13 +86,15 @@ class SubmitLane:
         except StepError as error:
             known = NOBODY_KNOWS if isinstance(error, Uncertain) else NOTHING_SENT
             return SubmitResult(work, error.evidence or known, outcome_of_call_error(error))
-        await asyncio.to_thread(self._write_journal, submission.id, job.kind, evidence)
+        await self._keeper.keep(JournalRecord(submission.id, job.kind, evidence))
         return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
-        """Commit what is known, one submission a transaction. A fenced paid answer is applied at once as late."""
-        for result in results:
-            self._apply_one(result)
+        """Commit what is known, in one transaction where it can be. A fenced paid answer is applied at once as late."""
+        context = self._context
+        reports = [self._report_of(result) for result in results]
+        for result, applied in zip(results, context.jobs.apply_reports(reports), strict=True):
+            self._finish(result, applied)
 
     def renew(self, held: Collection[SubmitWork]) -> Collection[SubmitWork]:
         """Submit leases are never renewed."""
@@ -128,22 +132,14 @@ class SubmitLane:
         if elapsed > allowed:
             raise LeaseTooOld(f"{elapsed:.0f} s after the claim, of {allowed:.0f} s allowed before the first byte")
 
-    def _write_journal(self, submission_id: str, kind: str, evidence: CallEvidence) -> None:
-        try:
-            self._context.journal.append(JournalRecord(submission_id, kind, evidence))
-        except Transient as error:  # the commit is still to come: alarm and go on (design section 7, step 4)
-            log.exception("journal_failed", extra={"submission_id": submission_id, "error": str(error)})
+    def _report_of(self, result: SubmitResult) -> EvidenceReport:
+        work = result.work
+        now = work.time.now(self._context.clock)
+        submission_id, token = work.claimed.submission.id, work.claimed.job.lease_token
+        return make_report(self._context, submission_id, result.evidence, result.outcome, token=token, now=now)
 
-    def _apply_one(self, result: SubmitResult) -> None:
+    def _finish(self, result: SubmitResult, applied: Applied) -> None:
         context, row = self._context, result.work.claimed
-        applied = store_evidence(
-            context,
-            row.submission.id,
-            result.evidence,
-            result.outcome,
-            token=row.job.lease_token,
-            now=result.work.time.now(context.clock),
-        )
         if applied.is_fenced:
             applied = store_evidence(context, row.submission.id, result.evidence, result.outcome, token=None)
         context.journal.settle(row.submission.id)
@@ -164,6 +160,17 @@ def read_answer(context: LaneContext, kind: str, evidence: CallEvidence) -> Subm
 
 
 def store_evidence(
+    context: LaneContext, submission_id: str, evidence: CallEvidence, outcome: SubmitOutcome, *, token: str | None
+) -> Applied:
+    """Store an outcome on its submission and move the job by all of its submissions.
+
+    With a token this is the holder's own apply; without one it is late evidence.
+    """
+    (applied,) = context.jobs.apply_reports([make_report(context, submission_id, evidence, outcome, token=token)])
+    return applied
+
+
+def make_report(
     context: LaneContext,
     submission_id: str,
     evidence: CallEvidence,
@@ -171,20 +178,15 @@ def store_evidence(
     *,
     token: str | None,
     now: datetime | None = None,
-) -> Applied:
-    """Store an outcome on its submission and move the job by all of its submissions.
-
-    With a token this is the holder's own apply; without one it is late evidence.
-    """
+) -> EvidenceReport:
+    """Return an outcome with the rule that moves its job; `now` is the drain's, else the transaction's own."""
     about = Evidence(submission_id, outcome)
 
     def decide_with_all(job: Job, found_at: datetime) -> Decision | None:
         rule = settle if token is not None else settle_late
         return rule(job, about, context.rules, now or found_at, context.rng)
 
-    return context.jobs.apply_evidence(
-        submission_id, evidence, outcome, verdict_of(outcome), token=token, settle=decide_with_all
-    )
+    return EvidenceReport(submission_id, evidence, outcome, verdict_of(outcome), token, decide_with_all)
 
 
 def report(applied: Applied, job_id: str, submission_id: str, verdict: Verdict) -> None:
