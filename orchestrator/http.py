@@ -8,13 +8,15 @@ signed ones included, and at DEBUG headers.
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
-import httpcore
+import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 USER_AGENT = "media-orchestrator"
 POLL_CONNECTIONS = 20
@@ -22,6 +24,8 @@ POLL_CONNECTIONS = 20
 FETCH_IDLE_SECONDS = 30.0
 """A download that gives no byte for so long is dead; its total deadline is the caller's."""
 FETCH_CONNECT_SECONDS = 10.0
+FETCH_BUFFER_BYTES = 1 << 18
+"""What a download may run ahead of the disk: as much as one read of a socket brings."""
 
 
 def paid_client(*, proxy: str | None = None, ca_bundle: Path | None = None) -> httpx.AsyncClient:
@@ -30,7 +34,7 @@ def paid_client(*, proxy: str | None = None, ca_bundle: Path | None = None) -> h
     The total deadline is the caller's `asyncio.timeout` around connect, send and body.
     """
     _quiet_loggers()
-    context = _tls_context(ca_bundle)
+    context = tls_context(ca_bundle)
     return httpx.AsyncClient(
         transport=httpx.AsyncHTTPTransport(
             verify=context,
@@ -52,7 +56,7 @@ def poll_client(
 ) -> httpx.AsyncClient:
     """Return the client that asks about tasks: kept connections, bounded in number. Deadlines are the caller's."""
     _quiet_loggers()
-    context = _tls_context(ca_bundle)
+    context = tls_context(ca_bundle)
     limits = httpx.Limits(
         max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=30.0
     )
@@ -67,53 +71,39 @@ def poll_client(
     )
 
 
-def fetch_client(
-    *,
-    proxy: str | None = None,
-    ca_bundle: Path | None = None,
-    network_backend: httpcore.AsyncNetworkBackend | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """Return a client for foreign URLs. Redirects are the caller's to follow, one checked hop at a time.
+def foreign_session(*, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    """Return a session for foreign URLs that already name a checked address (the egress guard's place).
 
-    `network_backend` opens the sockets (the egress guard's place); `transport` replaces the transport altogether. The
-    client asks for identity encoding; read with `aiter_raw()`, so that nothing is ever decompressed.
+    It resolves no name, keeps no connection and no cookie, asks for identity encoding and decodes nothing. Redirects
+    are the caller's to refuse or to follow, one checked hop at a time. To be made and closed on the event loop.
     """
     _quiet_loggers()
-    if transport is None:
-        transport = _FetchTransport(_tls_context(ca_bundle), proxy=proxy, network_backend=network_backend)
-    return httpx.AsyncClient(
-        transport=transport,
+    connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
+    session = aiohttp.ClientSession(
+        connector=connector,
         trust_env=False,
-        follow_redirects=False,
-        timeout=httpx.Timeout(FETCH_IDLE_SECONDS, connect=FETCH_CONNECT_SECONDS, pool=None),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=FETCH_CONNECT_SECONDS, connect=None, sock_read=FETCH_IDLE_SECONDS
+        ),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        read_bufsize=FETCH_BUFFER_BYTES,
     )
+    session._retry_connection = False  # noqa: SLF001 - it repeats a GET by itself otherwise, and has no switch
+    return session
 
 
-class _FetchTransport(httpx.AsyncHTTPTransport):
-    """The stock transport over a network backend of ours; a fresh, checked connection per request."""
+class _NoResolver(AbstractResolver):
+    """Refuses to look a name up: it has been looked up, and every address of it was checked."""
 
-    def __init__(
-        self, context: ssl.SSLContext, *, proxy: str | None, network_backend: httpcore.AsyncNetworkBackend | None
-    ) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        super().__init__(
-            verify=context, trust_env=False, http2=False, retries=0, limits=limits, proxy=_proxy(proxy, context)
-        )
-        if network_backend is None:
-            return
-        if proxy is not None:
-            raise ValueError("a network backend opens its own connections: it cannot be combined with a proxy")
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=None,
-            max_keepalive_connections=0,
-            http1=True,
-            http2=False,
-            retries=0,
-            network_backend=network_backend,
-        )
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise OSError(f"a name where a checked address belongs: {host}")
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def connect_within(deadline: timedelta) -> httpx.Timeout:
@@ -126,7 +116,8 @@ def connect_within(deadline: timedelta) -> httpx.Timeout:
 
 
 @cache
-def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
+def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Return the context of every client: the given authorities, else the built-in ones."""
     if ca_bundle is None:
         return httpx.create_ssl_context(trust_env=False)
     return ssl.create_default_context(cafile=str(ca_bundle))
@@ -139,7 +130,7 @@ def _proxy(url: str | None, context: ssl.SSLContext) -> httpx.Proxy | None:
 
 
 def _quiet_loggers() -> None:
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "aiohttp"):
         logger = logging.getLogger(name)
         if logger.level < logging.WARNING:
             logger.setLevel(logging.WARNING)
