@@ -16,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 import httpx
+import urllib3
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 USER_AGENT = "media-orchestrator"
@@ -24,6 +25,8 @@ POLL_CONNECTIONS = 20
 FETCH_IDLE_SECONDS = 30.0
 """A download that gives no byte for so long is dead; its total deadline is the caller's."""
 FETCH_CONNECT_SECONDS = 10.0
+STORE_BLOCK_BYTES = 1 << 17
+"""Read from a file and sent at once. Each block has the connect time-out to leave in."""
 FETCH_BUFFER_BYTES = 1 << 18
 """What a download may run ahead of the disk: as much as one read of a socket brings."""
 
@@ -106,6 +109,26 @@ class _NoResolver(AbstractResolver):
         """Nothing is held."""
 
 
+def store_pool(
+    *,
+    max_connections: int,
+    connect_seconds: float,
+    read_seconds: float,
+    proxy: str | None = None,
+    ca_bundle: Path | None = None,
+) -> urllib3.PoolManager:
+    """Return kept connections for threads that move the archive's bytes; it opens none by itself."""
+    timeout = urllib3.Timeout(connect=connect_seconds, read=read_seconds)
+    context = _make_tls_context(ca_bundle)  # not the shared one: urllib3 sets something in what it is given
+    if proxy is not None:
+        return urllib3.ProxyManager(
+            proxy, maxsize=max_connections, timeout=timeout, ssl_context=context, blocksize=STORE_BLOCK_BYTES
+        )
+    return urllib3.PoolManager(
+        maxsize=max_connections, timeout=timeout, ssl_context=context, blocksize=STORE_BLOCK_BYTES
+    )
+
+
 def connect_within(deadline: timedelta) -> httpx.Timeout:
     """Return the time-outs of one request under a total deadline: only the two steps of connecting have their own.
 
@@ -117,7 +140,11 @@ def connect_within(deadline: timedelta) -> httpx.Timeout:
 
 @cache
 def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
-    """Return the context of every client: the given authorities, else the built-in ones."""
+    """Return the context that clients share: the given authorities, else the built-in ones."""
+    return _make_tls_context(ca_bundle)
+
+
+def _make_tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
     if ca_bundle is None:
         return httpx.create_ssl_context(trust_env=False)
     return ssl.create_default_context(cafile=str(ca_bundle))
