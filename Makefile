@@ -34,10 +34,12 @@ demo: $(DEMO_VENV)/$(STAMP) ## set up, then run the example jobs on the simulato
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: test ## test, then the database tests on each PostgreSQL: Debian's (by apt) and the wheel's
+test-all: test ## test, then the database tests on each PostgreSQL: Debian's (by apt) and the wheel's; the archive's on Swift
 	scripts/install_postgresql.sh
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
+	scripts/install_swift.sh
+	ORCHESTRATOR_TEST_SWIFT=1 $(PYTEST) -q -m swift
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .
@@ -53,12 +55,13 @@ docs: $(VENV)/$(STAMP) ## draw the generated documents again
 	$(VENV)/bin/python scripts/generate_docs.py
 
 # The lock carries hashes and no address: it installs from whichever index pip is set to. One version for all Pythons.
-LOCK = $(VENV)/bin/uv pip compile pyproject.toml requirements/build.in --quiet --no-config --universal --python-version 3.11 \
+LOCK = $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command 'make lock' $(LOCK_ARGS)
 
 lock: $(VENV)/$(STAMP) ## resolve the dependencies again; LOCK_ARGS=--upgrade takes newer versions
-	$(LOCK) --extra sandbox --output-file requirements/demo.txt
-	$(LOCK) --extra dev --output-file requirements/test.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra sandbox --output-file requirements/demo.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra dev --output-file requirements/test.txt
+	$(LOCK) requirements/swift.in --output-file requirements/swift.txt
 
 wheel: $(VENV)/$(STAMP) ## build the wheel and run the demo from it elsewhere
 	scripts/check_wheel.sh

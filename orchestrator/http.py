@@ -114,12 +114,14 @@ def store_pool(
     max_connections: int,
     connect_seconds: float,
     read_seconds: float,
+    is_tls: bool,
     proxy: str | None = None,
     ca_bundle: Path | None = None,
 ) -> urllib3.PoolManager:
     """Return kept connections for threads that move the archive's bytes; it opens none by itself."""
     timeout = urllib3.Timeout(connect=connect_seconds, read=read_seconds)
-    context = _make_tls_context(ca_bundle)  # not the shared one: urllib3 sets something in what it is given
+    is_tls = is_tls or (proxy or "").lower().startswith("https:")
+    context = _make_tls_context(ca_bundle) if is_tls else None  # not the shared one: urllib3 sets something in it
     if proxy is not None:
         return urllib3.ProxyManager(
             proxy, maxsize=max_connections, timeout=timeout, ssl_context=context, blocksize=STORE_BLOCK_BYTES

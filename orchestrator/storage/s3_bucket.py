@@ -86,6 +86,7 @@ class Bucket:
             max_connections=options.max_connections,
             connect_seconds=options.connect_seconds,
             read_seconds=options.read_seconds,
+            is_tls=base_url.startswith("https:"),
             proxy=options.proxy,
             ca_bundle=options.ca_bundle,
         )
