@@ -63,7 +63,7 @@ class Handler(socketserver.StreamRequestHandler):
         left, block = int(headers["content-length"]), memoryview(bytearray(BLOCK_BYTES))
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         while left:
-            count = self.rfile.readinto(block[: min(left, BLOCK_BYTES)])  # type: ignore[attr-defined]
+            count = self.rfile.readinto(block[: min(left, BLOCK_BYTES)])
             os.write(handle, block[:count])
             left -= count
         os.close(handle)

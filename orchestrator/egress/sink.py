@@ -30,22 +30,19 @@ class SpoolSink:
         self._block_bytes = 0
         self._flushing: asyncio.Future[None] | None = None
         self._handle = -1
+        self._is_ours = False
         self._is_finished = False
         self.byte_count = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._off_loop(self._open)
-        except BaseException:  # cancelled after the file was opened: nobody else would close it
-            await self._off_loop(self._close)
-            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._flushing is not None:  # an error above: what is being written no longer matters, but it must end
             await asyncio.wait([self._flushing])
             self._flushing.exception()  # looked at, so that it is not reported as forgotten
-        await self._off_loop(self._close)
+        if not self._is_finished:
+            await self._off_loop(self._discard)
 
     async def write(self, chunk: bytes) -> None:
         """Take a chunk; now and then wait until the block before is on disk."""
@@ -57,15 +54,15 @@ class SpoolSink:
 
     async def finish(self) -> str:
         """Write the rest, keep the file, return its SHA-256."""
-        await self._start_flush()
+        await self._start_flush(is_last=True)
         await self._end_flush()
         self._is_finished = True
         return self._digest.hexdigest()
 
-    async def _start_flush(self) -> None:
+    async def _start_flush(self, *, is_last: bool = False) -> None:
         await self._end_flush()
         block, self._block, self._block_bytes = self._block, [], 0
-        self._flushing = asyncio.get_running_loop().run_in_executor(None, self._flush, block)
+        self._flushing = asyncio.get_running_loop().run_in_executor(None, self._flush, block, is_last)
 
     async def _end_flush(self) -> None:
         if self._flushing is None:
@@ -86,23 +83,28 @@ class SpoolSink:
         code = "spool_full" if error.errno in FULL else "spool_failed"
         return Transient(code, f"{self._path.name}: {error.strerror or type(error).__name__}")
 
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._handle = os.open(self._path, flags, 0o600)
-
-    def _flush(self, block: list[bytes]) -> None:
+    def _flush(self, block: list[bytes], is_last: bool) -> None:  # noqa: FBT001 - executors pass no keywords
+        if not self._is_ours:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._handle = os.open(self._path, flags, 0o600)
+            self._is_ours = True
         for chunk in block:
             self._digest.update(chunk)
             view = memoryview(chunk)
             while view:
                 view = view[os.write(self._handle, view) :]
+        if is_last:
+            self._close()
 
     def _close(self) -> None:
-        if self._handle >= 0:
-            handle, self._handle = self._handle, -1
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
             os.close(handle)
-            if not self._is_finished:
-                self._path.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        self._close()
+        if self._is_ours:
+            self._path.unlink(missing_ok=True)
 
 
 async def _finish_even_if_cancelled(work: Callable[[], T]) -> T:
