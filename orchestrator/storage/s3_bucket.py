@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from dataclasses import replace
 from threading import Lock, RLock
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -77,10 +76,9 @@ class Bucket:
             return self._capabilities
 
     def _make_wire(self) -> Wire:
+        if self.options.endpoint_url is None:
+            self._follow_region()
         options = self.options
-        if options.endpoint_url is None:  # AWS may name the bucket's own region first, which the client remembers
-            with suppress(ClientError):
-                self.client.head_bucket(Bucket=self.name)
         base_url, region = self._find_address()
         pool = store_pool(
             max_connections=options.max_connections,
@@ -92,8 +90,23 @@ class Bucket:
         )
         return Wire(pool, base_url, region=region, credentials=make_session(options).get_credentials())
 
+    def _follow_region(self) -> None:
+        """Ask AWS for the bucket's own region (it says so even where it refuses) and sign for that from now on."""
+        try:
+            headers = self.client.head_bucket(Bucket=self.name)["ResponseMetadata"]["HTTPHeaders"]
+        except ClientError as error:
+            headers = error.response["ResponseMetadata"]["HTTPHeaders"]
+        region = headers.get("x-amz-bucket-region")
+        if region and region != self.client.meta.region_name:
+            self.options = replace(self.options, region=region)
+            self._client = self._signer = None
+
     def _find_address(self) -> tuple[str, str]:
-        """Let boto3 say where the bucket is and which region signs for it: it knows every rule about that."""
-        signed = urlsplit(self.client.generate_presigned_url("get_object", Params={"Bucket": self.name, "Key": "k"}))
-        scope = parse_qs(signed.query)["X-Amz-Credential"][0].rsplit("/", 4)
-        return f"{signed.scheme}://{signed.netloc}{signed.path.removesuffix('/k')}", scope[2]
+        """Return the bucket's URL and the region that signs for it. A custom endpoint has the bucket in its path, AWS
+        in the host name - its own regional one, since the global one redirects - where TLS covers that name.
+        """
+        meta = self.client.meta
+        endpoint = meta.endpoint_url.rstrip("/")
+        if self.options.endpoint_url is not None or "." in self.name:
+            return f"{endpoint}/{self.name}", meta.region_name
+        return endpoint.replace("://", f"://{self.name}.", 1), meta.region_name

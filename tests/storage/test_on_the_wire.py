@@ -16,7 +16,7 @@ from orchestrator.storage.s3 import S3Store
 from orchestrator.storage.s3_probe import Capabilities
 from tests.fixtures import swift
 from tests.fixtures.fronts import Authority, Front, OpenFront
-from tests.storage.conftest import PART, VERIFYING, MadeFile, open_s3
+from tests.storage.conftest import PART, MadeFile, open_s3
 from tests.storage.faulty import note_order
 
 MakeFile = Callable[[bytes], MadeFile]
@@ -105,28 +105,6 @@ def test_facts_arrive(bucket_store: S3Store, make_file: MakeFile) -> None:
         assert found is not None
         assert (found.byte_count, found.content_type) == (len(data), "video/mp4")
         assert found.metadata == {"job-id": "job_1"}
-
-
-@pytest.mark.swift
-@pytest.mark.parametrize("size", [5, PART + 1], ids=["whole", "parts"])
-@pytest.mark.parametrize("store_name", VERIFYING)
-def test_a_store_that_verifies_refuses_a_body_that_was_not_hashed(
-    request: pytest.FixtureRequest, make_file: MakeFile, store_name: str, size: int
-) -> None:
-    """E16: the spool changed after it was hashed. One PUT is refused by its signature; parts are hashed once more as
-    they leave, so there it is the read-back that finds it.
-    """
-    store: S3Store = request.getfixturevalue(store_name)
-    file = make_file(b"x" * size)
-    file.path.write_bytes(b"y" * size)
-    if size < PART:
-        with pytest.raises(Transient) as caught:
-            file.put_into(store, KEY)
-        assert caught.value.code == "store_checksum_mismatch"
-        assert store.find(KEY) is None
-    else:
-        file.put_into(store, KEY)
-        assert store.read_back(KEY).sha256 != file.sha256
 
 
 def test_a_wrong_secret_is_the_operators_to_mend(

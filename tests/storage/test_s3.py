@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import tracemalloc
@@ -13,14 +14,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from urllib3 import HTTPResponse
 
 from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.storage import StoreOptions, open_store
 from orchestrator.storage.s3 import S3Store
+from orchestrator.storage.s3_bucket import Bucket
 from orchestrator.storage.s3_client import make_client
 from orchestrator.storage.s3_probe import Capabilities, decode_sha256
 from tests.fixtures.s3 import S3Server
-from tests.storage.conftest import PART, MadeFile
+from tests.storage.conftest import PART, MadeFile, use_credentials
 from tests.storage.faulty import note_order, replace_answer, say, say_error, verify_sha256
 
 MakeFile = Callable[[bytes], MadeFile]
@@ -379,3 +384,20 @@ def test_custom_endpoints_get_the_plain_protocol(s3_options: StoreOptions) -> No
     assert (custom.request_checksum_calculation, custom.s3["addressing_style"]) == ("when_required", "path")
     assert (aws.request_checksum_calculation, aws.s3["addressing_style"]) == ("when_supported", "auto")
     assert custom.signature_version == aws.signature_version == "s3v4"
+
+
+def test_the_wire_goes_where_the_bucket_is(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On AWS a bucket names its own region; signatures and addresses are made for that one, as boto3's are."""
+    use_credentials(s3_server, monkeypatch)
+    bucket = Bucket("films", StoreOptions(region="us-east-1"))
+
+    def redirect(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        is_right = "eu-central-1" in str(request.url)
+        headers = {"x-amz-bucket-region": "eu-central-1"}
+        raw = HTTPResponse(io.BytesIO(), headers=headers, status=200 if is_right else 301, preload_content=False)
+        return AWSResponse(str(request.url), raw.status, HTTPHeaders.from_dict(headers), raw)
+
+    events: Any = bucket.client.meta.events  # its stubs forget that a hook may answer
+    events.register_first("before-send.s3", redirect)
+    wire: Any = bucket.wire
+    assert (wire._base_url, wire._region) == ("https://films.s3.eu-central-1.amazonaws.com", "eu-central-1")

@@ -1,4 +1,4 @@
-"""Presigned links on a server that verifies them: what they open, and what nobody may open with them."""
+"""What only a server that verifies signatures can prove: what presigned links open, and which bodies it refuses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import httpx
 import pytest
 from botocore import auth
 
+from orchestrator.domain.errors import Transient
 from orchestrator.storage import StoreOptions
 from orchestrator.storage.s3 import S3Store
 from tests.fixtures.fronts import Authority, OpenFront
-from tests.storage.conftest import MadeFile, open_s3
+from tests.storage.conftest import PART, MadeFile, open_s3
 
 pytestmark = pytest.mark.swift  # conftest collects this file only when that server is asked for
 MakeFile = Callable[[bytes], MadeFile]
@@ -117,3 +118,23 @@ def test_a_link_for_the_public_address_works_there(
     assert (answer.status_code, answer.content) == (200, b"hello")
     elsewhere = url.replace(public, str(swift_options.endpoint_url))
     assert ask(elsewhere, authority).status_code == 403
+
+
+@pytest.mark.parametrize("size", [5, PART + 1], ids=["whole", "parts"])
+def test_a_store_that_verifies_refuses_a_body_that_was_not_hashed(
+    verifying_store: S3Store, make_file: MakeFile, size: int
+) -> None:
+    """E16: the spool changed after it was hashed. One PUT is refused by its signature; parts are hashed once more as
+    they leave, so there it is the read-back that finds it.
+    """
+    store = verifying_store
+    file = make_file(b"x" * size)
+    file.path.write_bytes(b"y" * size)
+    if size < PART:
+        with pytest.raises(Transient) as caught:
+            file.put_into(store, KEY)
+        assert caught.value.code == "store_checksum_mismatch"
+        assert store.find(KEY) is None
+    else:
+        file.put_into(store, KEY)
+        assert store.read_back(KEY).sha256 != file.sha256
