@@ -45,6 +45,8 @@ test-all: test ## test, then what needs apt: the image's steps, docker-compose.y
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
 	$(VENV)/bin/python -m pytest -q -m rabbitmq
+	scripts/install_swift.sh
+	ORCHESTRATOR_TEST_SWIFT=1 $(PYTEST) -q -m swift
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .
@@ -60,13 +62,14 @@ docs: $(VENV)/$(STAMP) ## draw the generated documents again
 	$(VENV)/bin/python scripts/generate_docs.py
 
 # The lock carries hashes and no address: it installs from whichever index pip is set to. One version for all Pythons.
-LOCK = $(VENV)/bin/uv pip compile pyproject.toml requirements/build.in --quiet --no-config --universal --python-version 3.11 \
+LOCK = $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command 'make lock' $(LOCK_ARGS)
 
 lock: $(VENV)/$(STAMP) ## resolve the dependencies again; LOCK_ARGS=--upgrade takes newer versions
-	$(LOCK) --extra sandbox --output-file requirements/demo.txt
-	$(LOCK) --extra dev --output-file requirements/test.txt
-	$(LOCK) --extra fleet --extra sandbox --output-file requirements/fleet.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra sandbox --output-file requirements/demo.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra dev --output-file requirements/test.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra fleet --extra sandbox --output-file requirements/fleet.txt
+	$(LOCK) requirements/swift.in --output-file requirements/swift.txt
 
 wheel: $(VENV)/$(STAMP) ## build the wheel and run the demo from it elsewhere
 	scripts/check_wheel.sh

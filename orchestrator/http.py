@@ -8,6 +8,7 @@ URLs, signed ones included, and at DEBUG headers. Which library does what: docs/
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,8 +16,9 @@ from functools import cache
 from pathlib import Path
 
 import aiohttp
-import httpcore
 import httpx
+import urllib3
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestrator.domain.errors import ConfigError
 
@@ -29,6 +31,10 @@ POLL_CONNECT_SECONDS = 10.0
 FETCH_IDLE_SECONDS = 30.0
 """A download that gives no byte for so long is dead; its total deadline is the caller's."""
 FETCH_CONNECT_SECONDS = 10.0
+STORE_BLOCK_BYTES = 1 << 17
+"""Read from a file and sent at once. Each block has the connect time-out to leave in."""
+FETCH_BUFFER_BYTES = 1 << 20
+"""What a download may run ahead of the disk; a quarter of it took a fifth longer, pausing and going on."""
 
 
 def paid_client(*, proxy: str | None = None, ca_bundle: Path | None = None) -> httpx.AsyncClient:
@@ -37,7 +43,7 @@ def paid_client(*, proxy: str | None = None, ca_bundle: Path | None = None) -> h
     The total deadline is the caller's `asyncio.timeout` around connect, send and body.
     """
     _quiet_loggers()
-    context = _tls_context(ca_bundle)
+    context = tls_context(ca_bundle)
     return httpx.AsyncClient(
         transport=httpx.AsyncHTTPTransport(
             verify=context,
@@ -64,7 +70,7 @@ def poll_client(
     _quiet_loggers()
     if proxy is not None:
         check_proxy(proxy)
-    return PollClient(_tls_context(ca_bundle), proxy=proxy, max_connections=max_connections)
+    return PollClient(tls_context(ca_bundle), proxy=proxy, max_connections=max_connections)
 
 
 class AnswerTooLong(ValueError):
@@ -121,53 +127,61 @@ class PollClient:
         return session
 
 
-def fetch_client(
-    *,
-    proxy: str | None = None,
-    ca_bundle: Path | None = None,
-    network_backend: httpcore.AsyncNetworkBackend | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """Return a client for foreign URLs. Redirects are the caller's to follow, one checked hop at a time.
+def foreign_session(*, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    """Return a session for foreign URLs that already name a checked address (the egress guard's place).
 
-    `network_backend` opens the sockets (the egress guard's place); `transport` replaces the transport altogether. The
-    client asks for identity encoding; read with `aiter_raw()`, so that nothing is ever decompressed.
+    It resolves no name, keeps no connection and no cookie, asks for identity encoding and decodes nothing. Redirects
+    are the caller's to refuse or to follow, one checked hop at a time. To be made and closed on the event loop.
     """
     _quiet_loggers()
-    if transport is None:
-        transport = _FetchTransport(_tls_context(ca_bundle), proxy=proxy, network_backend=network_backend)
-    return httpx.AsyncClient(
-        transport=transport,
+    connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
+    session = aiohttp.ClientSession(
+        connector=connector,
         trust_env=False,
-        follow_redirects=False,
-        timeout=httpx.Timeout(FETCH_IDLE_SECONDS, connect=FETCH_CONNECT_SECONDS, pool=None),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=FETCH_CONNECT_SECONDS, connect=None, sock_read=FETCH_IDLE_SECONDS
+        ),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        read_bufsize=FETCH_BUFFER_BYTES,
     )
+    session._retry_connection = False  # noqa: SLF001 - it repeats a GET by itself otherwise, and has no switch
+    return session
 
 
-class _FetchTransport(httpx.AsyncHTTPTransport):
-    """The stock transport over a network backend of ours; a fresh, checked connection per request."""
+class _NoResolver(AbstractResolver):
+    """Refuses to look a name up: it has been looked up, and every address of it was checked."""
 
-    def __init__(
-        self, context: ssl.SSLContext, *, proxy: str | None, network_backend: httpcore.AsyncNetworkBackend | None
-    ) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        super().__init__(
-            verify=context, trust_env=False, http2=False, retries=0, limits=limits, proxy=_proxy(proxy, context)
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        raise OSError(f"a name where a checked address belongs: {host}")
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def store_pool(
+    *,
+    max_connections: int,
+    connect_seconds: float,
+    read_seconds: float,
+    is_tls: bool,
+    proxy: str | None = None,
+    ca_bundle: Path | None = None,
+) -> urllib3.PoolManager:
+    """Return kept connections for threads that move the archive's bytes; it opens none by itself."""
+    timeout = urllib3.Timeout(connect=connect_seconds, read=read_seconds)
+    is_tls = is_tls or (proxy or "").lower().startswith("https:")
+    context = _make_tls_context(ca_bundle) if is_tls else None  # not the shared one: urllib3 sets something in it
+    if proxy is not None:
+        return urllib3.ProxyManager(
+            proxy, maxsize=max_connections, timeout=timeout, ssl_context=context, blocksize=STORE_BLOCK_BYTES
         )
-        if network_backend is None:
-            return
-        if proxy is not None:
-            raise ValueError("a network backend opens its own connections: it cannot be combined with a proxy")
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=None,
-            max_keepalive_connections=0,
-            http1=True,
-            http2=False,
-            retries=0,
-            network_backend=network_backend,
-        )
+    return urllib3.PoolManager(
+        maxsize=max_connections, timeout=timeout, ssl_context=context, blocksize=STORE_BLOCK_BYTES
+    )
 
 
 def check_proxy(url: str) -> None:
@@ -190,7 +204,12 @@ def connect_within(deadline: timedelta) -> httpx.Timeout:
 
 
 @cache
-def _tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
+def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Return the context that clients share: the given authorities, else the built-in ones."""
+    return _make_tls_context(ca_bundle)
+
+
+def _make_tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
     if ca_bundle is None:
         return httpx.create_ssl_context(trust_env=False)
     return ssl.create_default_context(cafile=str(ca_bundle))

@@ -7,6 +7,7 @@ import importlib.metadata
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -36,6 +37,8 @@ from orchestrator.zai.kinds import load_kinds
 
 DISTRIBUTION = "media-orchestrator"
 UNLISTED_SLOTS = 1  # zai-api.md 13: 1302 at low use; a new account may have a concurrency of 1
+
+OUTPUTS_STORED_PER_JOB = 2
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         region=settings.s3_region,
         use_instance_role=settings.s3_use_instance_role,
         ca_bundle=settings.ca_bundle,
+        max_connections=storing_threads({**LaneLimits().archive_windows, **settings.archive_concurrency}),
     )
     return App(
         settings=settings,
@@ -105,7 +109,11 @@ def open_lanes(
     settings = app.settings
     process = f"{host_name()}-{secrets.token_hex(8)}"
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
-    with closing(FileJournal(settings.journal_dir, process)) as journal:
+    limits = _make_limits(app.kinds, settings, total_slots)
+    with (
+        closing(FileJournal(settings.journal_dir, process)) as journal,
+        ThreadPoolExecutor(storing_threads(limits.archive_windows), thread_name_prefix="storing") as storing,
+    ):
         yield LaneContext(
             jobs=app.jobs,
             batches=app.batches,
@@ -121,12 +129,18 @@ def open_lanes(
                 content_codes=CONTENT_CODES,
             ),
             rng=app.rng,
+            storing=storing,
             spool=settings.spool_dir,
             archive_url=settings.archive,
-            limits=_make_limits(app.kinds, settings, total_slots),
+            limits=limits,
             tool_version=importlib.metadata.version(DISTRIBUTION),
             batch_id=batch_id,
         )
+
+
+def storing_threads(archive_windows: Mapping[str, int]) -> int:
+    """Return how many outputs are stored at once: a video has its cover beside it."""
+    return OUTPUTS_STORED_PER_JOB * sum(archive_windows.values())
 
 
 def _make_provider(app: App) -> ZaiProvider:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.egress.allow import Allowed
 from orchestrator.egress.fetch import GuardedFetch, Pace
 from orchestrator.egress.guard import EgressGuard
-from orchestrator.egress.pinned import guarded_client
+from orchestrator.egress.pinned import PinnedClient
 from orchestrator.egress.target import Target, parse_target
 
-__all__ = ["Allowed", "EgressGuard", "GuardedFetch", "Pace", "Target", "guarded_client", "parse_target"]
+__all__ = ["Allowed", "EgressGuard", "GuardedFetch", "Pace", "PinnedClient", "Target", "parse_target"]

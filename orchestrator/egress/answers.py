@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-import httpx
+import aiohttp
 
 from orchestrator.domain.errors import Gone, Permanent, Transient
 from orchestrator.domain.media import suspects
@@ -18,7 +18,7 @@ LONGEST_WAIT = timedelta(hours=1)
 """A Retry-After above it is a mistake or an attack; the link would die meanwhile."""
 
 
-def check_answer(answer: httpx.Response, *, max_bytes: int) -> int | None:
+def check_answer(answer: aiohttp.ClientResponse, *, max_bytes: int) -> int | None:
     """Return the declared length, None when there is none. Raises what a fetch raises (see GuardedFetch.fetch)."""
     _check_status(answer)
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
@@ -30,8 +30,8 @@ def check_answer(answer: httpx.Response, *, max_bytes: int) -> int | None:
     return _read_length(answer, max_bytes)
 
 
-def _check_status(answer: httpx.Response) -> None:
-    status = answer.status_code
+def _check_status(answer: aiohttp.ClientResponse) -> None:
+    status = answer.status
     if status == 200:
         return
     code, message = f"http_{status}", f"the link answered {status}"
@@ -46,7 +46,7 @@ def _check_status(answer: httpx.Response) -> None:
     raise Permanent(suspects.UNEXPECTED_STATUS if status < 300 else code, message)
 
 
-def _read_length(answer: httpx.Response, max_bytes: int) -> int | None:
+def _read_length(answer: aiohttp.ClientResponse, max_bytes: int) -> int | None:
     """Return Content-Length. The client has refused conflicting and negative ones; here it is compared with the cap."""
     if "Content-Length" not in answer.headers:
         return None
@@ -58,7 +58,7 @@ def _read_length(answer: httpx.Response, max_bytes: int) -> int | None:
     return int(text)
 
 
-def read_retry_after(answer: httpx.Response) -> timedelta | None:
+def read_retry_after(answer: aiohttp.ClientResponse) -> timedelta | None:
     """Return Retry-After, at most LONGEST_WAIT; None when absent, past or unreadable.
 
     A date is measured against the answer's own Date: our clock has no part in it.

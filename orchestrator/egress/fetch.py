@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
+import aiohttp
 
 from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.domain.media import suspects
 from orchestrator.domain.ports import Fetched
 from orchestrator.egress.answers import check_answer
 from orchestrator.egress.guard import EgressGuard, Resolve, resolve_with_system
-from orchestrator.egress.pinned import guarded_client
+from orchestrator.egress.pinned import PinnedClient
 from orchestrator.egress.sink import SpoolSink
 
 
@@ -33,7 +33,7 @@ class Pace:
 
 
 class GuardedFetch:
-    """Implements ports.Fetch. One instance per process and event loop.
+    """Implements ports.Fetch. Holds no connection between two fetches: there is nothing to close.
 
     `allow` is the operator's EGRESS_ALLOW: hosts, host:port, networks. Raises ConfigError for an entry that is none.
     """
@@ -48,7 +48,7 @@ class GuardedFetch:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._guard = EgressGuard(allow, resolve=resolve)
-        self._client = guarded_client(self._guard, ca_bundle=ca_bundle)
+        self._client = PinnedClient(self._guard, ca_bundle=ca_bundle)
         self._pace = pace or Pace()
         self._monotonic = monotonic
 
@@ -62,19 +62,13 @@ class GuardedFetch:
         try:
             async with asyncio.timeout(deadline.total_seconds()):
                 return await self._fetch(target.url, into, max_bytes)
+        except aiohttp.ClientError as error:  # before TimeoutError: some of them are both
+            raise classify(error) from error
         except TimeoutError as error:
             raise Transient("fetch_deadline", f"not done within {deadline.total_seconds():g} s") from error
-        except httpx.HTTPError as error:
-            raise classify(error) from error
-        except httpx.InvalidURL as error:
-            raise Permanent(suspects.EGRESS_REFUSED, "the link cannot be read") from error
-
-    async def close(self) -> None:
-        """Close the client."""
-        await self._client.aclose()
 
     async def _fetch(self, url: str, into: Path, max_bytes: int) -> Fetched:
-        async with self._client.stream("GET", url) as answer:
+        async with self._client.open("GET", url) as answer:
             declared = check_answer(answer, max_bytes=max_bytes)
             async with SpoolSink(into) as sink:
                 await self._copy(answer, sink, max_bytes)
@@ -84,10 +78,10 @@ class GuardedFetch:
                     raise Transient("short_body", f"{sink.byte_count} of {declared} bytes came")
                 return Fetched(sink.byte_count, await sink.finish(), answer.headers.get("Content-Type"))
 
-    async def _copy(self, answer: httpx.Response, sink: SpoolSink, max_bytes: int) -> None:
+    async def _copy(self, answer: aiohttp.ClientResponse, sink: SpoolSink, max_bytes: int) -> None:
         window = self._pace.window.total_seconds()
         ends_at, floor = self._monotonic() + window, self._pace.min_bytes
-        async for chunk in answer.aiter_raw():
+        async for chunk in answer.content.iter_any():
             if sink.byte_count + len(chunk) > max_bytes:
                 raise Permanent(suspects.TOO_LARGE, f"more than {max_bytes} bytes")
             await sink.write(chunk)
@@ -97,22 +91,22 @@ class GuardedFetch:
                 ends_at, floor = self._monotonic() + window, sink.byte_count + self._pace.min_bytes
 
 
-def classify(error: httpx.HTTPError) -> StepError:
-    """Return what happens next after an exception of the HTTP client. All are Transient: nothing was paid for here.
+def classify(error: aiohttp.ClientError) -> StepError:
+    """Return what happens next after an exception of the HTTP client. All but one are Transient: nothing was paid for.
 
     The message never holds the URL: it may be signed.
     """
-    code = "connection_broken"
-    for kind, name in CODES:
-        if isinstance(error, kind):
-            code = name
-            break
+    if isinstance(error, aiohttp.InvalidURL):
+        return Permanent(suspects.EGRESS_REFUSED, "the link cannot be read")
+    code = next((name for kind, name in CODES if isinstance(error, kind)), "connection_broken")
     return Transient(code, type(error).__name__)
 
 
 CODES: tuple[tuple[type[Exception], str], ...] = (
-    (httpx.ConnectTimeout, "connect_timeout"),
-    (httpx.ConnectError, "connect_failed"),
-    (httpx.TimeoutException, "read_timeout"),
-    (httpx.RemoteProtocolError, "bad_answer"),
+    (aiohttp.ConnectionTimeoutError, "connect_timeout"),
+    (aiohttp.ServerTimeoutError, "read_timeout"),
+    (aiohttp.ClientConnectorError, "connect_failed"),
+    (aiohttp.ServerDisconnectedError, "bad_answer"),  # closed in order, with nothing or too little said
+    (aiohttp.ClientResponseError, "bad_answer"),
+    (aiohttp.ClientPayloadError, "bad_answer"),  # too little came, whether the connection was closed or reset
 )

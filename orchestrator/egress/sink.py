@@ -13,70 +13,98 @@ from typing import Self, TypeVar
 from orchestrator.domain.errors import Transient
 
 BLOCK_BYTES = 1 << 20
-"""Written at once: enough that changing threads costs nothing, little enough to hold for many downloads."""
+"""Written at once: enough that changing threads costs nothing, little enough to hold two of for many downloads."""
 FULL = frozenset({ENOSPC, EDQUOT, EFBIG})
 T = TypeVar("T")
 
 
 class SpoolSink:
-    """Takes chunks, keeps at most one block. Raises Transient `spool_full` or `spool_failed`."""
+    """Takes chunks; while one block is hashed and written, the next one fills. Raises Transient `spool_full` or
+    `spool_failed`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._digest = hashlib.sha256()
-        self._block = bytearray()
+        self._block: list[bytes] = []
+        self._block_bytes = 0
+        self._flushing: asyncio.Future[None] | None = None
         self._handle = -1
+        self._is_ours = False
         self._is_finished = False
         self.byte_count = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._off_loop(self._open)
-        except BaseException:  # cancelled after the file was opened: nobody else would close it
-            await self._off_loop(self._close)
-            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._off_loop(self._close)
+        if self._flushing is not None:  # an error above: what is being written no longer matters, but it must end
+            await asyncio.wait([self._flushing])
+            self._flushing.exception()  # looked at, so that it is not reported as forgotten
+        if not self._is_finished:
+            await self._off_loop(self._discard)
 
     async def write(self, chunk: bytes) -> None:
-        """Take a chunk; now and then wait until a block is on disk."""
+        """Take a chunk; now and then wait until the block before is on disk."""
         self.byte_count += len(chunk)
-        self._block += chunk
-        if len(self._block) >= BLOCK_BYTES:
-            await self._off_loop(self._flush)
+        self._block.append(chunk)
+        self._block_bytes += len(chunk)
+        if self._block_bytes >= BLOCK_BYTES:
+            await self._start_flush()
 
     async def finish(self) -> str:
         """Write the rest, keep the file, return its SHA-256."""
-        await self._off_loop(self._flush)
+        await self._start_flush(is_last=True)
+        await self._end_flush()
         self._is_finished = True
         return self._digest.hexdigest()
+
+    async def _start_flush(self, *, is_last: bool = False) -> None:
+        await self._end_flush()
+        block, self._block, self._block_bytes = self._block, [], 0
+        self._flushing = asyncio.get_running_loop().run_in_executor(None, self._flush, block, is_last)
+
+    async def _end_flush(self) -> None:
+        if self._flushing is None:
+            return
+        try:
+            await asyncio.shield(self._flushing)
+        except OSError as error:
+            raise self._translate(error) from error
+        self._flushing = None
 
     async def _off_loop(self, work: Callable[[], None]) -> None:
         try:
             await _finish_even_if_cancelled(work)
         except OSError as error:
-            code = "spool_full" if error.errno in FULL else "spool_failed"
-            raise Transient(code, f"{self._path.name}: {error.strerror or type(error).__name__}") from error
+            raise self._translate(error) from error
 
-    def _open(self) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._handle = os.open(self._path, flags, 0o600)
+    def _translate(self, error: OSError) -> Transient:
+        code = "spool_full" if error.errno in FULL else "spool_failed"
+        return Transient(code, f"{self._path.name}: {error.strerror or type(error).__name__}")
 
-    def _flush(self) -> None:
-        block, self._block = self._block, bytearray()
-        self._digest.update(block)
-        view = memoryview(block)
-        while view:
-            view = view[os.write(self._handle, view) :]
+    def _flush(self, block: list[bytes], is_last: bool) -> None:  # noqa: FBT001 - executors pass no keywords
+        if not self._is_ours:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._handle = os.open(self._path, flags, 0o600)
+            self._is_ours = True
+        for chunk in block:
+            self._digest.update(chunk)
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(self._handle, view) :]
+        if is_last:
+            self._close()
 
     def _close(self) -> None:
-        if self._handle >= 0:
-            handle, self._handle = self._handle, -1
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
             os.close(handle)
-            if not self._is_finished:
-                self._path.unlink(missing_ok=True)
+
+    def _discard(self) -> None:
+        self._close()
+        if self._is_ours:
+            self._path.unlink(missing_ok=True)
 
 
 async def _finish_even_if_cancelled(work: Callable[[], T]) -> T:

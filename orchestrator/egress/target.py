@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from orchestrator.domain.errors import Permanent
@@ -37,11 +37,19 @@ class Target:
         return IPv4Address(self.host) if NUMERIC_LABEL.fullmatch(self.host.rpartition(".")[2]) else None
 
     @property
+    def authority(self) -> str:
+        """Host and port as the Host header says them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
     def url(self) -> str:
         """The URL again, from the parts that were checked."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}"
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    def at(self, address: str) -> str:
+        """Return the URL with an address in the host's place."""
+        return replace(self, host=address).url
 
 
 def refused(reason: str) -> Permanent:

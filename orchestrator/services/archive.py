@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from orchestrator.domain.errors import Gone, StepError, Transient
@@ -22,7 +24,6 @@ log = logging.getLogger(__name__)
 
 TEXT_TYPES = {Role.TRANSCRIPT: ("text/plain; charset=utf-8", "txt"), Role.TRANSCRIPT_JSON: ("application/json", "json")}
 MEDIA_OF_ROLE = {Role.IMAGE: "image/", Role.COVER: "image/", Role.VIDEO: "video/"}
-HASH_CHUNK = 1024 * 1024
 
 
 async def archive_outputs(context: LaneContext, job: Job) -> ArchiveStep:
@@ -40,7 +41,9 @@ async def archive_outputs(context: LaneContext, job: Job) -> ArchiveStep:
         return ArchiveStep(tuple(results))
     papers = make_manifest(job, files, written_at=context.clock.now(), tool_version=context.tool_version)
     try:
-        await asyncio.to_thread(store.put_bytes, manifest_key(job), papers, content_type="application/json")
+        await asyncio.get_running_loop().run_in_executor(
+            context.storing, partial(store.put_bytes, manifest_key(job), papers, content_type="application/json")
+        )
     except StepError as error:
         return ArchiveStep(tuple(results), error=f"manifest.json could not be stored: {error}")
     return ArchiveStep(tuple(results))
@@ -48,9 +51,10 @@ async def archive_outputs(context: LaneContext, job: Job) -> ArchiveStep:
 
 async def _archive_one(context: LaneContext, store: Store, job: Job, output: Output) -> OutputResult:
     spool = context.spool / f"{output.id}.{job.lease_token}.part"
+    loop = asyncio.get_running_loop()
     try:
-        await _bring(context, output, spool)
-        file = await asyncio.to_thread(_check_and_store, context, store, job, output, spool)
+        spooled = await _bring(context, output, spool)
+        file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
         return OutputStored(output.id, file)
     except Gone as error:
         return OutputLinkDead(output.id, _digest(output.source_url or ""), error.message)
@@ -62,32 +66,42 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
         await asyncio.to_thread(spool.unlink, missing_ok=True)
 
 
-async def _bring(context: LaneContext, output: Output, spool: Path) -> None:
+@dataclass(frozen=True)
+class Spooled:
+    """An output's bytes in a file of this run, hashed while they were written: a file of an earlier run never is."""
+
+    path: Path
+    byte_count: int
+    sha256: str
+
+
+async def _bring(context: LaneContext, output: Output, spool: Path) -> Spooled:
     """Put the output's bytes into the spool file."""
     if output.text is not None:
-        await asyncio.to_thread(_write_text, spool, output.text)
-        return
+        return await asyncio.to_thread(_write_text, spool, output.text.encode())
     if output.source_url is None:
         raise Gone("no_link", "its link is not known any more")
     limits = context.limits
-    await context.fetch.fetch(
+    fetched = await context.fetch.fetch(
         output.source_url, spool, max_bytes=limits.output_max_bytes, deadline=limits.fetch_deadline
     )
+    return Spooled(spool, fetched.byte_count, fetched.sha256)
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_text(path: Path, text: bytes) -> Spooled:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text)
+    return Spooled(path, len(text), hashlib.sha256(text).hexdigest())
 
 
-def _check_and_store(context: LaneContext, store: Store, job: Job, output: Output, spool: Path) -> StoredFile:
-    file = _describe(job, output, spool)
-    if _is_stored(store, file):  # a run that died between the store and the row has done it already (fault E22)
-        return file
+def _check_and_store(context: LaneContext, store: Store, job: Job, output: Output, spooled: Spooled) -> StoredFile:
+    file = _describe(job, output, spooled)
+    if store.find(file.key) is not None and _is_stored(store, file):
+        return file  # a run that died between the store and the row has done it already (fault E22)
     metadata = {"job-id": job.id, "output-id": output.id, "sha256": file.sha256}
     store.put_file(
         file.key,
-        spool,
+        spooled.path,
         sha256=file.sha256,
         content_type=file.content_type,
         metadata=metadata,
@@ -98,13 +112,13 @@ def _check_and_store(context: LaneContext, store: Store, job: Job, output: Outpu
     return file
 
 
-def _describe(job: Job, output: Output, spool: Path) -> StoredFile:
+def _describe(job: Job, output: Output, spooled: Spooled) -> StoredFile:
     """Check the container to its end and return the file as it is to be stored."""
-    sha256, size = _hash(spool)
+    sha256, size = spooled.sha256, spooled.byte_count
     if output.role in TEXT_TYPES:
         content_type, extension = TEXT_TYPES[output.role]
         return StoredFile(_key(job, output, sha256, extension), size, sha256, content_type)
-    facts = _walk(spool, size, output.role)
+    facts = _walk(spooled.path, size, output.role)
     return StoredFile(
         _key(job, output, sha256, facts.extension),
         size,
@@ -129,23 +143,15 @@ def _walk(spool: Path, size: int, role: Role) -> MediaFacts:
 
 def _is_stored(store: Store, file: StoredFile) -> bool:
     """Read the object back from the store and compare length and SHA-256."""
-    if store.find(file.key) is None:
+    try:
+        found = store.read_back(file.key)
+    except Gone:
         return False
-    found = store.read_back(file.key)
     return found.byte_count == file.byte_count and found.sha256 == file.sha256
 
 
 def _key(job: Job, output: Output, sha256: str, extension: str) -> str:
     return f"{job_folder(job)}/{output.index}-{output.role}-{sha256[:12]}.{extension}"
-
-
-def _hash(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(HASH_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
 
 
 def _digest(url: str) -> str:

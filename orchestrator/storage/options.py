@@ -23,9 +23,12 @@ class StoreOptions:
     use_instance_role: bool = False
     proxy: str | None = None
     ca_bundle: Path | None = None
-    multipart_threshold: int = 64 * MIB
-    """Up to here one PUT: a single request is whole or nothing, and nothing has to be swept after it."""
-    part_bytes: int = 16 * MIB
+    multipart_threshold: int = 1024 * MIB
+    """Up to here one PUT (S3 allows five times as much): a single request is whole or nothing, nothing has to be swept
+    after it, and a store that verifies SHA-256 then knows that of the whole file.
+    """
+    part_bytes: int = 64 * MIB
     max_connections: int = 32
+    """Kept between calls; more may be open at once."""
     connect_seconds: float = 10.0
     read_seconds: float = 60.0

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from orchestrator.domain.errors import Gone, Transient
 from orchestrator.domain.ports import ObjectFacts
 from orchestrator.storage.disposition import attachment
 from orchestrator.storage.keys import check_key, check_prefix
-from orchestrator.storage.options import StoreOptions
-from orchestrator.storage.s3_client import make_client
+from orchestrator.storage.s3_bucket import Bucket
 from orchestrator.storage.s3_errors import translated
-from orchestrator.storage.s3_probe import Capabilities, decode_sha256, encode_sha256, probe
+from orchestrator.storage.s3_probe import Capabilities, decode_sha256, encode_sha256
 from orchestrator.storage.s3_upload import PartUpload
 from orchestrator.storage.spool import open_spool
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, PutObjectRequestTypeDef
 
 CHUNK_BYTES = 1 << 20
+META = "x-amz-meta-"
 LONGEST_LINK = timedelta(days=7)
 """SigV4 allows no longer."""
 
@@ -33,39 +31,23 @@ LONGEST_LINK = timedelta(days=7)
 class S3Store:
     """A bucket, or a prefix in one, as an archive."""
 
-    def __init__(self, url: str, bucket: str, prefix: str, options: StoreOptions) -> None:
+    def __init__(self, url: str, bucket: Bucket, prefix: str) -> None:
         self._url = url
-        self._bucket = bucket
+        self.bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
-        self._options = options
-        self._lock = Lock()
-        self._capabilities: Capabilities | None = None
 
     @property
     def url(self) -> str:
         return self._url
 
-    @cached_property
+    @property
     def client(self) -> S3Client:
-        """The client of every call but signing; clients are safe to share between threads."""
-        with translated("open", self._bucket):
-            return make_client(self._options, endpoint_url=self._options.endpoint_url)
-
-    @cached_property
-    def _signer(self) -> S3Client:
-        public = self._options.public_endpoint_url
-        if public is None:
-            return self.client
-        with translated("open", self._bucket):
-            return make_client(self._options, endpoint_url=public)
+        """The bucket's boto3 client."""
+        return self.bucket.client
 
     def capabilities(self) -> Capabilities:
-        """Return what the store was found to do; asks it once per process."""
-        client = self.client
-        with self._lock:
-            if self._capabilities is None:
-                self._capabilities = probe(client, self._bucket, self._prefix)
-            return self._capabilities
+        """Return what the store was found to do; asks it once per process and bucket."""
+        return self.bucket.capabilities(self._prefix)
 
     def put_file(
         self,
@@ -77,34 +59,29 @@ class S3Store:
         metadata: Mapping[str, str],
         remember_upload: Callable[[str], None],
     ) -> None:
-        """One PUT up to the threshold, parts above it. A store that verifies SHA-256 is given ours."""
+        """One PUT up to the threshold, parts above it. The SHA-256 is signed; a store that verifies checksums is given
+        it as one too.
+        """
         name = self._name(key)
-        size = _size_of(path)
-        with open_spool(path) as source, translated("store", self._describe(key)):
-            if size <= self._options.multipart_threshold:
-                self._put_whole(name, source, size, sha256, content_type, metadata)
+        facts = {"Content-Type": content_type, **{f"x-amz-meta-{word}": text for word, text in metadata.items()}}
+        with open_spool(path) as source:
+            size = os.fstat(source.fileno()).st_size
+            if size <= self.bucket.options.multipart_threshold:
+                with translated("store", self._describe(key)):
+                    self.bucket.wire.put(name, source, size=size, sha256=sha256, headers=facts | self._checksum(sha256))
                 return
-            upload = self.client.create_multipart_upload(
-                Bucket=self._bucket, Key=name, ContentType=content_type, Metadata=dict(metadata)
-            )
-        parts = PartUpload(self.client, self._bucket, name, upload["UploadId"])
-        parts.send_file(path, size, self._options.part_bytes, remember=remember_upload)
+            with translated("store", self._describe(key)):
+                upload = self.client.create_multipart_upload(
+                    Bucket=self.bucket.name, Key=name, ContentType=content_type, Metadata=dict(metadata)
+                )
+            parts = PartUpload(self.bucket, name, upload["UploadId"])
+            parts.send_file(source, size, self.bucket.options.part_bytes, remember=remember_upload)
         self._check_length(key, size)
 
-    def _put_whole(
-        self, name: str, source: BinaryIO, size: int, sha256: str, content_type: str, metadata: Mapping[str, str]
-    ) -> None:
-        facts: PutObjectRequestTypeDef = {
-            "Bucket": self._bucket,
-            "Key": name,
-            "Body": source,
-            "ContentLength": size,
-            "ContentType": content_type,
-            "Metadata": metadata,
-        }
-        if self.capabilities().verifies_sha256:
-            facts["ChecksumSHA256"] = encode_sha256(sha256)
-        self.client.put_object(**facts)
+    def _checksum(self, sha256: str) -> dict[str, str]:
+        if not self.capabilities().verifies_sha256:
+            return {}
+        return {"x-amz-checksum-sha256": encode_sha256(sha256), "x-amz-sdk-checksum-algorithm": "SHA256"}
 
     def _check_length(self, key: str, size: int) -> None:
         """Some stores answer a Complete with 200 and an error, or with success and nothing behind it (E15)."""
@@ -113,8 +90,9 @@ class S3Store:
             raise Transient("store_incomplete", f"{self._describe(key)}: the parts were not put together")
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str) -> None:
+        name, sha256 = self._name(key), hashlib.sha256(data).hexdigest()
         with translated("store", self._describe(key)):
-            self.client.put_object(Bucket=self._bucket, Key=self._name(key), Body=data, ContentType=content_type)
+            self.bucket.wire.put(name, data, size=len(data), sha256=sha256, headers={"Content-Type": content_type})
 
     def read_back(self, key: str) -> ObjectFacts:
         """Ask a store that verifies SHA-256 for its own; read and hash everything from any other."""
@@ -131,34 +109,37 @@ class S3Store:
         return ObjectFacts(key, count, digest.hexdigest())
 
     def find(self, key: str) -> ObjectFacts | None:
+        name = self._name(key)
         try:
             with translated("look at", self._describe(key)):
-                answer = self.client.head_object(Bucket=self._bucket, Key=self._name(key), ChecksumMode="ENABLED")
+                return self._facts(key, self.bucket.wire.head(name))
         except Gone:
             return None
-        return self._facts(key, answer)
 
-    def _facts(self, key: str, answer: HeadObjectOutputTypeDef) -> ObjectFacts:
-        is_proven = self._capabilities is not None and self._capabilities.verifies_sha256
-        sha256 = decode_sha256(answer.get("ChecksumSHA256")) if is_proven else None
-        return ObjectFacts(key, answer["ContentLength"], sha256, answer.get("ContentType"), answer["Metadata"])
+    def _facts(self, key: str, headers: Mapping[str, str]) -> ObjectFacts:
+        """Read an answer's headers. Names of metadata come back capitalised from some stores."""
+        known = self.bucket.known_capabilities
+        checksum = headers.get("x-amz-checksum-sha256")
+        sha256 = decode_sha256(checksum) if known is not None and known.verifies_sha256 else None
+        lowered = {name.lower(): text for name, text in headers.items()}
+        metadata = {name.removeprefix(META): text for name, text in lowered.items() if name.startswith(META)}
+        return ObjectFacts(key, _length_of(headers), sha256, headers.get("Content-Type"), metadata)
 
     def read_chunks(self, key: str) -> Iterator[bytes]:
         """Yield the content. A body that ends before its length is Transient, out of the iterator."""
-        with translated("read", self._describe(key)):
-            answer = self.client.get_object(Bucket=self._bucket, Key=self._name(key))
-            left = answer["ContentLength"]
-            with answer["Body"] as body:
-                while chunk := body.read(CHUNK_BYTES):
-                    left -= len(chunk)
-                    yield chunk
+        name = self._name(key)
+        with translated("read", self._describe(key)), self.bucket.wire.get(name) as answer:
+            left = _length_of(answer.headers)
+            while chunk := answer.read(CHUNK_BYTES):
+                left -= len(chunk)
+                yield chunk
         if left:
             raise Transient("store_short_read", f"{self._describe(key)}: {left} bytes are missing")
 
     def delete(self, key: str) -> None:
         try:
             with translated("delete", self._describe(key)):
-                self.client.delete_object(Bucket=self._bucket, Key=self._name(key))
+                self.client.delete_object(Bucket=self.bucket.name, Key=self._name(key))
         except Gone:
             return
 
@@ -166,7 +147,7 @@ class S3Store:
         check_prefix(prefix)
         with translated("list", self._describe(prefix)):
             pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=self._prefix + prefix
+                Bucket=self.bucket.name, Prefix=self._prefix + prefix
             )
             for page in pages:
                 for item in page.get("Contents", ()):
@@ -177,10 +158,10 @@ class S3Store:
         seconds = int(min(max(expires, timedelta(seconds=1)), LONGEST_LINK).total_seconds())
         name = self._name(key)
         with translated("sign", self._describe(key)):
-            return self._signer.generate_presigned_url(
+            return self.bucket.signer.generate_presigned_url(
                 "get_object",
                 Params={
-                    "Bucket": self._bucket,
+                    "Bucket": self.bucket.name,
                     "Key": name,
                     "ResponseContentDisposition": attachment(file_name or key.rpartition("/")[2]),
                 },
@@ -190,9 +171,9 @@ class S3Store:
     def abort_stale_uploads(self, *, before: datetime) -> int:
         """Abort the uploads below our prefix that began before `before`; one that has just ended does not count."""
         count = 0
-        with translated("sweep", self._bucket):
+        with translated("sweep", self.bucket.name):
             pages = self.client.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self._bucket, Prefix=self._prefix
+                Bucket=self.bucket.name, Prefix=self._prefix
             )
             for page in pages:
                 for upload in page.get("Uploads", ()):
@@ -202,8 +183,8 @@ class S3Store:
 
     def _abort(self, name: str, upload_id: str) -> bool:
         try:
-            with translated("abort", f"{self._bucket}/{name}"):
-                self.client.abort_multipart_upload(Bucket=self._bucket, Key=name, UploadId=upload_id)
+            with translated("abort", f"{self.bucket.name}/{name}"):
+                self.client.abort_multipart_upload(Bucket=self.bucket.name, Key=name, UploadId=upload_id)
         except Transient as error:
             if error.code != "store_upload_missing":
                 raise
@@ -214,11 +195,11 @@ class S3Store:
         return self._prefix + check_key(key)
 
     def _describe(self, key: str) -> str:
-        return f"s3://{self._bucket}/{self._prefix}{key}"
+        return f"s3://{self.bucket.name}/{self._prefix}{key}"
 
 
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise Transient("spool_unreadable", f"{path.name}: {error.strerror}") from error
+def _length_of(headers: Mapping[str, str]) -> int:
+    text = headers.get("Content-Length", "")
+    if not text.isascii() or not text.isdigit():
+        raise Transient("store_unavailable", "the store did not say how long the object is")
+    return int(text)

@@ -21,18 +21,23 @@ DEFAULT_REGION = "us-east-1"
 """What signatures name when nobody said; stores other than AWS mostly ignore it."""
 
 
+def make_session(options: StoreOptions) -> boto3.session.Session:
+    """Return a session that finds credentials where the operator allows it to look. Not to be shared by threads."""
+    core = botocore.session.get_session()
+    if not options.use_instance_role:
+        resolver = core.get_component("credential_provider")
+        for name in LINK_LOCAL_PROVIDERS:
+            resolver.remove(name)
+    return boto3.session.Session(botocore_session=core)
+
+
 def make_client(options: StoreOptions, *, endpoint_url: str | None) -> S3Client:
     """Return a client for `endpoint_url` (None: AWS itself). Opens no connection.
 
     A custom endpoint gets path-style addresses and checksums only where the protocol demands them: stores of older
     make answer 411 or 501 to what boto3 sends by default (E18).
     """
-    core = botocore.session.get_session()
-    if not options.use_instance_role:
-        resolver = core.get_component("credential_provider")
-        for name in LINK_LOCAL_PROVIDERS:
-            resolver.remove(name)
-    session = boto3.session.Session(botocore_session=core)
+    session = make_session(options)
     return session.client(
         "s3",
         endpoint_url=endpoint_url,

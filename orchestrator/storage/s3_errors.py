@@ -90,7 +90,14 @@ CREDENTIALS: tuple[type[Exception], ...] = (
     boto.MetadataRetrievalError,
     boto.InfiniteLoopConfigError,
 )
-TIME_OUTS: tuple[type[Exception], ...] = (boto.ReadTimeoutError, boto.ConnectTimeoutError, TimeoutError)
+TIME_OUTS: tuple[type[Exception], ...] = (
+    boto.ReadTimeoutError,
+    boto.ConnectTimeoutError,
+    urllib3.exceptions.TimeoutError,
+    TimeoutError,
+)
+REFUSED = urllib3.exceptions.NewConnectionError  # urllib3 counts it among the time-outs
+TLS: tuple[type[Exception], ...] = (boto.SSLError, urllib3.exceptions.SSLError)
 CHECKSUMS: tuple[type[Exception], ...] = (boto.ChecksumError, boto.FlexibleChecksumError)
 BROKEN: tuple[type[Exception], ...] = (
     boto.ConnectionError,  # refused, unknown host: it is no HTTPClientError
@@ -120,9 +127,9 @@ def classify(error: Exception, action: str, target: str) -> StepError:
     name = type(error).__name__
     if isinstance(error, CREDENTIALS):
         return Permanent("store_credentials", f"{what}: {name}")
-    if isinstance(error, TIME_OUTS):
+    if isinstance(error, TIME_OUTS) and not isinstance(error, REFUSED):
         return Transient("store_timeout", f"{what}: {name}")
-    if isinstance(error, boto.SSLError):
+    if isinstance(error, TLS):
         return Transient("store_tls", f"{what}: {name}")
     if isinstance(error, CHECKSUMS):
         return Transient("store_checksum_mismatch", f"{what}: {name}")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from orchestrator.domain.errors import StepError
+from orchestrator.storage.s3_bucket import Bucket
 from orchestrator.storage.s3_errors import translated
-from orchestrator.storage.spool import FilePart, open_spool
+from orchestrator.storage.spool import FilePart
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 MAX_PARTS = 10_000
@@ -22,19 +21,18 @@ MAX_PARTS = 10_000
 class PartUpload:
     """One multipart upload that has been created and holds nothing yet."""
 
-    def __init__(self, client: S3Client, bucket: str, name: str, upload_id: str) -> None:
-        self._client = client
+    def __init__(self, bucket: Bucket, name: str, upload_id: str) -> None:
         self._bucket = bucket
         self._name = name
         self._upload_id = upload_id
 
-    def send_file(self, path: Path, size: int, part_bytes: int, *, remember: Callable[[str], None]) -> None:
+    def send_file(self, source: BinaryIO, size: int, part_bytes: int, *, remember: Callable[[str], None]) -> None:
         """Tell `remember` the upload's id, send every part, complete. Whatever goes wrong, the upload is aborted
         before the error goes on; what a killed process leaves is for the sweep, which is why the id comes first.
         """
         try:
             remember(self._upload_id)
-            with open_spool(path) as source, translated("store", f"{self._bucket}/{self._name}"):
+            with translated("store", f"{self._bucket.name}/{self._name}"):
                 self._complete(self._send(source, size, max(part_bytes, -(-size // MAX_PARTS))))
         except BaseException:
             self._abort()
@@ -43,23 +41,25 @@ class PartUpload:
     def _send(self, source: BinaryIO, size: int, part_bytes: int) -> list[CompletedPartTypeDef]:
         parts: list[CompletedPartTypeDef] = []
         for number, start in enumerate(range(0, size, part_bytes), start=1):
-            length = min(part_bytes, size - start)
-            answer = self._client.upload_part(
-                Bucket=self._bucket,
-                Key=self._name,
-                UploadId=self._upload_id,
-                PartNumber=number,
-                Body=cast("IO[bytes]", FilePart(source, start, length)),
-                ContentLength=length,
+            part = FilePart(source, start, min(part_bytes, size - start))
+            answer = self._bucket.wire.put(
+                self._name,
+                cast("IO[bytes]", part),
+                size=len(part),
+                sha256=part.sha256(),
+                headers={},
+                query={"partNumber": str(number), "uploadId": self._upload_id},
             )
-            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+            parts.append({"PartNumber": number, "ETag": answer.get("ETag", "")})
         return parts
 
     def _complete(self, parts: list[CompletedPartTypeDef]) -> None:
-        self._client.complete_multipart_upload(
-            Bucket=self._bucket, Key=self._name, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
+        self._bucket.client.complete_multipart_upload(
+            Bucket=self._bucket.name, Key=self._name, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
         )
 
     def _abort(self) -> None:
-        with suppress(StepError), translated("abort", f"{self._bucket}/{self._name}"):
-            self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._name, UploadId=self._upload_id)
+        with suppress(StepError), translated("abort", f"{self._bucket.name}/{self._name}"):
+            self._bucket.client.abort_multipart_upload(
+                Bucket=self._bucket.name, Key=self._name, UploadId=self._upload_id
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from orchestrator.domain.errors import Transient
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+HASH_BYTES = 1 << 20
 
 
 @contextmanager
@@ -37,6 +40,14 @@ class FilePart(io.RawIOBase):
 
     def __len__(self) -> int:
         return self._length
+
+    def sha256(self) -> str:
+        """Return the part's SHA-256, and stand at its beginning again."""
+        digest = hashlib.sha256()
+        while chunk := self.read(HASH_BYTES):
+            digest.update(chunk)
+        self.seek(0)
+        return digest.hexdigest()
 
     def readable(self) -> bool:
         return True

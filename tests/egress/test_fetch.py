@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import httpx
+import aiohttp
 import pytest
 
 from orchestrator.domain.errors import Gone, Permanent, StepError, Transient
@@ -73,10 +73,9 @@ BIG = bytes(range(256)) * 12_000
         saying(
             head("Transfer-Encoding: chunked", "Content-Type: video/mp4"), b"%x\r\n%s\r\n0\r\n\r\n" % (len(BIG), BIG)
         ),
-        saying(head(f"Content-Length: {len(BIG)}", f"Content-Length: {len(BIG)}", "Content-Type: video/mp4"), BIG),
         saying(head("Content-Encoding: identity", "Content-Type: video/mp4"), BIG),
     ],
-    ids=["length", "until close", "chunked", "the same length twice", "identity"],
+    ids=["length", "until close", "chunked", "identity"],
 )
 def test_a_whole_answer_is_spooled(play: Play, into: Path) -> None:
     """Bytes, count, SHA-256 and type agree with what was sent; the file is ours alone."""
@@ -90,9 +89,7 @@ def test_a_whole_answer_is_spooled(play: Play, into: Path) -> None:
     ("play", "kind", "code"),
     [
         pytest.param(saying(head("Content-Length: 9") + b"hello"), Transient, "bad_answer", id="E1 short body"),
-        pytest.param(
-            saying_then_reset(head("Content-Length: 9") + b"hello"), Transient, "connection_broken", id="E1 reset"
-        ),
+        pytest.param(saying_then_reset(head("Content-Length: 9") + b"hello"), Transient, "bad_answer", id="E1 reset"),
         pytest.param(
             saying(head("Transfer-Encoding: chunked") + b"5\r\nhello\r\n"),
             Transient,
@@ -108,6 +105,12 @@ def test_a_whole_answer_is_spooled(play: Play, into: Path) -> None:
             Transient,
             "bad_answer",
             id="E23 two lengths",
+        ),
+        pytest.param(
+            saying(head("Content-Length: 5", "Content-Length: 5") + b"hello"),
+            Transient,
+            "bad_answer",
+            id="E23 the same length twice",
         ),
         pytest.param(saying(head("Content-Length: 10737418240")), Permanent, "too_large", id="E23 10 GB"),
         pytest.param(saying(head("Content-Length: " + "9" * 40)), Transient, "bad_answer", id="E23 absurd"),
@@ -184,7 +187,8 @@ def test_every_status_has_an_outcome(
     status: str, kind: type[StepError], code: str, calls_for_another_link: bool, into: Path
 ) -> None:
     """E7, E8, E13: dead links, redirects, answers to a question that was not asked, trouble that passes."""
-    error = refusal_of(saying(head("Content-Length: 5", status=status) + b"hello"), into)
+    body = b"" if status.startswith("304") else b"hello"  # a 304 has none
+    error = refusal_of(saying(head("Content-Length: 5", status=status) + body), into)
     assert (type(error), error.code, is_suspect(error.code)) == (kind, code, calls_for_another_link)
 
 
@@ -253,9 +257,23 @@ def test_a_drip_is_stopped_at_the_minimum_rate(into: Path) -> None:
 
 def test_a_drip_after_a_good_start_is_stopped_too(into: Path) -> None:
     """E11: every window counts, not the mean: here the second one brings a single byte."""
-    play = saying_then_silence(head("Transfer-Encoding: chunked") + b"5\r\nhello\r\n1\r\nx\r\n")
+    is_first_judged = asyncio.Event()
     pace = Pace(min_bytes=2)
-    error = refusal_of(play, into, pace=pace, monotonic=jumping_clock(pace.window.total_seconds()))
+    tick = jumping_clock(pace.window.total_seconds())
+    asked: list[float] = []
+
+    def monotonic() -> float:
+        asked.append(tick())
+        if len(asked) == 3:  # begun, the first window judged, the second begun
+            is_first_judged.set()
+        return asked[-1]
+
+    async def play(writer: asyncio.StreamWriter) -> None:
+        await saying(head("Transfer-Encoding: chunked") + b"5\r\nhello\r\n")(writer)
+        await is_first_judged.wait()
+        await saying_then_silence(b"1\r\nx\r\n")(writer)
+
+    error = refusal_of(play, into, pace=pace, monotonic=monotonic)
     assert (error.code, error.message) == ("too_slow", "6 bytes so far")
 
 
@@ -333,11 +351,11 @@ def _exception_classes(root: type[Exception]) -> Iterator[type[Exception]]:
         yield from _exception_classes(child)
 
 
-@pytest.mark.parametrize("error", sorted(set(_exception_classes(httpx.HTTPError)), key=str))
-def test_every_exception_of_the_client_has_an_outcome(error: type[httpx.HTTPError]) -> None:
-    """Design section 10: none leaves the adapter; nothing was paid here, so all are Transient."""
+@pytest.mark.parametrize("error", sorted(set(_exception_classes(aiohttp.ClientError)), key=str))
+def test_every_exception_of_the_client_has_an_outcome(error: type[aiohttp.ClientError]) -> None:
+    """Design section 10: none leaves the adapter; nothing was paid here, so all but a link that is none are Transient."""
     made = error.__new__(error)
-    assert type(classify(made)) is Transient
+    assert type(classify(made)) is (Permanent if issubclass(error, aiohttp.InvalidURL) else Transient)
 
 
 def test_nobody_listening_is_for_later(into: Path) -> None:

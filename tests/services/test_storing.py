@@ -423,7 +423,6 @@ def archive_film(bench: Bench, context: LaneContext, size: int) -> tuple[Job, in
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-            bench.loop.submit(fetch.close()).result()
     return bench.only(batch), peak
 
 

@@ -1,18 +1,23 @@
-"""Both kinds of archive behind one fixture, fresh for each test."""
+"""Every kind of archive behind one fixture, fresh for each test."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from orchestrator.domain.ports import Store
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage.s3 import S3Store
+from tests.fixtures import swift
+from tests.fixtures.fronts import Authority, OpenFront
 from tests.fixtures.s3 import S3Server
 
+collect_ignore = [] if swift.IS_ASKED_FOR else ["test_signed_links.py"]
 PART = 5 << 20
 """S3 refuses smaller parts, but for the last one."""
 
@@ -42,19 +47,65 @@ def make_file(tmp_path: Path) -> Callable[[bytes], MadeFile]:
     return lambda data: MadeFile(tmp_path / "spool.part", data)
 
 
-@pytest.fixture
-def s3_options(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> StoreOptions:
-    """Options for the test server; its credentials stand in the environment, as an operator's do."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key_id)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_access_key)
+def use_credentials(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the server's credentials where an operator puts them: into the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret_access_key)
+
+
+def options_for(server: S3Server) -> StoreOptions:
+    """Options that reach the server; parts are as small as S3 allows."""
     return StoreOptions(
-        endpoint_url=s3_server.endpoint_url, region=s3_server.region, multipart_threshold=PART, part_bytes=PART
+        endpoint_url=server.endpoint_url, region=server.region, multipart_threshold=PART, part_bytes=PART
     )
 
 
 @pytest.fixture
+def s3_options(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> StoreOptions:
+    use_credentials(s3_server, monkeypatch)
+    return options_for(s3_server)
+
+
+@pytest.fixture
 def s3_store(s3_options: StoreOptions, s3_bucket: str) -> S3Store:
-    store = StoreSet(s3_options).open(f"s3://{s3_bucket}/out puts/2026")
+    return open_s3(s3_options, s3_bucket)
+
+
+@pytest.fixture
+def s3_tls_store(s3_options: StoreOptions, s3_bucket: str, authority: Authority, open_front: OpenFront) -> S3Store:
+    front = open_front(str(s3_options.endpoint_url), tls=True)
+    return open_s3(replace(s3_options, endpoint_url=front.url, ca_bundle=authority.bundle), s3_bucket)
+
+
+@pytest.fixture
+def swift_options(swift_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> StoreOptions:
+    use_credentials(swift_server, monkeypatch)
+    return options_for(swift_server)
+
+
+@pytest.fixture
+def swift_bucket(swift_server: S3Server) -> str:
+    """Make a fresh bucket on the server that verifies, and give its name."""
+    name = f"archive-{uuid4().hex}"
+    swift_server.client().create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def swift_store(swift_options: StoreOptions, swift_bucket: str) -> S3Store:
+    return open_s3(swift_options, swift_bucket)
+
+
+@pytest.fixture
+def swift_tls_store(
+    swift_options: StoreOptions, swift_bucket: str, authority: Authority, open_front: OpenFront
+) -> S3Store:
+    front = open_front(str(swift_options.endpoint_url), tls=True)
+    return open_s3(replace(swift_options, endpoint_url=front.url, ca_bundle=authority.bundle), swift_bucket)
+
+
+def open_s3(options: StoreOptions, bucket: str) -> S3Store:
+    store = StoreSet(options).open(f"s3://{bucket}/out puts/2026")
     assert isinstance(store, S3Store)
     return store
 
@@ -64,8 +115,27 @@ def local_store(tmp_path: Path) -> Store:
     return StoreSet().open((tmp_path / "archive one").as_uri())
 
 
-@pytest.fixture(params=["directory", "s3"])
+# Servers that verify signatures; the others of the tests take any.
+VERIFYING = ["swift_store", "swift_tls_store"] if swift.IS_ASKED_FOR else []
+BUCKETS = ["s3_store", "s3_tls_store", *(pytest.param(name, marks=pytest.mark.swift) for name in VERIFYING)]
+
+
+@pytest.fixture(params=["local_store", *BUCKETS])
 def store(request: pytest.FixtureRequest) -> Store:
     """One archive of each kind: what every implementation must do."""
-    found: Store = request.getfixturevalue({"directory": "local_store", "s3": "s3_store"}[request.param])
+    found: Store = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=BUCKETS)
+def bucket_store(request: pytest.FixtureRequest) -> S3Store:
+    """One bucket on each server, plain and over TLS."""
+    found: S3Store = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.swift) for name in VERIFYING])
+def verifying_store(request: pytest.FixtureRequest) -> S3Store:
+    """A bucket on a server that verifies signatures and expiry, plain and over TLS."""
+    found: S3Store = request.getfixturevalue(request.param)
     return found

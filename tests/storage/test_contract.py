@@ -1,4 +1,4 @@
-"""What every archive must do: one suite, a directory and a bucket."""
+"""What every archive must do: one suite; a directory, and buckets on each server, plain and over TLS."""
 
 from __future__ import annotations
 

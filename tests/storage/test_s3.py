@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import tracemalloc
@@ -13,14 +14,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from urllib3 import HTTPResponse
 
 from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.storage import StoreOptions, open_store
 from orchestrator.storage.s3 import S3Store
+from orchestrator.storage.s3_bucket import Bucket
 from orchestrator.storage.s3_client import make_client
 from orchestrator.storage.s3_probe import Capabilities, decode_sha256
 from tests.fixtures.s3 import S3Server
-from tests.storage.conftest import PART, MadeFile
+from tests.storage.conftest import PART, MadeFile, use_credentials
 from tests.storage.faulty import note_order, replace_answer, say, say_error, verify_sha256
 
 MakeFile = Callable[[bytes], MadeFile]
@@ -30,7 +35,7 @@ DAY = timedelta(days=1)
 
 
 def open_uploads(store: S3Store) -> list[str]:
-    found = store.client.list_multipart_uploads(Bucket=store._bucket)
+    found = store.client.list_multipart_uploads(Bucket=store.bucket.name)
     return [upload["Key"] for upload in found.get("Uploads", ())]
 
 
@@ -45,7 +50,7 @@ def test_type_and_metadata_are_kept(s3_store: S3Store, make_file: MakeFile) -> N
 def test_the_upload_is_remembered_before_its_first_part(s3_store: S3Store, make_file: MakeFile) -> None:
     """E14: what a kill leaves behind can be named."""
     notes: list[str] = []
-    note_order(s3_store.client, notes)
+    note_order(s3_store, notes)
     make_file(BIG).put_into(s3_store, KEY, remember=lambda upload_id: notes.append(f"remembered {bool(upload_id)}"))
     assert notes[:3] == ["CreateMultipartUpload", "remembered True", "UploadPart"]
     assert notes[-2:] == ["CompleteMultipartUpload", "HeadObject"]
@@ -61,7 +66,7 @@ def test_a_small_file_opens_no_upload(s3_store: S3Store, make_file: MakeFile) ->
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
 def test_a_failed_upload_is_aborted(s3_store: S3Store, make_file: MakeFile, operation: str) -> None:
     """E15: no key, no open upload, and later it may work."""
-    replace_answer(s3_store.client, operation, say_error(403, "RequestTimeout"))
+    replace_answer(s3_store, operation, say_error(403, "RequestTimeout"))
     with pytest.raises(Transient):
         make_file(BIG).put_into(s3_store, KEY)
     assert s3_store.find(KEY) is None
@@ -81,7 +86,7 @@ def test_an_upload_that_cannot_be_remembered_is_aborted(s3_store: S3Store, make_
 
 def test_an_error_inside_a_successful_complete_is_an_error(s3_store: S3Store, make_file: MakeFile) -> None:
     """E15: 200 with an error in the body."""
-    replace_answer(s3_store.client, "CompleteMultipartUpload", say_error(200, "InternalError"))
+    replace_answer(s3_store, "CompleteMultipartUpload", say_error(200, "InternalError"))
     with pytest.raises(Transient):
         make_file(BIG).put_into(s3_store, KEY)
     assert s3_store.find(KEY) is None
@@ -90,7 +95,7 @@ def test_an_error_inside_a_successful_complete_is_an_error(s3_store: S3Store, ma
 def test_a_complete_with_nothing_behind_it_is_found(s3_store: S3Store, make_file: MakeFile) -> None:
     """E15: Complete is verified by HEAD."""
     body = b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
-    replace_answer(s3_store.client, "CompleteMultipartUpload", say(200, body))
+    replace_answer(s3_store, "CompleteMultipartUpload", say(200, body))
     with pytest.raises(Transient) as caught:
         make_file(BIG).put_into(s3_store, KEY)
     assert caught.value.code == "store_incomplete"
@@ -106,7 +111,7 @@ def test_a_complete_with_nothing_behind_it_is_found(s3_store: S3Store, make_file
 )
 def test_a_refused_put_says_what_happens_next(s3_store: S3Store, answer: tuple[int, str], code: str) -> None:
     """E15, E19."""
-    replace_answer(s3_store.client, "PutObject", say_error(*answer))
+    replace_answer(s3_store, "PutObject", say_error(*answer))
     with pytest.raises(StepError) as caught:
         s3_store.put_bytes("manifest.json", b"{}", content_type="application/json")
     assert caught.value.code == code
@@ -115,7 +120,7 @@ def test_a_refused_put_says_what_happens_next(s3_store: S3Store, answer: tuple[i
 def test_a_body_that_ends_early_is_for_later(s3_store: S3Store, make_file: MakeFile) -> None:
     """E16: reading back fewer bytes than the store announced."""
     make_file(b"hello").put_into(s3_store, KEY)
-    replace_answer(s3_store.client, "GetObject", say(200, b"hel", Content_Length="5"))
+    replace_answer(s3_store, "GetObject", say(200, b"hel", Content_Length="5"))
     with pytest.raises(Transient):
         s3_store.read_back(KEY)
 
@@ -124,7 +129,7 @@ def test_damage_at_rest_is_found(s3_store: S3Store, make_file: MakeFile) -> None
     """E16: the ETag may say what it likes."""
     file = make_file(b"hello")
     file.put_into(s3_store, KEY)
-    s3_store.client.put_object(Bucket=s3_store._bucket, Key=s3_store._name(KEY), Body=b"jello")
+    s3_store.client.put_object(Bucket=s3_store.bucket.name, Key=s3_store._name(KEY), Body=b"jello")
     assert s3_store.read_back(KEY).sha256 != file.sha256
 
 
@@ -150,24 +155,24 @@ def test_a_store_that_verifies_nothing_is_read_back(s3_store: S3Store, make_file
     """E18: the test server accepts a wrong SHA-256, so its own word is never taken."""
     assert s3_store.capabilities() == Capabilities(verifies_sha256=False, honours_if_none_match=True)
     make_file(b"hello").put_into(s3_store, KEY)
-    reads = replace_answer(s3_store.client, "GetObject", lambda _: None)
+    reads = replace_answer(s3_store, "GetObject", lambda _: None)
     assert s3_store.read_back(KEY).byte_count == 5
     assert len(reads) == 1
 
 
 def test_a_store_that_verifies_sha256_is_believed(s3_store: S3Store, make_file: MakeFile) -> None:
     """E18: it refused a wrong one, so its own stands for reading everything back."""
-    verify_sha256(s3_store.client)
+    verify_sha256(s3_store)
     file = make_file(b"hello")
     file.put_into(s3_store, KEY)
-    reads = replace_answer(s3_store.client, "GetObject", lambda _: None)
+    reads = replace_answer(s3_store, "GetObject", lambda _: None)
     assert s3_store.read_back(KEY).sha256 == file.sha256
     assert reads == []
 
 
 def test_parts_are_read_back_even_from_a_store_that_verifies(s3_store: S3Store, make_file: MakeFile) -> None:
     """A checksum of checksums is not the SHA-256 of the file."""
-    verify_sha256(s3_store.client)
+    verify_sha256(s3_store)
     file = make_file(BIG)
     file.put_into(s3_store, KEY)
     assert s3_store.read_back(KEY).sha256 == file.sha256
@@ -175,7 +180,7 @@ def test_parts_are_read_back_even_from_a_store_that_verifies(s3_store: S3Store, 
 
 def test_a_changed_spool_file_is_refused_by_a_store_that_verifies(s3_store: S3Store, make_file: MakeFile) -> None:
     """E16: corrupted between hashing and storing."""
-    verify_sha256(s3_store.client)
+    verify_sha256(s3_store)
     file = make_file(b"hello")
     file.path.write_bytes(b"jello")
     with pytest.raises(Transient) as caught:
@@ -188,9 +193,9 @@ def test_a_store_of_older_make_is_not_asked_for_more(s3_store: S3Store, make_fil
     """E18: it answers 501 to a checksum and to a condition; files are stored all the same."""
     refuse = say_error(501, "NotImplemented")
     replace_answer(
-        s3_store.client,
+        s3_store,
         "PutObject",
-        lambda request: refuse(request) if {"x-amz-checksum-sha256", "If-None-Match"} & set(request.headers) else None,
+        lambda request: refuse(request) if {"x-amz-checksum-sha256", "if-none-match"} & set(request.headers) else None,
     )
     assert s3_store.capabilities() == Capabilities(verifies_sha256=False, honours_if_none_match=False)
     file = make_file(b"hello")
@@ -202,7 +207,7 @@ def test_a_store_out_of_order_proves_nothing(s3_store: S3Store) -> None:
     """A 503 during the probe is trouble, not an answer: nothing is remembered."""
     is_ill = True
     trouble = say_error(503, "SlowDown")
-    replace_answer(s3_store.client, "PutObject", lambda request: trouble(request) if is_ill else None)
+    replace_answer(s3_store, "PutObject", lambda request: trouble(request) if is_ill else None)
     with pytest.raises(Transient):
         s3_store.capabilities()
     is_ill = False
@@ -238,7 +243,7 @@ def test_listing_goes_on_over_pages(s3_store: S3Store) -> None:
 
 def test_only_old_uploads_below_the_prefix_are_swept(s3_store: S3Store) -> None:
     """E14: stores bill the parts of dead uploads until somebody aborts them; other people's are not ours."""
-    client, bucket = s3_store.client, s3_store._bucket
+    client, bucket = s3_store.client, s3_store.bucket.name
     client.create_multipart_upload(Bucket=bucket, Key=s3_store._name("dead"))
     client.create_multipart_upload(Bucket=bucket, Key="elsewhere/alive")
     assert s3_store.abort_stale_uploads(before=datetime(2000, 1, 1, tzinfo=UTC)) == 0
@@ -247,8 +252,8 @@ def test_only_old_uploads_below_the_prefix_are_swept(s3_store: S3Store) -> None:
 
 
 def test_an_upload_that_has_just_ended_is_not_counted(s3_store: S3Store) -> None:
-    s3_store.client.create_multipart_upload(Bucket=s3_store._bucket, Key=s3_store._name("ended"))
-    replace_answer(s3_store.client, "AbortMultipartUpload", say_error(404, "NoSuchUpload"))
+    s3_store.client.create_multipart_upload(Bucket=s3_store.bucket.name, Key=s3_store._name("ended"))
+    replace_answer(s3_store, "AbortMultipartUpload", say_error(404, "NoSuchUpload"))
     assert s3_store.abort_stale_uploads(before=datetime.now(UTC) + DAY) == 0
 
 
@@ -379,3 +384,20 @@ def test_custom_endpoints_get_the_plain_protocol(s3_options: StoreOptions) -> No
     assert (custom.request_checksum_calculation, custom.s3["addressing_style"]) == ("when_required", "path")
     assert (aws.request_checksum_calculation, aws.s3["addressing_style"]) == ("when_supported", "auto")
     assert custom.signature_version == aws.signature_version == "s3v4"
+
+
+def test_the_wire_goes_where_the_bucket_is(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On AWS a bucket names its own region; signatures and addresses are made for that one, as boto3's are."""
+    use_credentials(s3_server, monkeypatch)
+    bucket = Bucket("films", StoreOptions(region="us-east-1"))
+
+    def redirect(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        is_right = "eu-central-1" in str(request.url)
+        headers = {"x-amz-bucket-region": "eu-central-1"}
+        raw = HTTPResponse(io.BytesIO(), headers=headers, status=200 if is_right else 301, preload_content=False)
+        return AWSResponse(str(request.url), raw.status, HTTPHeaders.from_dict(headers), raw)
+
+    events: Any = bucket.client.meta.events  # its stubs forget that a hook may answer
+    events.register_first("before-send.s3", redirect)
+    wire: Any = bucket.wire
+    assert (wire._base_url, wire._region) == ("https://films.s3.eu-central-1.amazonaws.com", "eu-central-1")

@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
-import httpcore
+import aiohttp
 import httpx
 import pytest
 
 from orchestrator.domain.errors import ConfigError
-from orchestrator.http import fetch_client, paid_client
+from orchestrator.http import foreign_session, paid_client, tls_context
 from orchestrator.zai import client as zai_client
-from tests.zai.loopback import KEY, TASK_ANSWER, answer, make_provider, peer
+from tests.zai.loopback import KEY, TASK_ANSWER, answer, make_provider, peer, raw
 
-EVERY_CLIENT = [paid_client, fetch_client]
-"""Those on httpx; the poll client's own tests are in test_poll_client.py."""
+EVERY_CLIENT = [paid_client]
+"""Those on httpx; the poll client's own tests are in test_poll_client.py, the foreign session's further down."""
 
 
 @pytest.mark.parametrize("make", EVERY_CLIENT)
@@ -64,53 +63,31 @@ def test_urls_and_keys_stay_out_of_the_logs(make: type[httpx.AsyncClient], caplo
     assert "canary" not in caplog.text
 
 
-class Recording(httpcore.AsyncNetworkBackend):
-    """A guard's place: sees each host and port before a socket is opened."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, int]] = []
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the backend's signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        self.asked.append((host, port))
-        return await httpcore.AnyIOBackend().connect_tcp(host, port, timeout=timeout)
-
-
-def test_the_fetch_client_opens_sockets_only_through_the_backend_it_was_given() -> None:
-    """And asks for bytes as they are: nothing is decompressed."""
-    backend = Recording()
+def test_the_session_for_foreign_links_asks_no_resolver() -> None:
+    """A name is refused: whatever it leads to was not checked. An address is asked for bytes as they are, once."""
 
     async def run() -> bytes:
-        async with peer(answer(b"bytes")) as one, fetch_client(network_backend=backend) as client:
-            response = await client.get(f"{one.url}/x")
-            assert response.content == b"bytes"
-        assert backend.asked == [("127.0.0.1", one.port)]
+        async with peer(answer(b"bytes")) as one, foreign_session(tls=tls_context(None)) as session:
+            with pytest.raises(aiohttp.ClientConnectorDNSError):
+                await session.get(f"http://localhost:{one.port}/x")
+            async with session.get(f"{one.url}/x?Signature=canary") as response:
+                assert await response.read() == b"bytes"
+        assert one.connections == 1
         return one.requests[0].lower()
 
     assert b"accept-encoding: identity\r\n" in asyncio.run(run())
 
 
-def test_a_backend_and_a_proxy_exclude_each_other() -> None:
-    """A proxy would open the connection in the guard's stead."""
-    with pytest.raises(ValueError, match="proxy"):
-        fetch_client(network_backend=Recording(), proxy="http://127.0.0.1:9")
+def test_the_session_for_foreign_links_repeats_nothing() -> None:
+    """One connection, closed without a word: the error comes out at once."""
 
+    async def run() -> int:
+        async with peer(raw(b"")) as one, foreign_session(tls=tls_context(None)) as session:
+            with pytest.raises(aiohttp.ServerDisconnectedError):
+                await session.get(f"{one.url}/x")
+            return one.connections
 
-def test_a_transport_takes_the_place_of_the_stock_one() -> None:
-    """For tests and for other client libraries."""
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=b"mock"))
-
-    async def run() -> bytes:
-        async with fetch_client(transport=transport) as client:
-            return (await client.get("http://provider.invalid/")).content
-
-    assert asyncio.run(run()) == b"mock"
+    assert asyncio.run(run()) == 1
 
 
 def test_a_ca_bundle_replaces_the_trusted_roots(tmp_path: Path) -> None:

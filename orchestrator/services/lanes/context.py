@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,6 +57,8 @@ class LaneContext:
     wakeup: Wakeup
     rules: Rules
     rng: Random
+    storing: Executor
+    """Threads for the archive's long calls, so that they never hold those of the loop's short ones."""
     spool: Path
     archive_url: str
     limits: LaneLimits
