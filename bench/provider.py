@@ -41,6 +41,10 @@ class Stub:
         """Return one counter: submits, refused, taken, polls or noticed."""
         return int(self._report("")["counts"].get(name, 0))
 
+    def has_noticed(self, count: int) -> bool:
+        """Say whether so many tasks have been seen to be done."""
+        return self.count("noticed") >= count
+
     def most_in_flight(self) -> int:
         """Return the most tasks of one model that ran at once."""
         return max(self._report("")["most_in_flight"].values(), default=0)

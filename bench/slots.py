@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -98,7 +99,7 @@ def measure(starts: Mapping[str, Start], options: StubOptions, jobs: int) -> dic
         for name, start in starts.items():
             start(stubs[name], stack)
         for name, stub in stubs.items():
-            wait_until(lambda stub=stub: stub.count("noticed") >= jobs, name, seconds=PATIENCE_SECONDS, every=0.5)
+            wait_until(partial(stub.has_noticed, jobs), name, seconds=PATIENCE_SECONDS, every=0.5)
         return {name: result_of(stub) for name, stub in stubs.items()}
 
 
