@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.processes import cpu_seconds, running_broker, started, wait_until
+from bench.processes import cpu_seconds, running_broker, started, wait_until, wait_until_idle
 from bench.provider import running_stub
 from bench.recipe import Pool, Throughput, measure_throughput
 from bench.results import Figure, emit
@@ -83,6 +83,7 @@ def measure_ours(jobs: int) -> Throughput:
         }
         pids = [stack.enter_context(_worker(settings, folder / f"worker{n}.log")) for n in range(WORKERS)]
         app = stack.enter_context(open_app(load_settings(settings)))
+        wait_until_idle(pids)
         before = cpu_seconds(pids)
         batch = take(app, write_jobs(folder / "jobs.jsonl", jobs))
         _wake(app.settings, app)

@@ -19,6 +19,7 @@ from tests.fixtures.processes import die_with_parent, stop
 ROOT = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 30.0
+IDLE_CPU_SECONDS = 0.1  # of a process in a second: a worker that only ticks needs a tenth of that
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def started(
         process = subprocess.Popen(
             on_core(command, core),
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            env=make_environment(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
@@ -45,6 +46,11 @@ def started(
         yield process
     finally:
         stop(process, stop_signal)
+
+
+def make_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment and more. Compiled code may be kept: to compile again is not what is measured."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | dict(more)
 
 
 def on_core(command: Sequence[str], core: int | None) -> list[str]:
@@ -77,10 +83,23 @@ def wait_until(
 ) -> None:
     """Look again and again until the condition holds. Raises TimeoutError that says what never came."""
     end = time.monotonic() + seconds
+    time.sleep(every)
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
         time.sleep(every)
+
+
+def wait_until_idle(pids: Sequence[int]) -> None:
+    """Wait until the processes have done what they do at a start: a second in which they hardly work."""
+    used = cpu_seconds(pids)
+
+    def is_idle() -> bool:
+        nonlocal used
+        before, used = used, cpu_seconds(pids)
+        return used - before < IDLE_CPU_SECONDS * len(pids)
+
+    wait_until(is_idle, "the start of the processes", every=1.0)
 
 
 @contextmanager

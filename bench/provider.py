@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.processes import ROOT, on_core
+from bench.processes import ROOT, make_environment, on_core
 from bench.stub import StubOptions
 from tests.fixtures.processes import die_with_parent, stop
 
@@ -76,6 +76,7 @@ def running_stub(options: StubOptions, *, core: int | None = None) -> Iterator[S
     process = subprocess.Popen(
         on_core(command, core),
         cwd=ROOT,
+        env=make_environment({}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - as in bench.processes

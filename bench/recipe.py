@@ -15,7 +15,7 @@ from functools import partial
 
 from celery import Celery
 
-from bench.processes import cores, cpu_seconds, running_broker, started, wait_until
+from bench.processes import cores, cpu_seconds, running_broker, started, wait_until, wait_until_idle
 from bench.provider import Stub, running_stub
 from bench.results import Figure, emit, percentile
 from bench.stub import StubOptions
@@ -126,6 +126,7 @@ def measure_throughput(*, jobs: int, polls: int, pool: Pool) -> Throughput:
         running_stub(StubOptions(polls=polls)) as stub,
         running_recipe(stub, wait_seconds=1.0, pool=pool) as recipe,
     ):
+        wait_until_idle(recipe.pids)
         before = recipe.cpu_seconds()
         recipe.submit(jobs)
         wait_until(partial(stub.has_noticed, jobs), "the last job", seconds=600, every=0.2)
