@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format docs lock wheel clean
+.PHONY: help bench demo test test-all lint format docs lock wheel clean
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -38,6 +38,9 @@ test-all: test ## test, then the database tests on each PostgreSQL: Debian's (by
 	scripts/install_postgresql.sh
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
+
+bench: $(VENV)/$(STAMP) ## measure ours beside others, about 10 minutes on a quiet machine; BENCH=slots runs one
+	$(VENV)/bin/python -m bench $(BENCH)
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .

@@ -20,7 +20,7 @@ from bench.processes import cpu_seconds, running_broker, started, wait_until, wa
 from bench.provider import running_stub
 from bench.recipe import Pool, Throughput, measure_throughput
 from bench.results import Figure, emit
-from bench.stub import StubOptions
+from bench.task_stub import StubOptions
 from orchestrator.cli.fleet import waking
 from orchestrator.config import Settings, load_settings
 from orchestrator.db import migrate

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.processes import ROOT, make_environment, on_core
-from bench.stub import StubOptions
+from bench.task_stub import StubOptions
 from tests.fixtures.processes import die_with_parent, stop
 
 
@@ -72,7 +72,7 @@ class Stub:
 @contextmanager
 def running_stub(options: StubOptions, *, core: int | None = None) -> Iterator[Stub]:
     """Run a provider on a free port for the length of the block, on one core when asked."""
-    command = [sys.executable, "-m", "bench.stub", json.dumps(asdict(options))]
+    command = [sys.executable, "-m", "bench.task_stub", json.dumps(asdict(options))]
     process = subprocess.Popen(
         on_core(command, core),
         cwd=ROOT,

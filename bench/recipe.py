@@ -18,7 +18,7 @@ from celery import Celery
 from bench.processes import cores, cpu_seconds, running_broker, started, wait_until, wait_until_idle
 from bench.provider import Stub, running_stub
 from bench.results import Figure, emit, percentile
-from bench.stub import StubOptions
+from bench.task_stub import StubOptions
 
 LAG_SECONDS = 1.0
 NEVER = 1e9
@@ -82,7 +82,7 @@ def _command(pool: Pool, number: int) -> list[str]:
 # -- how many jobs in flight one core bears ------------------------------------------------------------------------
 
 
-def measure_in_flight(*, start: int, step: int, pool: Pool, window_seconds: float = 20.0) -> int:
+def measure_in_flight(*, start: int, step: int, pool: Pool, window_seconds: float = 10.0) -> int:
     """Return the most jobs in flight at a 5 s interval whose polls are less than 1 s late at the 99th percentile."""
     core, beside = cores()
     options = StubOptions(seconds=NEVER)
@@ -143,8 +143,8 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2, help="of throughput; in flight is measured on one")
     parser.add_argument("--jobs", type=int, default=2000)
-    parser.add_argument("--start", type=int, default=500)
-    parser.add_argument("--step", type=int, default=100)
+    parser.add_argument("--start", type=int, default=400)
+    parser.add_argument("--step", type=int, default=200)
     given = parser.parse_args()
     if given.what != "inflight":
         pool = Pool(given.pool, given.workers, given.concurrency)

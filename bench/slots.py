@@ -23,7 +23,7 @@ from bench.processes import started, wait_until
 from bench.provider import Stub, TaskTimes, running_stub
 from bench.recipe import Pool, running_recipe
 from bench.results import Figure, emit
-from bench.stub import StubOptions, draw_seconds
+from bench.task_stub import StubOptions, draw_seconds
 
 Start = Callable[[Stub, ExitStack], None]
 """Starts a contestant against its provider; what it started ends with the stack."""

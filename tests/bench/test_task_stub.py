@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.provider import Stub, running_stub
-from bench.stub import StubOptions, draw_seconds
+from bench.task_stub import StubOptions, draw_seconds
 from orchestrator.domain.media.inspect import inspect
 
 BODY = {"model": "cogvideox-3", "request_id": "sub-000001", "prompt": "a kite"}
