@@ -1,4 +1,4 @@
-"""Measures the usual Celery recipe (bench/recipe_app.py): `python -m bench.recipe [inflight|throughput|slots]`.
+"""Measures the usual Celery recipe (bench/recipe_app.py): `python -m bench.recipe [inflight|throughput]`.
 
 A real Valkey server, the bare provider, workers as processes of their own. What the others measure ours against.
 """
