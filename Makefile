@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-celery test test-all lint format docs lock wheel clean
+.PHONY: help bench demo demo-celery test test-all lint format docs lock wheel clean
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -47,6 +47,9 @@ test-all: test ## test, then what needs apt: the image's steps, docker-compose.y
 	$(VENV)/bin/python -m pytest -q -m rabbitmq
 	scripts/install_swift.sh
 	ORCHESTRATOR_TEST_SWIFT=1 $(PYTEST) -q -m swift
+
+bench: $(VENV)/$(STAMP) ## measure ours beside others, about 10 minutes on a quiet machine; BENCH=slots runs one
+	$(VENV)/bin/python -m bench $(BENCH)
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .

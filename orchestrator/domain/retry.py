@@ -30,12 +30,15 @@ class Backoff:
 
 @dataclass(frozen=True)
 class PollSchedule:
-    """How often to ask about a running task: `first` after submission, then a share of its age within the bounds."""
+    """How often to ask about a running task: `first` after submission, then a share of its age within the bounds.
+
+    On average a slot stands empty for half that share of a task's time before the end of the task is seen.
+    """
 
     first: timedelta
     shortest: timedelta
     longest: timedelta
-    age_share: float = 0.1
+    age_share: float = 0.05
     jitter: float = 0.1
 
     def first_delay(self, rng: Random) -> timedelta:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -130,7 +132,6 @@ class TestRetries:
 
     def test_a_real_deadlock_is_survived(self, postgres_url_factory: object, clock: FakeClock) -> None:
         """Two crossed updates: the server ends one, and both are done in the end."""
-        from collections.abc import Callable
         from concurrent.futures import ThreadPoolExecutor
         from threading import Barrier
         from typing import cast
@@ -231,14 +232,17 @@ class TestErrors:
     def test_a_locked_file_is_transient_after_a_wait(
         self, sqlite_url_factory: object, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from collections.abc import Callable
         from typing import cast
 
         monkeypatch.setattr(engine_module, "BUSY_SECONDS", 0.05)
-        database = open_database(cast("Callable[[], str]", sqlite_url_factory)(), clock=clock)
-        with database.begin_write(), pytest.raises(Transient, match="locked"), database.begin_write():
-            pass
+        url = cast("Callable[[], str]", sqlite_url_factory)()
+        database, others = open_database(url, clock=clock), open_database(url, clock=clock)
+        for holder in (database, others):  # a thread of this process, and as another process would
+            with holder.begin_write(), pytest.raises(Transient, match="locked"), database.begin_write():
+                pass
+            holder.write(lambda c: c.execute(text("SELECT 1")))
         database.close()
+        others.close()
 
     def test_our_own_errors_pass(self, database: Database) -> None:
         with pytest.raises(ConfigError), database.begin_write():
@@ -263,7 +267,6 @@ class TestUrls:
 
 def test_sqlite_survives_a_power_cut_and_keeps_references(sqlite_url_factory: object, clock: FakeClock) -> None:
     """C14: synchronous=FULL in WAL mode; foreign keys are on."""
-    from collections.abc import Callable
     from typing import cast
 
     database = open_database(cast("Callable[[], str]", sqlite_url_factory)(), clock=clock)
@@ -273,6 +276,26 @@ def test_sqlite_survives_a_power_cut_and_keeps_references(sqlite_url_factory: ob
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    database.close()
+
+
+def test_threads_of_a_process_write_in_turn(sqlite_url_factory: Callable[[], str], clock: FakeClock) -> None:
+    """None is sent away to look again later, as SQLite itself would: here with no patience at all."""
+    database = open_database(sqlite_url_factory(), clock=clock)
+
+    @event.listens_for(database.engine, "connect")
+    def have_no_patience(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA busy_timeout=0")
+
+    database.write(lambda c: c.exec_driver_sql("CREATE TABLE tally (n INTEGER)"))
+
+    def write_often(_: int) -> None:
+        for _ in range(50):
+            database.write(lambda c: c.exec_driver_sql("INSERT INTO tally VALUES (1)"))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write_often, range(4)))
+    assert database.read(lambda c: c.exec_driver_sql("SELECT sum(n) FROM tally").scalar_one()) == 200
     database.close()
 
 

@@ -45,7 +45,7 @@ EXACT = Backoff(base=10 * SECOND, cap=HOUR)
 RULES = Rules(
     overload_codes=frozenset({"1305"}),
     content_codes=frozenset({"1300", "1301"}),
-    schedules={"video": PollSchedule(first=20 * SECOND, shortest=5 * SECOND, longest=30 * SECOND, jitter=0.0)},
+    schedules={"video": PollSchedule(20 * SECOND, shortest=5 * SECOND, longest=30 * SECOND, age_share=0.1, jitter=0.0)},
     not_sent=EXACT,
     throttled=EXACT,
     overloaded=Backoff(base=100 * SECOND, cap=HOUR),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.job import FinalAnswer
+from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
 from orchestrator.services.lanes.poll import PollLane
 from orchestrator.services.lanes.sweep import replay_dead_journals
@@ -215,6 +216,33 @@ def test_a_row_taken_over_is_dropped_by_its_old_holder(bench: Bench) -> None:
         lane.apply([result])
         job = bench.only(batch)
         assert (job.state, job.lease_token) == (State.PROCESSING, mine.job.lease_token)
+
+
+class Woken:
+    """The wake-up port: keeps who was woken."""
+
+    def __init__(self) -> None:
+        self.lanes: list[LaneName] = []
+
+    def wake(self, lane: LaneName) -> None:
+        self.lanes.append(lane)
+
+
+def test_only_an_answer_that_ends_something_wakes_others(bench: Bench) -> None:
+    """Still running is the poll lane's own news; a final answer frees a slot and gives the archive work."""
+    bench.faults({"fault": "slow_task", "seconds": 60.0})
+    with bench.process() as context:
+        woken = Woken()
+        watched = replace(context, wakeup=woken)
+        batch = bench.start_processing(watched)
+        assert LaneName.POLL in woken.lanes
+        woken.lanes.clear()
+        bench.let_due(batch)
+        bench.poll(watched)
+        assert woken.lanes == []
+        bench.advance(60.0)
+        bench.poll(watched)
+        assert set(woken.lanes) == {LaneName.ARCHIVE, LaneName.SUBMIT}
 
 
 @pytest.mark.parametrize("state", [State.PROCESSING, State.ARCHIVING])

@@ -70,12 +70,15 @@ class LaneContext:
         return self.limits.call_deadlines.get(kind, self.provider.kinds[kind].call_deadline)
 
     def wake_after(self, decision: Decision | None) -> None:
-        """Tell the lanes that a transition gave them work. Leaving a slot wakes submit."""
+        """Tell the lanes that a transition gave them work. Leaving a slot wakes submit.
+
+        "Still running" is written by the poll lane itself, which looks at what is next anyhow.
+        """
         if decision is None:
             return
         if decision.target is State.ARCHIVING:
             self.wakeup.wake(LaneName.ARCHIVE)
-        if decision.target is State.PROCESSING:
+        if decision.target is State.PROCESSING and decision.source is not State.PROCESSING:
             self.wakeup.wake(LaneName.POLL)
         if decision.final_answer is not None or decision.source is State.SUBMITTING:
             self.wakeup.wake(LaneName.SUBMIT)

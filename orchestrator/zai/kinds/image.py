@@ -64,7 +64,7 @@ class ImageKind(ZaiKind):
         "cogview-3": Model("cogview-3", 1, None),
     }
     default_model = "glm-image"
-    schedule = PollSchedule(first=timedelta(seconds=2), shortest=timedelta(seconds=2), longest=timedelta(seconds=10))
+    schedule = PollSchedule(first=timedelta(seconds=2), shortest=timedelta(seconds=1), longest=timedelta(seconds=10))
     call_deadline = timedelta(seconds=180)  # the immediate endpoint answers when the picture is done: about 20 s (2.1)
     assumed_task_life = timedelta(minutes=15)
     link_life = timedelta(days=1)  # observed signed links: 1 day or 7 days (4.7)
