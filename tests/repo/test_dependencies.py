@@ -49,7 +49,7 @@ def imported_packages(path: Path) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"orchestrator", "tests", "migrations"}
+    return names - set(sys.stdlib_module_names) - {"orchestrator", "tests", "migrations", "bench", "deploy", "scripts"}
 
 
 def extras_of(path: Path) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def extras_of(path: Path) -> tuple[str, ...]:
     )
 
 
-@pytest.mark.parametrize("folder", ["orchestrator", "migrations", "tests", "examples"])
+@pytest.mark.parametrize("folder", ["orchestrator", "migrations", "tests", "examples", "bench"])
 def test_imports_are_declared(folder: str) -> None:
     """No file leans on a package that only happens to be there."""
     distributions = packages_distributions()
