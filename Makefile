@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format docs lock wheel clean
+.PHONY: help demo demo-celery test test-all lint format docs lock wheel clean
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -31,15 +31,20 @@ help: ## this list
 demo: $(DEMO_VENV)/$(STAMP) ## set up, then run the example jobs on the simulator: no key, no server
 	$(DEMO_VENV)/bin/orchestrator run examples/quickstart.jsonl --sandbox
 
+demo-celery: $(VENV)/$(STAMP) ## the same through a fleet: two workers, Valkey, PostgreSQL and an S3 server, from wheels
+	$(VENV)/bin/python -m scripts.demo_celery
+
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (under 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: test ## test, then the image's steps, docker-compose.yml, and each PostgreSQL: Debian's (by apt) and the wheel's
+test-all: test ## test, then what needs apt or the network: the image's steps, docker-compose.yml, Debian's PostgreSQL, RabbitMQ
 	scripts/check_image.sh
 	scripts/check_compose.sh
 	scripts/install_postgresql.sh
+	scripts/install_rabbitmq.sh
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
+	$(VENV)/bin/python -m pytest -q -m rabbitmq
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .

@@ -29,7 +29,9 @@ V = TypeVar("V")
 PREFIX = "ORCHESTRATOR_"
 LEASED_LANES = ("submit", "poll", "archive")
 ARCHIVE_CLASSES = ("video", "other")
-MAY_HOLD_SECRETS = ("zai_api_key", "database_url", "http_proxy")
+BROKERS = ("redis", "rediss", "amqp", "amqps")
+"""Brokers with acknowledgements that Celery speaks to; its file, SQL and memory transports lose messages silently."""
+MAY_HOLD_SECRETS = ("zai_api_key", "database_url", "broker_url", "http_proxy")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LIFE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
 _RANGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\.\.(\d{1,9}(?:\.\d{1,6})?)", re.ASCII)
@@ -122,6 +124,11 @@ class Settings(BaseSettings):
         repr=False,
         description="`sqlite:///...` or `postgresql://...`; the password may stand in it. Default: SQLite in the data directory.",
     )
+    broker_url: str | None = Field(
+        None,
+        repr=False,
+        description="`redis://...`, `rediss://...`, `amqp://...` or `amqps://...`: what wakes workers on other hosts up. None: everything runs in one process.",
+    )
     archive_url: str | None = Field(
         None,
         description="`file:///...` or `s3://bucket/prefix`. Default: `archive/` in the data directory.",
@@ -193,6 +200,13 @@ class Settings(BaseSettings):
         for name, count in value.items():
             if count < 1:
                 raise ValueError(f"{name}={count} must be 1 or more")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _check_broker(cls, value: str | None) -> str | None:
+        if value is not None and value.partition("://")[0] not in BROKERS:
+            raise ValueError(f"a broker's URL begins with {', '.join(f'{name}://' for name in BROKERS)}")
         return value
 
     @field_validator("leases")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
@@ -24,11 +25,20 @@ class Stoppable(Protocol):
         """Give those up too."""
 
 
+@dataclass(frozen=True)
+class Notices:
+    """What a person is told at the first signal and at the second."""
+
+    stopping: str = "stopping: paid calls in flight are finished first; once more gives them up"
+    aborting: str = "giving up the calls in flight: their jobs will be held for review"
+
+
 class Interrupts:
     """What signals came so far."""
 
-    def __init__(self, target: Stoppable) -> None:
+    def __init__(self, target: Stoppable, notices: Notices) -> None:
         self._target = target
+        self._notices = notices
         self._wakened: SimpleQueue[None] = SimpleQueue()  # an Event deadlocks when its own waiter is interrupted in it
         self.signal: signal.Signals | None = None
         self.is_aborted = False
@@ -37,11 +47,11 @@ class Interrupts:
         """Take one signal."""
         if self.signal is None:
             self.signal = signal.Signals(number)
-            click.echo("stopping: paid calls in flight are finished first; once more gives them up", err=True)
+            click.echo(self._notices.stopping, err=True)
             self._target.request_stop()
         else:
             self.is_aborted = True
-            click.echo("giving up the calls in flight: their jobs will be held for review", err=True)
+            click.echo(self._notices.aborting, err=True)
             self._target.abort()
         self._wakened.put(None)
 
@@ -59,9 +69,9 @@ class Interrupts:
 
 
 @contextmanager
-def interrupts(target: Stoppable) -> Iterator[Interrupts]:
+def interrupts(target: Stoppable, notices: Notices | None = None) -> Iterator[Interrupts]:
     """Handle SIGINT and SIGTERM within the block."""
-    taken = Interrupts(target)
+    taken = Interrupts(target, notices or Notices())
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, taken.handle) for number in numbers]
     try:

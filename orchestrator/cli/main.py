@@ -14,6 +14,7 @@ from orchestrator.cli.outputs import outputs
 from orchestrator.cli.run import run
 from orchestrator.cli.sandbox import sandbox
 from orchestrator.cli.submit import submit
+from orchestrator.cli.worker import worker
 
 DISTRIBUTION = "media-orchestrator"
 
@@ -46,5 +47,5 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, outputs, sandbox, db, version):
+for command in (run, submit, jobs, outputs, worker, sandbox, db, version):
     main.add_command(command)

@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.exits import Exit, fault_text
+from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.options import CommonOptions, common_options
-from orchestrator.cli.running import run_to_end
+from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError
@@ -51,6 +52,7 @@ class Money(click.ParamType[int]):
 @click.option("--retry-failed", is_flag=True, help="Retry failed jobs of an earlier run; this can be a new charge.")
 @click.option("--force-new", is_flag=True, help="Pay for every line again, even if the same file has run before.")
 @click.option("--allow-unknown-model", is_flag=True, help="Let models through that are not in our tables, unpriced.")
+@click.option("--broker", is_flag=True, help="Hand the jobs to running workers (ORCHESTRATOR_BROKER_URL) and watch.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before paying again.")
 @common_options
 def run(
@@ -63,6 +65,7 @@ def run(
     retry_failed: bool,
     force_new: bool,
     allow_unknown_model: bool,
+    broker: bool,
     yes: bool,
 ) -> None:
     """Run every job of FILE (JSONL, one request a line; - reads stdin) and archive what comes out.
@@ -74,8 +77,10 @@ def run(
     \b
     Try it without a key:    orchestrator run examples/quickstart.jsonl --sandbox
     For real:                ORCHESTRATOR_ZAI_API_KEY=... orchestrator run jobs.jsonl --max-cost 10
+    By a fleet of workers:   orchestrator run jobs.jsonl --broker
     """
     settings = common.settings(archive_url=archive)
+    how = HowToRun(concurrency, _broker(settings, sandbox=sandbox, concurrency=concurrency) if broker else None)
     options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
     with _job_file(file) as (path, folder, name):
         checked = check_file(
@@ -84,17 +89,26 @@ def run(
         for warning in checked.warnings:
             click.echo(fault_text(warning), err=True)
         checked.require_good()
-        if not sandbox and settings.zai_api_key is None:
+        if not (sandbox or broker) and settings.zai_api_key is None:
             raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to run jobs; or try --sandbox, which needs no key")
         with ExitStack() as stack:
             if sandbox:
                 settings = stack.enter_context(sandboxed(settings))
-            app = stack.enter_context(open_app(settings, may_migrate=True))
+            app = stack.enter_context(open_app(settings, may_migrate=not broker))
             intake = _take(app, checked, is_forced=force_new, max_cost=max_cost, is_sure=yes)
             if retry_failed:
                 _retry_failed(app, intake.batch.id, is_sure=yes)
-            code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), total_slots=concurrency)
+            code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), how=how)
     sys.exit(code)
+
+
+def _broker(settings: Settings, *, sandbox: bool, concurrency: int | None) -> str:
+    """Return the broker's URL; refuse options that speak of this process's own work."""
+    if sandbox or concurrency is not None:
+        name = "--sandbox" if sandbox else "--concurrency"
+        setting = "ORCHESTRATOR_ZAI_BASE_URL" if sandbox else "ORCHESTRATOR_LIMITS"
+        raise click.UsageError(f"{name} is for work in this process; with --broker set {setting} for the workers")
+    return require_broker(settings)
 
 
 @contextmanager

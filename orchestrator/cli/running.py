@@ -1,26 +1,38 @@
-"""Run one batch with all lanes in this process until nothing of it is active: shared by `run` and `submit --wait`."""
+"""Bring one batch to its end and say how it ended: with all lanes in this process, or by workers while we watch.
+
+Shared by `run`, `submit --wait` and `jobs run`.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
 
 import click
 
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.interrupts import Interrupts, interrupts
+from orchestrator.cli.fleet import waking
+from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
+from orchestrator.domain.errors import Transient
 from orchestrator.domain.job import Job
+from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
-from orchestrator.embedded import EmbeddedLanes, MailboxWakeup, running_lanes
+from orchestrator.embedded import running_lanes
+from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
 from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
 from orchestrator.wiring import App, open_lanes
 
 LOOK_SECONDS = 0.25
+LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
+ABSENCE = timedelta(minutes=2)  # a sweep is due every 30 s
+WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
 
 
 @dataclass(frozen=True)
@@ -42,14 +54,27 @@ class RunEnd:
         return Exit.OK if succeeded == self.look.counts.total else Exit.NOT_ALL_SUCCEEDED
 
 
-def run_to_end(app: App, batch_id: str, *, output: str, total_slots: int | None = None) -> Exit:
-    """Run a batch, print a results line per job, say how it ended; return the exit code."""
+@dataclass(frozen=True)
+class HowToRun:
+    """Who works: this process, its tasks in flight capped over all models; or, with a broker, the fleet's workers."""
+
+    total_slots: int | None = None
+    broker_url: str | None = None
+
+
+def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = None) -> Exit:
+    """Bring a batch to its end, print a results line per job, say how it ended; return the exit code."""
+    how = how or HowToRun()
 
     def render(job: Job) -> str:
         return result_text(results_line(job, now=app.clock.now(), kinds=app.kinds), output)
 
-    end = run_batch(app, batch_id, total_slots=total_slots, render=render)
-    tell_end(end, archive_url=app.batches.get(batch_id).archive_url, data_dir=app.settings.data_dir)
+    if how.broker_url is not None:
+        end = hand_over(app, batch_id, broker_url=how.broker_url, render=render)
+    else:
+        end = run_batch(app, batch_id, total_slots=how.total_slots, render=render)
+    is_ours = how.broker_url is None
+    tell_end(end, archive_url=app.batches.get(batch_id).archive_url, data_dir=app.settings.data_dir, is_ours=is_ours)
     return end.exit_code
 
 
@@ -58,7 +83,7 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
     already paid for, of whichever batch, is polled and archived.
     """
     watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
-    wakeup = MailboxWakeup()
+    wakeup = Mailboxes()
     with open_lanes(app, wakeup, batch_id=batch_id, total_slots=total_slots) as context:
         replay_dead_journals(context)  # a killed run's answers first: its jobs need not wait for their leases
         with (
@@ -70,8 +95,61 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
         if signals.is_aborted:
             settle_own_unfinished(context)
         finish_batches(context)
+    return _last_look(app, watch, look, signals, render)
+
+
+def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job], str]) -> RunEnd:
+    """Wake the workers and watch: print a line per member as it ends. A signal ends the watching, not the work."""
+    watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
+    watching = _Watching()
+    with (
+        waking(broker_url, clock=app.clock) as sender,
+        interrupts(watching, WATCH_NOTICES) as signals,
+        progress_display() as display,
+    ):
+        sender.wake(LaneName.SUBMIT)
+        _tell_absence(app)
+        look = _watch(watch, watching, signals, display, render)
+    return _last_look(app, watch, look, signals, render)
+
+
+def _tell_absence(app: App) -> None:
+    """Every worker sweeps within seconds of its start, and twice a minute: nobody there shows."""
+    last = app.progress.find_last_sweep()
+    if last is None or app.clock.now() - last > ABSENCE:
+        seen = "no worker has been seen yet" if last is None else f"no worker since {last:%Y-%m-%d %H:%M:%S} UTC"
+        click.echo(f"warning: {seen}; the jobs wait. Start one with: orchestrator worker", err=True)
+
+
+class _Lanes(Protocol):
+    """What is being watched."""
+
+    def check(self) -> None:
+        """Raise what makes watching pointless."""
+
+    @property
+    def is_ended(self) -> bool:
+        """True once nothing more will come after a signal."""
+
+
+class _Watching:
+    """The lanes run elsewhere: nothing here crashes, and a signal ends the watching at once."""
+
+    is_ended = True
+
+    def check(self) -> None:
+        """Workers speak for themselves."""
+
+    def request_stop(self) -> None:
+        """Nothing of ours is in flight."""
+
+    def abort(self) -> None:
+        """Nothing of ours is in flight."""
+
+
+def _last_look(app: App, watch: BatchWatch, look: Look, signals: Interrupts, render: Callable[[Job], str]) -> RunEnd:
     last = watch.look()
-    held = tuple(app.progress.list_held(batch_id))
+    held = tuple(app.progress.list_held(watch.batch_id))
     for job in (*last.ended, *held):
         click.echo(render(job))
     obstacle = None if last.is_done else look.obstacle
@@ -79,19 +157,42 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
 
 
 def _watch(
-    watch: BatchWatch, lanes: EmbeddedLanes, signals: Interrupts, display: Display, render: Callable[[Job], str]
+    watch: BatchWatch, lanes: _Lanes, signals: Interrupts, display: Display, render: Callable[[Job], str]
 ) -> Look:
+    patience = _Patience()
     while True:
         lanes.check()
-        look = watch.look()
-        for job in look.ended:
-            display.emit(render(job))
-        display.show(look)
-        if look.is_done or look.obstacle is not None:
-            return look
+        look = patience.look(watch)
+        if look is not None:
+            for job in look.ended:
+                display.emit(render(job))
+            display.show(look)
+            if look.is_done or look.obstacle is not None:
+                return look
         if signals.signal is not None and lanes.is_ended:
-            return look
+            return look or watch.look()
         signals.wait(LOOK_SECONDS)
+
+
+class _Patience:
+    """Rides out a database that is away: its restart must not end a run that goes on by itself."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def look(self, watch: BatchWatch) -> Look | None:
+        """Return a look, None while the database is away. Raises what it says once it has been away for too long."""
+        try:
+            look = watch.look()
+        except Transient as error:
+            self._failures += 1
+            if self._failures == 1:
+                click.echo(inert_line(f"the database is away, waiting for it: {error}"), err=True)
+            if self._failures > LOOKS_IN_VAIN:
+                raise
+            return None
+        self._failures = 0
+        return look
 
 
 def result_text(line: dict[str, object], output: str) -> str:
@@ -105,13 +206,14 @@ def result_text(line: dict[str, object], output: str) -> str:
     return f"{click.style(f'{status:<12}', fg=colour)} {inert_line(name)}  {inert_line(detail)}".rstrip()
 
 
-def tell_end(end: RunEnd, *, archive_url: str, data_dir: object) -> None:
+def tell_end(end: RunEnd, *, archive_url: str, data_dir: object, is_ours: bool = True) -> None:
     """Say on stderr how it ended, what is held and how to settle it, and where the files are."""
     counts = end.look.counts.by_state
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
     click.echo(f"{states}; {spending_text(end.look.spending)}; {end.look.elapsed.total_seconds():.0f} s", err=True)
     if end.look.active_count:
-        click.echo(f"not finished: {active_text(end.look)}; run the same file again to go on", err=True)
+        next_step = "run the same file again to go on" if is_ours else "the workers go on; run it again to watch"
+        click.echo(f"not finished: {active_text(end.look)}; {next_step}", err=True)
     if end.look.obstacle:
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
     for job in end.held:

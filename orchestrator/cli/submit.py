@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.exits import fault_text
+from orchestrator.cli.fleet import require_broker, waking
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
-from orchestrator.cli.running import run_to_end
+from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.domain.errors import ConfigError, Fault, InvalidParams
 from orchestrator.domain.job import Job
+from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Taker, show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
@@ -56,7 +58,7 @@ class KindName(click.ParamType[str]):
 @click.option("--idempotency-key", metavar="K", help="The same key gives the same job again, never a second charge.")
 @click.option("--allow-unknown-model", is_flag=True, help="Let a model through that is not in our tables, unpriced.")
 @click.option("--sandbox", is_flag=True, help="Use the simulator in place of the real API.")
-@click.option("--wait", is_flag=True, help="Run the lanes here until the job has ended.")
+@click.option("--wait", is_flag=True, help="Wait for the job's end; without a broker the lanes run here.")
 @click.option("--dry-run", is_flag=True, help="Check and price it; store and pay nothing.")
 @common_options
 def submit(
@@ -101,7 +103,8 @@ def submit(
     if dry_run:
         print_one({"valid": True, "price": price, "currency": checked.estimate.currency}, common.format_for(one=True))
         return
-    if wait and not sandbox and settings.zai_api_key is None:
+    broker_url = require_broker(settings) if settings.broker_url is not None and not sandbox else None
+    if wait and not sandbox and broker_url is None and settings.zai_api_key is None:
         raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to run jobs; or try --sandbox, which needs no key")
     with ExitStack() as stack:
         if sandbox:
@@ -111,10 +114,20 @@ def submit(
         job = app.history.get_job(intake.job_id or "")
         if not wait:
             print_one(job_object(job, now=app.clock.now(), kinds=app.kinds), common.format_for(one=True))
-            click.echo(f"recorded, not yet submitted; run it with: {_resume_hint(job, sandbox=sandbox)}", err=True)
+            click.echo(_leave(app, job, broker_url, sandbox=sandbox), err=True)
             return
-        code = run_to_end(app, intake.batch.id, output=common.format_for(one=False))
+        how = HowToRun(broker_url=broker_url)
+        code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), how=how)
     sys.exit(code)
+
+
+def _leave(app: App, job: Job, broker_url: str | None, *, sandbox: bool) -> str:
+    """Say who will run a recorded job: the workers, who are told, or a command."""
+    if broker_url is None:
+        return f"recorded, not yet submitted; run it with: {_resume_hint(job, sandbox=sandbox)}"
+    with waking(broker_url, clock=app.clock) as wakeup:
+        wakeup.wake(LaneName.SUBMIT)
+    return f"recorded; the workers take it from here. Watch it with: orchestrator jobs watch {job.id}"
 
 
 def _resume_hint(job: Job, *, sandbox: bool) -> str:

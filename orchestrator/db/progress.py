@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_,
 
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job, table_of
-from orchestrator.db.tables import BatchMemberRow, CredentialRow, ModelLimitRow
+from orchestrator.db.tables import BatchMemberRow, CredentialRow, ModelLimitRow, SweepRow
 from orchestrator.domain.job import Job
 from orchestrator.domain.progress import Hold, Spending
 from orchestrator.domain.states import FINAL, State
@@ -17,6 +17,7 @@ from orchestrator.domain.states import FINAL, State
 MEMBERS = table_of(BatchMemberRow)
 LIMITS = table_of(ModelLimitRow)
 CREDENTIALS = table_of(CredentialRow)
+SWEEPS = table_of(SweepRow)
 
 
 def _is_member(batch_id: str) -> ColumnElement[bool]:
@@ -44,6 +45,13 @@ class SqlProgress:
             rows = connection.execute(query).mappings().all()
             submissions = load_submissions(connection, [row["id"] for row in rows])
             return [read_job(row, submissions=submissions[row["id"]]) for row in rows]
+
+        return self._database.read(work)
+
+    def find_last_sweep(self) -> datetime | None:
+        def work(connection: Connection) -> datetime | None:
+            newest: datetime | None = connection.execute(select(func.max(SWEEPS.c.started_at))).scalar_one()
+            return newest
 
         return self._database.read(work)
 

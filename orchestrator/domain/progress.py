@@ -50,3 +50,6 @@ class Progress(Protocol):
 
     def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
         """Return last_error of the members in archiving."""
+
+    def find_last_sweep(self) -> datetime | None:
+        """Return when a sweep last began: a process that runs lanes was there then."""

@@ -121,6 +121,7 @@ FREE_TEXT = frozenset(
 """Settings whose value only their user can judge: whoever connects, opens or looks up."""
 
 BAD = {
+    "broker_url": "memory://",
     "s3_use_instance_role": "perhaps",
     "limits": "a",
     "slot_rule": "never",

@@ -19,7 +19,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS_OF_ROOMS = {
     "orchestrator/sandbox": ("sandbox", "speech"),
     "orchestrator/db": ("postgres",),
-    "tests": ("sandbox", "postgres", "speech", "test", "dev"),
+    "orchestrator/celery_app.py": ("fleet",),
+    "orchestrator/tasks.py": ("fleet",),
+    "tests": ("sandbox", "postgres", "fleet", "speech", "test", "dev"),
+    "bench": ("sandbox", "postgres", "fleet", "test", "dev"),
     "examples": ("sandbox",),
 }
 
@@ -51,7 +54,9 @@ def imported_packages(path: Path) -> set[str]:
 
 def extras_of(path: Path) -> tuple[str, ...]:
     place = path.relative_to(ROOT).as_posix()
-    return next((extras for room, extras in EXTRAS_OF_ROOMS.items() if place.startswith(f"{room}/")), ())
+    return next(
+        (extras for room, extras in EXTRAS_OF_ROOMS.items() if place == room or place.startswith(f"{room}/")), ()
+    )
 
 
 @pytest.mark.parametrize("folder", ["orchestrator", "migrations", "tests", "examples"])

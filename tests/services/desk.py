@@ -16,11 +16,11 @@ import httpx
 
 from orchestrator.config import load_settings
 from orchestrator.domain.job import Job
-from orchestrator.embedded import MailboxWakeup
 from orchestrator.sandbox import RunningSandbox
 from orchestrator.services.batches import Taker
 from orchestrator.services.intake import CheckOptions, check_file, take_file
 from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.loop import LoopThread
 from orchestrator.wiring import App, kinds_by_name, open_app, open_lanes
 
@@ -66,7 +66,7 @@ class Desk:
     @contextmanager
     def process(self) -> Iterator[LaneContext]:
         """Be one more process: its own journal, its own clients."""
-        with open_lanes(self.app, MailboxWakeup()) as context:
+        with open_lanes(self.app, Mailboxes()) as context:
             try:
                 yield context
             finally:

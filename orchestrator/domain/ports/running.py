@@ -8,11 +8,12 @@ from typing import Protocol
 
 
 class LaneName(StrEnum):
-    """The lanes; also the names of their queues. `deliver` joins when webhooks do."""
+    """The lanes; also the names of their queues. `deliver` has a queue already; its lane comes with webhooks."""
 
     SUBMIT = "submit"
     POLL = "poll"
     ARCHIVE = "archive"
+    DELIVER = "deliver"
     SWEEP = "sweep"
 
 

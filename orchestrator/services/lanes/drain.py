@@ -69,6 +69,11 @@ class Mailbox:
             self._is_woken = True
             self._queue.put(None)
 
+    @property
+    def is_woken(self) -> bool:
+        """True while a wake-up lies here that nobody has read."""
+        return self._is_woken
+
     def put_finished(self, key: int) -> None:
         """Say that a piece of work has ended."""
         self._queue.put(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -26,6 +26,10 @@ class LoopThread:
     def submit(self, coroutine: Coroutine[Any, Any, R]) -> Future[R]:
         """Start a coroutine; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Have the loop call back in its next round."""
+        self._loop.call_soon_threadsafe(callback)
 
     def close(self) -> None:
         """Cancel what still runs, let it unwind, and stop the thread."""

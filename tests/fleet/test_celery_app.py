@@ -1,0 +1,161 @@
+"""Celery's part: what goes over the wire, how the configuration reads, when the ticker ticks (design section 5)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from celery.app.amqp import Queues
+
+from orchestrator import tasks
+from orchestrator.celery_app import LaneWorker, Ticker, make_celery, make_send
+from orchestrator.domain.errors import Transient
+from orchestrator.domain.ports import LaneName
+from orchestrator.services.lanes.drain import Stop
+from orchestrator.services.lanes.host import LaneHost
+from orchestrator.services.lanes.wakeups import WakeupSender
+from tests.fixtures.brokers import Valkey, free_port
+
+pytestmark = pytest.mark.timeout(60)
+FIVE = ("submit", "poll", "archive", "deliver", "sweep")
+
+
+def test_five_queues_and_five_tasks_of_the_lanes_names() -> None:
+    """Surfaces section 1: the names are a promise. No task takes an argument."""
+    app = make_celery("redis://127.0.0.1:1/0")
+    drained: list[LaneName] = []
+
+    class Host:
+        def drain(self, name: LaneName) -> None:
+            drained.append(name)
+
+    tasks.register(app, cast("LaneHost", Host()))
+    assert tuple(cast("Queues", app.amqp.queues)) == FIVE
+    ours = {name for name in app.tasks if not name.startswith("celery.")}
+    assert ours == {f"orchestrator.{name}" for name in FIVE}
+    for name in FIVE:
+        app.tasks[f"orchestrator.{name}"]()
+        with pytest.raises(TypeError):
+            app.tasks[f"orchestrator.{name}"]("an argument")
+    assert drained == list(LaneName)
+
+
+@pytest.mark.parametrize(
+    ("url", "arguments"),
+    [("redis://127.0.0.1:1/0", None), ("amqp://127.0.0.1:1//", {"x-queue-type": "quorum"})],
+)
+def test_nothing_is_kept_repeated_or_waited_for(url: str, arguments: object) -> None:
+    """Every setting that makes a message cheap and a loss harmless; RabbitMQ's queues are quorum queues."""
+    conf = make_celery(url).conf
+    assert conf.accept_content == ["json"]
+    assert conf.task_serializer == "json"
+    assert conf.result_backend is None
+    assert conf.task_ignore_result
+    assert not conf.task_acks_late
+    assert not conf.task_publish_retry
+    assert not conf.worker_enable_remote_control
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.broker_connection_max_retries is None
+    assert {queue.queue_arguments is arguments or queue.queue_arguments == arguments for queue in conf.task_queues} == {
+        True
+    }
+
+
+def test_a_wake_up_is_one_small_message_that_expires(valkey: Valkey) -> None:
+    """On its lane's queue, without arguments; a worker that finds it old drops it."""
+    make_send(make_celery(valkey.url))(LaneName.POLL)
+    raw = cast("bytes", valkey.client.rpop("poll"))
+    message = json.loads(raw)
+    assert json.loads(base64.b64decode(message["body"]))[:2] == [[], {}]
+    assert message["headers"]["task"] == "orchestrator.poll"
+    assert message["headers"]["expires"] is not None
+    assert message["headers"]["eta"] is None
+    assert len(raw) < 1500
+    assert valkey.client.keys("celery-task-meta-*") == []
+
+
+def test_a_broker_that_is_away_is_transient() -> None:
+    """No exception of Celery's or of a client library's leaves celery_app."""
+    for scheme in ("redis", "amqp"):
+        send = make_send(make_celery(f"{scheme}://127.0.0.1:{free_port()}/0"))
+        with pytest.raises(Transient) as caught:
+            send(LaneName.SUBMIT)
+        assert caught.value.code == "broker_unavailable"
+
+
+def test_a_frozen_broker_is_given_up_after_a_second(valkey: Valkey) -> None:
+    """By default publishing to one hangs for ever. The bound here is for a noisy machine."""
+    send = make_send(make_celery(valkey.url))
+    send(LaneName.SUBMIT)
+    valkey.freeze()
+    begun = time.monotonic()
+    with pytest.raises(Transient):
+        send(LaneName.SUBMIT)
+    assert time.monotonic() - begun < 20
+    valkey.thaw()
+
+
+class Timer:
+    """A consumer's timer that fires when it is told to."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+        self.is_cancelled = False
+
+    def call_after(self, seconds: float, call: Callable[..., None], arguments: tuple[Any, ...]) -> Timer:
+        self.entries.append((seconds, call, arguments))
+        return self
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+    def fire(self) -> float:
+        seconds, call, arguments = self.entries.pop(0)
+        call(*arguments)
+        return seconds
+
+
+class Host:
+    """Serves two lanes; one of them drains."""
+
+    served = (LaneName.SUBMIT, LaneName.POLL)
+
+    def is_draining(self, name: LaneName) -> bool:
+        return name is LaneName.POLL
+
+
+class Sender:
+    """Keeps what it was to send."""
+
+    def __init__(self) -> None:
+        self.woken: list[LaneName] = []
+
+    def wake(self, lane: LaneName) -> None:
+        self.woken.append(lane)
+
+
+def test_the_ticker_names_the_lanes_that_stand_still_and_goes_on() -> None:
+    """At once after connecting, then every tick with its spread; cancelled when the consumer stops."""
+    sender, timer = Sender(), Timer()
+    app = make_celery("redis://127.0.0.1:1/0")
+    LaneWorker(app, cast("LaneHost", Host()), cast("WakeupSender", sender), Stop(), tick_seconds=10.0)
+    assert Ticker in app.steps["consumer"]
+
+    class Consumer:
+        pass
+
+    consumer: Any = Consumer()
+    consumer.app, consumer.timer = app, timer
+    ticker = Ticker(consumer)
+    ticker.start(consumer)
+    assert timer.fire() == 0.0
+    waits = [timer.fire() for _ in range(20)]
+    assert sender.woken == [LaneName.SUBMIT] * 21
+    assert all(8.0 <= wait <= 12.0 for wait in waits)
+    assert len(set(waits)) > 1, "workers must not look in step"
+    ticker.stop(consumer)
+    assert timer.is_cancelled
