@@ -13,9 +13,9 @@ from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
-from orchestrator.embedded import MailboxWakeup
 from orchestrator.services.batches import show_micros
 from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.restore import Findings, compare, sum_prices
 from orchestrator.wiring import App, host_name, open_app, open_lanes
 
@@ -48,7 +48,7 @@ def mark_restored(common: CommonOptions, *, release: bool, yes: bool, reason: st
 
 @contextmanager
 def _lanes(app: App) -> Iterator[LaneContext]:
-    with open_lanes(app, MailboxWakeup()) as context:
+    with open_lanes(app, Mailboxes()) as context:
         try:
             yield context
         finally:
