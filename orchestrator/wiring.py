@@ -31,7 +31,7 @@ from orchestrator.journal import FileJournal
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.zai.client import ZaiProvider
-from orchestrator.zai.codes import CONTENT_CODES, OVERLOAD_CODES
+from orchestrator.zai.codes import CONTENT_CODES, LANDED_CODES, OVERLOAD_CODES
 from orchestrator.zai.kinds import load_kinds
 
 DISTRIBUTION = "media-orchestrator"
@@ -52,6 +52,11 @@ class App:
     restores: SqlRestores
     stores: Stores
     kinds: Mapping[str, Kind]
+
+    @property
+    def rules(self) -> Rules:
+        """Every number that decisions need. Raises ConfigError when a setting names no kind."""
+        return _make_rules(self.kinds, self.settings)
 
 
 @contextmanager
@@ -115,11 +120,7 @@ def open_lanes(
             journal=journal,
             clock=app.clock,
             wakeup=wakeup,
-            rules=Rules(
-                schedules=poll_schedules(app.kinds, settings),
-                overload_codes=OVERLOAD_CODES,
-                content_codes=CONTENT_CODES,
-            ),
+            rules=app.rules,
             rng=app.rng,
             spool=settings.spool_dir,
             archive_url=settings.archive,
@@ -149,6 +150,18 @@ def _make_provider(app: App) -> ZaiProvider:
         read_input=read_input,
         call_deadlines=settings.call_deadlines,
         link_lives=settings.link_life,
+    )
+
+
+def _make_rules(kinds: Mapping[str, Kind], settings: Settings) -> Rules:
+    margin = settings.leases.get("submit", LaneLimits().submit_margin)
+    deadlines = {name: settings.call_deadlines.get(name, kind.call_deadline) for name, kind in kinds.items()}
+    return Rules(
+        schedules=poll_schedules(kinds, settings),
+        overload_codes=OVERLOAD_CODES,
+        content_codes=CONTENT_CODES,
+        landed_codes=LANDED_CODES,
+        resubmit_waits={name: deadline + margin + deadline for name, deadline in deadlines.items()},  # lease + deadline
     )
 
 

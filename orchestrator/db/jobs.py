@@ -9,16 +9,24 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 
-from orchestrator.db import lane_claims, next_due, settling, submit_claim, sweeps
+from orchestrator.db import attaching, lane_claims, next_due, persons, settling, submit_claim, sweeps
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
-from orchestrator.db.writes import Write, write_decisions
 from orchestrator.domain.decide import Decision
-from orchestrator.domain.job import Claim, Job, Verdict
+from orchestrator.domain.job import Claim, Job, Submission, Verdict
 from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
-from orchestrator.domain.ports import Applied, ClaimedSubmission, LaneName, SubmitWindow
+from orchestrator.domain.ports import (
+    Adopted,
+    Adoption,
+    Applied,
+    Attachment,
+    ClaimedSubmission,
+    HeldUnknown,
+    LaneName,
+    SubmitWindow,
+)
 from orchestrator.domain.states import State, Trigger
 
 _FLAGGABLE = (State.SUBMITTING, State.PROCESSING)
@@ -134,15 +142,40 @@ class SqlJobs:
     ) -> Applied:
         """Move one job by a person's decision. Raises NotFound; Conflicts raised by `change` come out."""
         database = self._database
+        return database.write(
+            lambda c: persons.transact(c, job_id, change, actor=actor, reason=reason, database=database)
+        )
+
+    def attach_task(
+        self,
+        attachment: Attachment,
+        *,
+        choose: Callable[[Job], Submission | None],
+        settle: Callable[[str], settling.Settle],
+    ) -> Applied:
+        """Store a task id that a person named, and move the job by it. Raises NotFound, Conflict."""
+        database = self._database
+        return database.write(lambda c: attaching.attach_task(c, attachment, choose, settle, database=database))
+
+    def adopt(self, adoption: Adoption) -> Adopted:
+        """Insert a job for a task submitted elsewhere, once."""
+        return persons.adopt_once(adoption, database=self._database)
+
+    def list_held_unknown(self, *, after: str, limit: int) -> Sequence[str]:
+        """Return ids of jobs that an unexplained call holds."""
+        return self._database.read(lambda c: persons.list_held_unknown(c, after=after, limit=limit))
+
+    def resubmit_held(
+        self, job_id: str, change: Callable[[HeldUnknown, datetime], Decision | None], *, actor: str, reason: str
+    ) -> Applied:
+        """As `transact`, knowing how often this actor has resubmitted the job."""
+        database = self._database
 
         def work(connection: Connection) -> Applied:
-            job = settling.load_job(connection, settling.lock_job(connection, job_id))
-            now = database.now(connection)
-            decision = change(job, now)
-            if decision is not None:
-                write = Write(job, decision, None, actor, reason)
-                write_decisions(connection, [write], now=now, rng=database.rng)
-            return Applied(job_id, decision)
+            def counted(job: Job, now: datetime) -> Decision | None:
+                return change(HeldUnknown(job, persons.count_resubmissions(connection, job_id, actor)), now)
+
+            return persons.transact(connection, job_id, counted, actor=actor, reason=reason, database=database)
 
         return database.write(work)
 

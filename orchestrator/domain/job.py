@@ -43,6 +43,9 @@ RESTORED_CODES = frozenset({RESTORED_QUEUED, RESTORED_IN_DOUBT})
 second was being submitted or held already.
 """
 
+DUPLICATE_TASK_ID = "duplicate_task_id"
+"""Code of an unknown whose answer named a task that another submission holds (fault A13)."""
+
 SURE_REFUSALS = frozenset({Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.REFUSED, Verdict.REJECTED})
 """Verdicts that prove that nothing was charged: the slot is free again and the cost is nil."""
 
@@ -82,6 +85,7 @@ class Submission:
     final_at: datetime | None = None
     final_answer: FinalAnswer | None = None
     superseded_at: datetime | None = None
+    decided_by: str | None = None
 
     @property
     def is_paid_and_open(self) -> bool:
@@ -212,6 +216,11 @@ class Job:
     def is_held_by_restore(self) -> bool:
         """True when a restore holds it: what happened to it after the backup is not known here."""
         return self.state is State.NEEDS_REVIEW and self.provider_code in RESTORED_CODES
+
+    @property
+    def has_request(self) -> bool:
+        """False for an adopted task: what was sent for it is not known here, so it cannot be sent again."""
+        return bool(self.body)
 
     @property
     def is_cancelling(self) -> bool:

@@ -11,7 +11,7 @@ from orchestrator.domain.decide import Decision, decide_cancel, decide_poisoned,
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import FinalAnswer, Job, Output, Role, Verdict
 from orchestrator.domain.states import State, Trigger
-from tests.domain.samples import HOUR, NOW, TASK, TEXT, job_in, make_file, make_output, make_submission, sha
+from tests.domain.samples import HOUR, NOW, RULES, TASK, TEXT, job_in, make_file, make_output, make_submission, sha
 
 RETRYABLE = (State.FAILED, State.CANCELLED, State.NEEDS_REVIEW)
 STORED = make_output(0, stored=make_file())
@@ -30,7 +30,7 @@ def ended(state: State, **changes: Any) -> Job:  # noqa: ANN401 - any field by n
 
 
 def retry(job: Job, answer: FinalAnswer | None = None, *, may_charge: bool = False) -> Decision:
-    return decide_retry(job, NOW, last_final_answer=answer, may_charge=may_charge)
+    return decide_retry(job, RULES, NOW, last_final_answer=answer, may_charge=may_charge)
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------
@@ -147,6 +147,6 @@ def test_a_retry_starts_from_a_clean_sheet(state: State) -> None:
 @pytest.mark.parametrize("state", [State.PROCESSING, State.ARCHIVING])
 def test_a_job_that_kills_its_workers_is_held(state: State) -> None:
     """B9: processing, archiving -> needs_review; the paid task is not failed."""
-    decision = decide_poisoned(job_in(state, death_count=5))
+    decision = decide_poisoned(job_in(state, death_count=5), NOW)
     assert (decision.trigger, decision.target, decision.due_at) == (Trigger.POISONED, State.NEEDS_REVIEW, None)
     assert "5" in decision.reason

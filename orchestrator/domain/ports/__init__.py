@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
-from orchestrator.domain.ports.jobs import Applied, ClaimedSubmission, Jobs, SubmitWindow
+from orchestrator.domain.ports.jobs import (
+    Adopted,
+    Adoption,
+    Applied,
+    Attachment,
+    ClaimedSubmission,
+    HeldUnknown,
+    Jobs,
+    SubmitWindow,
+)
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
 from orchestrator.domain.ports.restores import Restores
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
 
 __all__ = [
+    "Adopted",
+    "Adoption",
     "Applied",
+    "Attachment",
     "Batches",
     "ClaimedSubmission",
     "Clock",
     "DeadJournal",
     "Fetch",
     "Fetched",
+    "HeldUnknown",
     "JobCounts",
     "Jobs",
     "Journal",

@@ -47,8 +47,9 @@ class LeasedLane(Generic[W]):
         )
 
     def _without_poisoned(self, rows: Sequence[Job]) -> list[Job]:
+        now = self._context.clock.now()
         allowed = self._context.rules.deaths_allowed
-        poisoned = [(job, decide_poisoned(job)) for job in rows if job.death_count >= allowed]
+        poisoned = [(job, decide_poisoned(job, now)) for job in rows if job.death_count >= allowed]
         if poisoned:
             self._context.jobs.apply(poisoned)
         for job, _ in poisoned:
