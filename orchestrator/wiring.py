@@ -186,12 +186,22 @@ def _make_limits(kinds: Mapping[str, Kind], settings: Settings, total_slots: int
         archive_lease=leases.get("archive", plain.archive_lease),
         output_max_bytes=settings.output_max_bytes,
         max_unknown_per_hour=settings.max_unknown_per_hour,
+        resubmit_max=_resubmit_max(settings),
         total_slots=total_slots,
         is_slot_held_until_final=settings.slot_rule == "until_final",
         call_deadlines=settings.call_deadlines,
         task_lives=settings.assumed_task_life,
         slots=slots_per_model(kinds, settings.limits),
     )
+
+
+def _resubmit_max(settings: Settings) -> int:
+    """Return how often the policy may pay again for one job; 0 unless both settings ask for it."""
+    if settings.on_unknown == "resubmit" and settings.resubmit_max == 0:
+        raise ConfigError(
+            "ORCHESTRATOR_RESUBMIT_MAX", "must be 1 or more for ORCHESTRATOR_ON_UNKNOWN=resubmit to do anything"
+        )
+    return settings.resubmit_max if settings.on_unknown == "resubmit" else 0
 
 
 def slots_per_model(kinds: Mapping[str, Kind], limits: Mapping[str, int]) -> dict[str, int]:
