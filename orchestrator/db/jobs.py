@@ -13,10 +13,12 @@ from orchestrator.db import attaching, lane_claims, next_due, persons, settling,
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.outage import OutageWatch
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
 from orchestrator.domain.decide import Decision
 from orchestrator.domain.job import Claim, Job, Submission, Verdict
 from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
+from orchestrator.domain.poison import NOTHING_IN_FLIGHT, InFlight
 from orchestrator.domain.ports import (
     Adopted,
     Adoption,
@@ -37,6 +39,7 @@ class SqlJobs:
 
     def __init__(self, database: Database, *, rng: Random | None = None) -> None:
         self._database = database if rng is None else replace(database, rng=rng)
+        self._outages = OutageWatch(database.clock)
 
     def claim_submissions(self, window: SubmitWindow) -> Claim[ClaimedSubmission]:
         """Take queued jobs with free slots; the commit is the intent."""
@@ -46,25 +49,36 @@ class SqlJobs:
         return Claim(rows, now, boottime, submit_claim.longest_lease(window))
 
     def claim_due(
-        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
+        self,
+        lane: LaneName,
+        *,
+        limit: int,
+        lease: timedelta,
+        archive_class: str | None = None,
+        process: str = "",
+        in_flight: InFlight = NOTHING_IN_FLIGHT,
     ) -> Claim[Job]:
-        """Lease due rows of the poll or archive lane."""
+        """Lease due rows of the poll or archive lane, as far as they may be performed beside what is in flight."""
         database = self._database
         boottime = database.clock.boottime()
 
-        terms = lane_claims.LeaseTerms(lease, process)
+        terms = lane_claims.LeaseTerms(lease, process, in_flight, self._outages.find())
 
-        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime]:
+        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime, bool]:
             if lane is LaneName.POLL:
-                return lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
+                rows, now = lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
+                return rows, now, False
             if lane is LaneName.ARCHIVE:
-                return lane_claims.claim_archives(
+                rows, now = lane_claims.claim_archives(
                     connection, archive_class, limit=limit, lease=terms, database=database
                 )
+                is_idle = bool(rows) or in_flight.count == 0
+                return rows, now, not is_idle and lane_claims.is_archive_due(connection, archive_class, now)
             raise ValueError(f"the {lane} lane does not claim leases")
 
-        rows, now = database.write(work)
-        return Claim(rows, now, boottime, lease)
+        with self._outages.watching():
+            rows, now, is_kept_waiting = database.write(work)
+        return Claim(rows, now, boottime, lease, is_kept_waiting)
 
     def find_next_due(
         self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
@@ -92,7 +106,10 @@ class SqlJobs:
     def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
         """Extend leases; return the job ids that are still ours."""
         database = self._database
-        return database.write(lambda c: lane_claims.renew(c, held, database.now(c) + lease)) if held else frozenset()
+        if not held:
+            return frozenset()
+        with self._outages.watching():
+            return database.write(lambda c: lane_claims.renew(c, held, database.now(c) + lease))
 
     def release(self, held: Mapping[str, str]) -> None:
         """Give rows back, due now."""

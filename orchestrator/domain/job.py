@@ -286,9 +286,13 @@ class JobEvent:
 
 @dataclass(frozen=True)
 class Claim(Generic[T]):
-    """What one claim brought: rows, the claim's `now`, and the boot-time clock read before its first statement."""
+    """What one claim brought: rows, the claim's `now`, and the boot-time clock read before its first statement.
+
+    `is_kept_waiting`: rows are due that may not be taken beside what is in flight; the lane is to run empty for them.
+    """
 
     rows: tuple[T, ...]
     now: datetime
     boottime: float
     lease: timedelta
+    is_kept_waiting: bool = False

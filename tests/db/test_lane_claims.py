@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,8 @@ from tests.factories import HOUR, make_draft
 from tests.fixtures.clock import START
 
 
-def claim(driver: Driver, lane: LaneName = LaneName.POLL, limit: int = 100, **changes: str) -> tuple[Job, ...]:
-    """Lease due rows."""
+def claim(driver: Driver, lane: LaneName = LaneName.POLL, limit: int = 100, **changes: Any) -> tuple[Job, ...]:
+    """Lease due rows; `changes` are further terms."""
     return driver.jobs.claim_due(lane, limit=limit, lease=LEASE, **changes).rows
 
 

@@ -61,9 +61,9 @@ def decide_retry(
     is_askable = job.provider_task_id is not None and last_final_answer not in (FinalAnswer.FAIL, FinalAnswer.LOST)
     if is_askable and job.failure_code != "output_expired":
         return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "its task can still be asked about", patch)
-    unused = min((s for s in job.submissions if s.is_paid_and_open and s.task_id), key=lambda s: s.number, default=None)
-    if unused is not None and job.failure_code != "output_expired":
-        patch["provider_task_id"] = unused.task_id
+    others = [s for s in job.submissions if s.is_paid_and_open and s.task_id not in (None, job.provider_task_id)]
+    if others:
+        patch["provider_task_id"] = min(others, key=lambda s: s.number).task_id
         return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "another task of it is paid for", patch)
     if job.state is State.NEEDS_REVIEW:
         raise Conflict(

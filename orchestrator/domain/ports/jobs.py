@@ -13,6 +13,7 @@ from orchestrator.domain.outcomes import (
     CallEvidence,
     SubmitOutcome,
 )
+from orchestrator.domain.poison import NOTHING_IN_FLIGHT, InFlight
 from orchestrator.domain.ports.running import LaneName
 
 
@@ -102,12 +103,21 @@ class Jobs(Protocol):
         """Take queued jobs with free slots: insert their submissions, set them submitting, commit. That is intent."""
 
     def claim_due(
-        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
+        self,
+        lane: LaneName,
+        *,
+        limit: int,
+        lease: timedelta,
+        archive_class: str | None = None,
+        process: str = "",
+        in_flight: InFlight = NOTHING_IN_FLIGHT,
     ) -> Claim[Job]:
         """Lease due rows of the poll or archive lane. Archive rows carry their outputs and submissions,
         soonest expiry first.
 
-        `process` names the holder, so that `release_dead` finds its rows again.
+        `process` names the holder, so that `release_dead` finds its rows again; `in_flight` is what it performs in that
+        lane already, beside which some rows must not be taken (domain.poison). No row although some are due:
+        `is_kept_waiting`.
         """
 
     def find_next_due(

@@ -47,7 +47,7 @@ class PollLane(LeasedLane[PollWork]):
         free = self._context.limits.poll_window - len(held)
         if free <= 0:
             return []
-        claim = self._claim_due(free)
+        claim = self._claim_due(free, beside=held)
         time = DrainTime(claim.now, self._context.clock.monotonic())
         return [PollWork(job, time) for job in self._without_poisoned(claim.rows)]
 
