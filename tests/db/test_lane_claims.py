@@ -15,9 +15,9 @@ from tests.factories import HOUR, make_draft
 from tests.fixtures.clock import START
 
 
-def claim(driver: Driver, lane: LaneName = LaneName.POLL, limit: int = 100, **changes: Any) -> tuple[Job, ...]:
-    """Lease due rows; `changes` are further terms."""
-    return driver.jobs.claim_due(lane, limit=limit, lease=LEASE, **changes).rows
+def claim(driver: Driver, lane: LaneName = LaneName.POLL, limit: int = 100, **terms: Any) -> tuple[Job, ...]:  # noqa: ANN401 - any by name
+    """Lease due rows; `terms` are further ones."""
+    return driver.jobs.claim_due(lane, limit=limit, lease=LEASE, **terms).rows
 
 
 def test_only_due_rows_are_leased_and_only_once(driver: Driver) -> None:
