@@ -32,6 +32,7 @@ from orchestrator.domain.job import Job
 from orchestrator.domain.poison import NOTHING_IN_FLIGHT, InFlight, count_takable
 from orchestrator.domain.states import State
 
+RENEWALS_PER_LEASE = 3  # design section 5: every third, so a holder that lives is heard of within one after an outage
 _LEASED = (State.PROCESSING, State.ARCHIVING)
 
 
@@ -154,7 +155,7 @@ def _is_death(lease: LeaseTerms, now: datetime) -> ColumnElement[bool]:
     is_left = JOBS.c.lease_token.is_not(None)
     if lease.outage is None:
         return is_left
-    began, ended = now - lease.outage.began, now - lease.outage.ended + lease.length
+    began, ended = now - lease.outage.began, now - lease.outage.ended + lease.length / RENEWALS_PER_LEASE
     return and_(is_left, not_(JOBS.c.due_at.between(began, ended)))
 
 
