@@ -40,8 +40,6 @@ def attach_task(
     job = load_job(connection, row)
     _require_free(connection, job, attachment.task_id)
     chosen = choose(job)
-    if chosen is not None and chosen.task_id == attachment.task_id:
-        return Applied(job.id, None)
     submission_id = chosen.id if chosen else _add_adopted(connection, job, row["fair_key"], attachment, database)
     outcome = TaskAccepted(attachment.task_id)
     report = Report(

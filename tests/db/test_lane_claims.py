@@ -214,6 +214,12 @@ class TestSuspects:
         driver.apply(other, StillRunning("PROCESSING"))
         assert {job.id for job in claim(driver)} >= clean
 
+    def test_suspects_go_before_older_clean_rows(self, driver: Driver) -> None:
+        """Or a lane with enough to do would never come to them."""
+        self.add(driver, 5)
+        suspects = self.add(driver, 1, deaths=2)
+        assert {job.id for job in claim(driver)} == suspects
+
     def test_what_is_put_back_is_due_and_free_and_no_death(self, driver: Driver) -> None:
         """Another process may take it at once."""
         self.add(driver, 1, deaths=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import update
@@ -12,12 +13,36 @@ from sqlalchemy import update
 from orchestrator.db.rows import JOBS
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import State
+from orchestrator.services.lanes.archive import ArchiveLane
 from tests.services.bench import Bench
-from tests.services.desk import VIDEO
+from tests.services.desk import IMAGE, VIDEO
 
 ROOT = Path(__file__).parents[2]
 NEIGHBOURS = 4
 ENOUGH = 12  # runs; one that needs more would go on for ever
+
+
+def test_the_archive_lane_runs_empty_for_one_that_must_be_alone(bench: Bench) -> None:
+    """Whatever its class: nothing is taken in either class until it has had its turn; then the others go on."""
+    with bench.process() as opened:
+        windows = {"video": 2, "other": 1}
+        context = replace(opened, limits=replace(opened.limits, archive_windows=windows))
+        for number in range(3):
+            bench.start_archiving(context, {**VIDEO, "custom_id": f"video-{number}"})
+        suspect = bench.only(bench.start_processing(context, IMAGE)).id
+        with bench.app.jobs._database.begin_write() as connection:
+            connection.execute(update(JOBS).where(JOBS.c.id == suspect).values(death_count=2))
+        lane = ArchiveLane(context)
+        first, second = lane.claim([])
+        assert suspect not in {first.job.id, second.job.id}
+        lane.release([second])
+        assert lane.claim([first]) == []
+        lane.release([first])
+        (alone,) = lane.claim([])
+        assert alone.job.id == suspect
+        assert lane.claim([alone]) == []
+        lane.release([alone])  # a release forgets its deaths
+        assert len(lane.claim([])) == 3
 
 
 def run_process(bench: Bench, task_id: str, deaths: Path) -> int:
