@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from orchestrator.db.engine import open_database
 from orchestrator.db.jobs import SqlJobs
-from orchestrator.db.rows import JOBS, SUBMISSIONS
+from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.domain.decide import Decision, decide_cancel, decide_policy_resubmit
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Job, Origin, Verdict
@@ -23,6 +23,7 @@ from orchestrator.domain.outcomes import (
     AnswerComplete,
     ArchiveStep,
     NotSent,
+    OutputLinkDead,
     OutputsReady,
     OutputStored,
     ProviderFailed,
@@ -33,7 +34,7 @@ from orchestrator.domain.outcomes import (
 )
 from orchestrator.domain.ports import Adoption, Applied, ClaimedSubmission, HeldUnknown, LaneName
 from orchestrator.domain.states import State
-from orchestrator.services.lifecycle import attach_task, resubmit_job, write_off_job
+from orchestrator.services.lifecycle import attach_task, resubmit_job, retry_job, write_off_job
 from orchestrator.wiring import kinds_by_name
 from tests.db.driver import Driver
 from tests.factories import HOUR, make_batch, make_draft, make_file, make_new_job, make_window
@@ -340,3 +341,19 @@ def test_many_who_adopt_one_task_meet_in_one_job(driver: Driver, database_url: s
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(take, range(8)))) == 1
     assert len(driver.rows(JOBS)) == 1
+
+
+def test_a_retry_lets_outputs_ask_from_the_start(driver: Driver) -> None:
+    """Design section 6: the ask counts are cleared; else the first dead link would hold the job again at once."""
+    job = driver.add_archiving()
+    (output,) = job.outputs
+    with driver.database.begin_write() as connection:
+        spent = update(OUTPUTS).where(OUTPUTS.c.id == output.id).values(ask_count=5, dead_links=["x"])
+        connection.execute(spent)
+    held = driver.hold(LaneName.ARCHIVE, job.id)
+    driver.apply(held, ArchiveStep((OutputLinkDead(output.id, "y", "404"),)))
+    assert driver.state(job.id) is State.NEEDS_REVIEW
+    retry_job(driver.jobs, job.id, rules=driver.rules, may_charge=False, actor="alex", reason="")
+    (again,) = driver.get(job.id).outputs
+    assert again.ask_count == 0
+    assert "x" in again.dead_links

@@ -44,13 +44,20 @@ def decide_cancel(job: Job, now: datetime) -> Decision | None:
 def decide_retry(
     job: Job, rules: Rules, now: datetime, *, last_final_answer: FinalAnswer | None, may_charge: bool
 ) -> Decision:
-    """Return the first move that holds: what needs no new charge comes before what does.
+    """Return the first move that holds, from a clean sheet: what needs no new charge comes before what does.
 
     `last_final_answer` is what the provider last said of the job's task. Raises Conflict when a new charge is needed
     and was not agreed to, or comes while an unexplained call may still be under way, or when the state forbids it.
     """
     if job.state not in RETRYABLE:
         raise Conflict(f"{job.id} is {job.state}; only failed, cancelled and held jobs can be retried")
+    decision = _find_way(job, rules, now, last_final_answer=last_final_answer, may_charge=may_charge)
+    return replace(decision, forgets_asks=True)
+
+
+def _find_way(
+    job: Job, rules: Rules, now: datetime, *, last_final_answer: FinalAnswer | None, may_charge: bool
+) -> Decision:
     patch = _clean_sheet()
     mandatory = [o for o in job.outputs if not o.is_optional]
     if mandatory and all(o.stored for o in mandatory):
@@ -144,7 +151,9 @@ def _pay_again(job: Job, trigger: Trigger, now: datetime, reason: str) -> Decisi
     patch = _clean_sheet()
     patch |= JobPatch(provider_task_id=None, submitted_at=None, cost_final_micros=None)
     decision = Decision(job.state, trigger, State.QUEUED, now, reason, patch)
-    return replace(decision, supersedes=True)  # what was unexplained is decided and must not hold the job again
+    return replace(
+        decision, supersedes=True, forgets_asks=True
+    )  # what was unexplained is decided and must not hold the job again
 
 
 def _require_waited(doubtful: Sequence[Submission], job: Job, rules: Rules, now: datetime) -> None:
