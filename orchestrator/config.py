@@ -175,6 +175,13 @@ class Settings(BaseSettings):
     max_unknown_per_hour: int = Field(
         20, ge=1, description="Unknown submissions in an hour that stop further submitting."
     )
+    on_unknown: Literal["hold", "resubmit"] = Field(
+        "hold",
+        description="What follows when nobody knows whether a submission was taken: hold the job for a person, or submit it again, which **may pay twice**.",
+    )
+    resubmit_max: int = Field(
+        0, ge=0, le=100, description="With `ON_UNKNOWN=resubmit`: how often one job may be submitted again by itself."
+    )
     output_max_bytes: ByteSize = Field(4 * 1024**3, ge=1, description="Largest output that is fetched.")
     archive_concurrency: Counts = Field(
         default_factory=dict, description="Jobs archived at once per class, `video=4,other=8`."

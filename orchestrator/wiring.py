@@ -32,7 +32,7 @@ from orchestrator.journal import FileJournal
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.zai.client import ZaiProvider
-from orchestrator.zai.codes import CONTENT_CODES, OVERLOAD_CODES
+from orchestrator.zai.codes import CONTENT_CODES, LANDED_CODES, OVERLOAD_CODES
 from orchestrator.zai.kinds import load_kinds
 
 DISTRIBUTION = "media-orchestrator"
@@ -55,6 +55,11 @@ class App:
     restores: SqlRestores
     stores: Stores
     kinds: Mapping[str, Kind]
+
+    @property
+    def rules(self) -> Rules:
+        """Every number that decisions need. Raises ConfigError when a setting names no kind."""
+        return _make_rules(self.kinds, self.settings)
 
 
 @contextmanager
@@ -123,11 +128,7 @@ def open_lanes(
             journal=journal,
             clock=app.clock,
             wakeup=wakeup,
-            rules=Rules(
-                schedules=poll_schedules(app.kinds, settings),
-                overload_codes=OVERLOAD_CODES,
-                content_codes=CONTENT_CODES,
-            ),
+            rules=app.rules,
             rng=app.rng,
             storing=storing,
             spool=settings.spool_dir,
@@ -166,6 +167,18 @@ def _make_provider(app: App) -> ZaiProvider:
     )
 
 
+def _make_rules(kinds: Mapping[str, Kind], settings: Settings) -> Rules:
+    margin = settings.leases.get("submit", LaneLimits().submit_margin)
+    deadlines = {name: settings.call_deadlines.get(name, kind.call_deadline) for name, kind in kinds.items()}
+    return Rules(
+        schedules=poll_schedules(kinds, settings),
+        overload_codes=OVERLOAD_CODES,
+        content_codes=CONTENT_CODES,
+        landed_codes=LANDED_CODES,
+        resubmit_waits={name: deadline + margin + deadline for name, deadline in deadlines.items()},  # lease + deadline
+    )
+
+
 def poll_schedules(kinds: Mapping[str, Kind], settings: Settings) -> dict[str, PollSchedule]:
     """Return each kind's poll schedule, the settings' bounds over its own."""
     schedules = {name: kind.schedule for name, kind in kinds.items()}
@@ -188,12 +201,22 @@ def _make_limits(kinds: Mapping[str, Kind], settings: Settings, total_slots: int
         archive_lease=leases.get("archive", plain.archive_lease),
         output_max_bytes=settings.output_max_bytes,
         max_unknown_per_hour=settings.max_unknown_per_hour,
+        resubmit_max=_resubmit_max(settings),
         total_slots=total_slots,
         is_slot_held_until_final=settings.slot_rule == "until_final",
         call_deadlines=settings.call_deadlines,
         task_lives=settings.assumed_task_life,
         slots=slots_per_model(kinds, settings.limits),
     )
+
+
+def _resubmit_max(settings: Settings) -> int:
+    """Return how often the policy may pay again for one job; 0 unless both settings ask for it."""
+    if settings.on_unknown == "resubmit" and settings.resubmit_max == 0:
+        raise ConfigError(
+            "ORCHESTRATOR_RESUBMIT_MAX", "must be 1 or more for ORCHESTRATOR_ON_UNKNOWN=resubmit to do anything"
+        )
+    return settings.resubmit_max if settings.on_unknown == "resubmit" else 0
 
 
 def slots_per_model(kinds: Mapping[str, Kind], limits: Mapping[str, int]) -> dict[str, int]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import click
 
-from orchestrator.cli.exits import Exit, tell_request_error
+from orchestrator.cli.actions import ACTOR, adopt, attach, for_each, resubmit, write_off
+from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.review import review
 from orchestrator.cli.running import run_to_end
 from orchestrator.cli.sandbox import sandboxed
-from orchestrator.domain.errors import ConfigError, Conflict, RequestError
+from orchestrator.domain.errors import ConfigError, Conflict
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.lifecycle import cancel_job, retry_job
@@ -28,7 +30,6 @@ EXPORT_COLUMNS = (
 )
 EVENT_COLUMNS = ("sequence", "at", "type", "from_state", "to_state", "actor", "reason")
 WATCH_SECONDS = 0.5
-ACTOR = "local"
 RUNS_ON = "the paid task cannot be stopped; it will end as cancelled, its outputs are kept"
 
 
@@ -186,7 +187,7 @@ def cancel(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> None
             is_over = cancel_job(app.jobs, job_id, actor=ACTOR, reason=reason).decision is not None
             return "cancelled" if is_over else RUNS_ON
 
-        sys.exit(_for_each(job_ids, cancel_one))
+        sys.exit(for_each(job_ids, cancel_one))
 
 
 @jobs.command()
@@ -199,19 +200,11 @@ def retry(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason: st
     with _open(common) as app:
 
         def retry_one(job_id: str) -> str:
-            decision = retry_job(app.jobs, job_id, may_charge=yes, actor=ACTOR, reason=reason).decision
+            decision = retry_job(app.jobs, job_id, rules=app.rules, may_charge=yes, actor=ACTOR, reason=reason).decision
             return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
 
-        sys.exit(_for_each(job_ids, retry_one))
+        sys.exit(for_each(job_ids, retry_one))
 
 
-def _for_each(job_ids: Iterable[str], act: Callable[[str], str]) -> int:
-    """Act on each job; one that cannot be acted on does not stop the others. Return the exit code of the first such."""
-    code = int(Exit.OK)
-    for job_id in job_ids:
-        try:
-            click.echo(inert_line(f"{job_id}: {act(job_id)}"))
-        except RequestError as error:
-            tell_request_error(error)
-            code = code or error.exit_code
-    return code
+for command in (adopt, attach, resubmit, review, write_off):
+    jobs.add_command(command)

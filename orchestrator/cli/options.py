@@ -15,6 +15,7 @@ import click
 from orchestrator import logs
 from orchestrator.cli.exits import errors_told
 from orchestrator.config import Settings, load_settings
+from orchestrator.domain.errors import Fault, InvalidParams
 
 F = TypeVar("F", bound=Callable[..., Any])
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -41,6 +42,14 @@ class CommonOptions:
         if sys.stdout.isatty():
             return "table"
         return "json" if one else "jsonl"
+
+
+def read_pair(option: str, text: str) -> tuple[str, str]:
+    """Return `NAME=VALUE` in two. Raises InvalidParams."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidParams([Fault("invalid_pair", option, f"{text!r} is not NAME=VALUE")])
+    return name, value
 
 
 def common_options(command: F) -> F:

@@ -81,7 +81,7 @@ def _release(app: App, findings: Findings, *, is_sure: bool, reason: str) -> int
         click.echo("no job can be released", err=True)
         return 0
     click.echo(
-        f"{len(jobs)} jobs, {_priced(jobs)}, were queued in the backup and have left no trace here. If one was paid"
+        f"{len(jobs)} jobs, {show_prices(jobs)}, were queued in the backup and have left no trace here. If one was paid"
         " since, releasing it pays again.",
         err=True,
     )
@@ -132,7 +132,8 @@ def _counted(counts: Mapping[State, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
 
 
-def _priced(jobs: Sequence[Job]) -> str:
+def show_prices(jobs: Sequence[Job]) -> str:
+    """Return what these jobs cost by the price table, per currency."""
     sums, unpriced = sum_prices(jobs)
     parts = [f"{show_micros(micros)} {currency}" for currency, micros in sorted(sums.items())]
     if unpriced:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.exits import Exit, fault_text
+from orchestrator.cli.exits import Exit, fault_text, tell_request_error
 from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
-from orchestrator.domain.errors import ConfigError
+from orchestrator.domain.errors import ConfigError, Conflict
 from orchestrator.services.batches import Intake, Taker, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
 from orchestrator.services.lifecycle import needs_new_charge, retry_job
@@ -170,7 +170,7 @@ def _ask(question: str, *, is_sure: bool) -> None:
 
 def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
     failed = list(app.history.iter_members(batch_id, states=("failed",)))
-    charged = [job for job in failed if needs_new_charge(job, app.clock.now())]
+    charged = [job for job in failed if needs_new_charge(job, app.rules, app.clock.now())]
     micros = sum(job.price.micros for job in charged if job.price)
     if failed:
         click.echo(
@@ -180,4 +180,7 @@ def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
     if charged:
         _ask("go on?", is_sure=is_sure)
     for job in failed:
-        retry_job(app.jobs, job.id, may_charge=True, actor="local", reason="run --retry-failed")
+        try:
+            retry_job(app.jobs, job.id, rules=app.rules, may_charge=True, actor="local", reason="run --retry-failed")
+        except Conflict as conflict:  # an unexplained call of it may still be under way: the others need not wait
+            tell_request_error(conflict)

@@ -220,6 +220,8 @@ def tell_end(end: RunEnd, *, archive_url: str, data_dir: object, is_ours: bool =
         name = f" ({job.custom_id})" if job.custom_id else ""
         click.echo(inert_line(f"held: {job.id}{name}: {job.last_error or 'needs review'}"), err=True)
         click.echo(f"  look: {_command(data_dir)} jobs show {job.id}", err=True)
+    if end.held:
+        click.echo(f"settle them: {_command(data_dir)} jobs review", err=True)
     click.echo(f"archive: {archive_url}", err=True)
     click.echo(f"history: {_command(data_dir)} jobs list", err=True)
     sys.stderr.flush()

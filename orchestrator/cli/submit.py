@@ -11,11 +11,11 @@ import click
 
 from orchestrator.cli.exits import fault_text
 from orchestrator.cli.fleet import require_broker, waking
-from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import print_one
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
-from orchestrator.domain.errors import ConfigError, Fault, InvalidParams
+from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Taker, show_micros
@@ -90,7 +90,7 @@ def submit(
         kind=kind,
         body=_make_body(model, prompt, params, images, audio),
         custom_id=custom_id,
-        tags=dict(_pair("--tag", tag) for tag in tags),
+        tags=dict(read_pair("--tag", tag) for tag in tags),
         priority=priority,
         typed_paths=tuple(path for path in (*images, audio) if path and _is_path(path)),
     )
@@ -149,7 +149,7 @@ def _make_body(
 ) -> dict[str, object]:
     body: dict[str, object] = {}
     for text in params:
-        name, value = _pair("--param", text)
+        name, value = read_pair("--param", text)
         body[name] = _value(value)
     if model is not None:
         body["model"] = model
@@ -160,13 +160,6 @@ def _make_body(
     if audio is not None:
         body["file"] = audio
     return body
-
-
-def _pair(option: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InvalidParams([Fault("invalid_pair", option, f"{text!r} is not NAME=VALUE")])
-    return name, value
 
 
 def _value(text: str) -> object:

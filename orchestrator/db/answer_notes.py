@@ -41,7 +41,7 @@ def write_note(connection: Connection, settled: Settled, *, now: datetime, rng: 
         data["task_id"] = report.outcome.task_id
     draft = None
     if is_extra and not _is_noted(connection, job.id, data):
-        why = "a paid task that this job cannot use"
+        why = "; ".join(filter(None, ("a paid task that this job cannot use", report.reason)))
         draft = EventDraft(Trigger.EXTRA_PAID_TASK, job.state, job.state, report.actor, why, data)
     elif stored.is_duplicate_id or (stored.is_new and decision is None):
         why = report.reason or "evidence about a submission was stored"

@@ -238,7 +238,14 @@ def _insert_jobs(
     connection: Connection, batch_id: str, jobs: Sequence[NewJob], *, actor: str, now: datetime, rng: Random
 ) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
-    insert_many(connection, JOBS, [_job_row(job, batch_id, now) for job in jobs])
+    insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
+    insert_members(connection, batch_id, jobs)
+    events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
+    append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
+
+
+def insert_members(connection: Connection, batch_id: str, jobs: Sequence[NewJob]) -> None:
+    """Make new jobs members of the batch that they are inserted for."""
     members = [
         {
             "batch_id": batch_id,
@@ -250,11 +257,10 @@ def _insert_jobs(
         for job in jobs
     ]
     insert_many(connection, MEMBERS, members)
-    events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
-    append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 
 
-def _job_row(job: NewJob, batch_id: str, now: datetime) -> dict[str, object]:
+def make_job_row(job: NewJob, batch_id: str, now: datetime) -> dict[str, object]:
+    """Return the row of a job that is queued."""
     return {
         "id": job.id,
         "kind": job.kind,

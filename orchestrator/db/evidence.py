@@ -16,12 +16,11 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from orchestrator.db.rows import SUBMISSIONS, write_drafts
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset, type_of
 from orchestrator.db.types import clean_text
-from orchestrator.domain.job import SURE_REFUSALS, FinalAnswer, Verdict
+from orchestrator.domain.job import DUPLICATE_TASK_ID, SURE_REFUSALS, FinalAnswer, Verdict
 from orchestrator.domain.outcomes import AnswerComplete, CallEvidence, SubmitOutcome, TaskAccepted
 from orchestrator.domain.redact import redact_links
 
 RAW_ANSWER_BYTES = 64 * 1024
-DUPLICATE_TASK_ID = "duplicate_task_id"
 
 Row = Mapping[str, Any]
 

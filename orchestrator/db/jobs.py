@@ -10,21 +10,26 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 
-from orchestrator.db import held_polls, lane_claims, next_due, settling, submit_claim, sweeps
+from orchestrator.db import attaching, held_polls, lane_claims, next_due, persons, settling, submit_claim, sweeps
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.outage import OutageWatch
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
-from orchestrator.db.writes import Write, write_decisions
 from orchestrator.domain.decide import Decision
 from orchestrator.domain.errors import NotFound, Permanent
-from orchestrator.domain.job import Claim, Job, Verdict
+from orchestrator.domain.job import Claim, Job, Submission, Verdict
 from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
+from orchestrator.domain.poison import NOTHING_IN_FLIGHT, InFlight
 from orchestrator.domain.ports import (
+    Adopted,
+    Adoption,
     Applied,
+    Attachment,
     ClaimedSubmission,
     EvidenceReport,
     HeldPoll,
+    HeldUnknown,
     LaneName,
     Renewed,
     SubmitWindow,
@@ -41,6 +46,7 @@ class SqlJobs:
 
     def __init__(self, database: Database, *, rng: Random | None = None) -> None:
         self._database = database if rng is None else replace(database, rng=rng)
+        self._outages = OutageWatch(database.clock)
 
     def claim_submissions(self, window: SubmitWindow) -> Claim[ClaimedSubmission]:
         """Take queued jobs with free slots; the commit is the intent."""
@@ -50,26 +56,37 @@ class SqlJobs:
         return Claim(rows, now, boottime, submit_claim.longest_lease(window))
 
     def claim_due(
-        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
+        self,
+        lane: LaneName,
+        *,
+        limit: int,
+        lease: timedelta,
+        archive_class: str | None = None,
+        process: str = "",
+        in_flight: InFlight = NOTHING_IN_FLIGHT,
     ) -> Claim[Job]:
-        """Lease due rows of the poll or archive lane."""
+        """Lease due rows of the poll or archive lane, as far as they may be performed beside what is in flight."""
         database = self._database
         boottime = database.clock.boottime()
 
-        terms = lane_claims.LeaseTerms(lease, process)
+        terms = lane_claims.LeaseTerms(lease, process, in_flight, self._outages.find())
 
-        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime, frozenset[str]]:
+        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime, frozenset[str], bool]:
             if lane is LaneName.POLL:
-                return lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
+                polls = lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
+                return *polls, False
             if lane is LaneName.ARCHIVE:
                 rows, now = lane_claims.claim_archives(
                     connection, archive_class, limit=limit, lease=terms, database=database
                 )
-                return rows, now, frozenset()
+                is_idle = bool(rows) or in_flight.count == 0
+                is_waiting = not is_idle and lane_claims.is_archive_due(connection, archive_class, now)
+                return rows, now, frozenset(), is_waiting
             raise ValueError(f"the {lane} lane does not claim leases")
 
-        rows, now, probe_ids = database.write(work)
-        return Claim(rows, now, boottime, lease, probe_ids)
+        with self._outages.watching():
+            rows, now, probe_ids, is_kept_waiting = database.write(work)
+        return Claim(rows, now, boottime, lease, probe_ids=probe_ids, is_kept_waiting=is_kept_waiting)
 
     def find_next_due(
         self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
@@ -97,12 +114,16 @@ class SqlJobs:
     def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
         """Extend leases; return the job ids that are still ours."""
         database = self._database
-        return database.write(lambda c: lane_claims.renew(c, held, database.now(c) + lease)) if held else frozenset()
+        if not held:
+            return frozenset()
+        with self._outages.watching():
+            return database.write(lambda c: lane_claims.renew(c, held, database.now(c) + lease))
 
     def renew_polls(self, held: Sequence[HeldPoll], *, lease: timedelta) -> Renewed:
         """Extend the leases of held polls; rows of a paused scope are given back."""
         database = self._database
-        return database.write(lambda c: held_polls.renew_polls(c, held, lease=lease, database=database))
+        with self._outages.watching():
+            return database.write(lambda c: held_polls.renew_polls(c, held, lease=lease, database=database))
 
     def release(self, held: Mapping[str, str]) -> None:
         """Give rows back, due now."""
@@ -181,15 +202,40 @@ class SqlJobs:
     ) -> Applied:
         """Move one job by a person's decision. Raises NotFound; Conflicts raised by `change` come out."""
         database = self._database
+        return database.write(
+            lambda c: persons.transact(c, job_id, change, actor=actor, reason=reason, database=database)
+        )
+
+    def attach_task(
+        self,
+        attachment: Attachment,
+        *,
+        choose: Callable[[Job], Submission | None],
+        settle: Callable[[str], attaching.Settle],
+    ) -> Applied:
+        """Store a task id that a person named, and move the job by it. Raises NotFound, Conflict."""
+        database = self._database
+        return database.write(lambda c: attaching.attach_task(c, attachment, choose, settle, database=database))
+
+    def adopt(self, adoption: Adoption) -> Adopted:
+        """Insert a job for a task submitted elsewhere, once."""
+        return persons.adopt_once(adoption, database=self._database)
+
+    def list_held_unknown(self, *, after: str, limit: int) -> Sequence[str]:
+        """Return ids of jobs that an unexplained call holds."""
+        return self._database.read(lambda c: persons.list_held_unknown(c, after=after, limit=limit))
+
+    def resubmit_held(
+        self, job_id: str, change: Callable[[HeldUnknown, datetime], Decision | None], *, actor: str, reason: str
+    ) -> Applied:
+        """As `transact`, knowing how often this actor has resubmitted the job."""
+        database = self._database
 
         def work(connection: Connection) -> Applied:
-            job = settling.load_job(connection, settling.lock_job(connection, job_id))
-            now = database.now(connection)
-            decision = change(job, now)
-            if decision is not None:
-                write = Write(job, decision, None, actor, reason)
-                write_decisions(connection, [write], now=now, rng=database.rng)
-            return Applied(job_id, decision)
+            def counted(job: Job, now: datetime) -> Decision | None:
+                return change(HeldUnknown(job, persons.count_resubmissions(connection, job_id, actor)), now)
+
+            return persons.transact(connection, job_id, counted, actor=actor, reason=reason, database=database)
 
         return database.write(work)
 

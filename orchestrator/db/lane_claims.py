@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -22,23 +22,36 @@ from sqlalchemy import (
 
 from orchestrator.db import pauses
 from orchestrator.db.engine import Database
+from orchestrator.db.outage import Outage
 from orchestrator.db.pauses import Gate, PauseState, Scope, gate_of
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tokens import make_token, token_prefix
 from orchestrator.domain.decide import PauseLane
 from orchestrator.domain.job import Job
+from orchestrator.domain.poison import NOTHING_IN_FLIGHT, InFlight, count_takable
 from orchestrator.domain.states import State
 
+RENEWALS_PER_LEASE = 3  # design section 5: every third, so a holder that lives is heard of within one after an outage
 _LEASED = (State.PROCESSING, State.ARCHIVING)
 
 
 @dataclass(frozen=True)
 class LeaseTerms:
-    """For how long rows are leased, and in whose name."""
+    """For how long rows are leased, in whose name, and what that process is performing in the lane already.
+
+    `outage`: when this process could not reach the database. Leases that lapsed then, or before their holders could
+    renew them again, are no deaths.
+    """
 
     length: timedelta
     process: str = ""
+    in_flight: InFlight = NOTHING_IN_FLIGHT
+    outage: Outage | None = None
+
+    def beside(self, jobs: Sequence[Job]) -> LeaseTerms:
+        """Return the terms once these rows have been taken too."""
+        return replace(self, in_flight=self.in_flight + InFlight.of([job.death_count for job in jobs]))
 
 
 def claim_polls(
@@ -58,7 +71,8 @@ def claim_polls(
     probes = _claim_probes(connection, gates, limit, lease, now=now, database=database)
     open_only = [not_(is_of(scope)) for scope, gate in gates.items() if gate is not Gate.OPEN]
     rest = _due_polls(now).where(*open_only)
-    others = _lease(connection, rest, limit - len(probes), lease, now=now, database=database)
+    terms = lease.beside(probes)
+    others = _lease(connection, rest, limit - len(probes), terms, now=now, database=database)
     return probes + others, now, frozenset(job.id for job in probes)
 
 
@@ -67,10 +81,7 @@ def claim_archives(
 ) -> tuple[tuple[Job, ...], datetime]:
     """Lease due rows in `archiving`, soonest link expiry first, with their outputs and submissions."""
     now = database.now(connection)
-    due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'archiving'"), JOBS.c.due_at <= now)
-    if archive_class is not None:
-        due = due.where(JOBS.c.archive_class == archive_class)
-    due = due.order_by(JOBS.c.source_expires_at.nulls_last(), JOBS.c.id)
+    due = _due_archives(archive_class, now).order_by(JOBS.c.source_expires_at.nulls_last(), JOBS.c.id)
     return _lease(connection, due, limit, lease, now=now, database=database, has_outputs=True), now
 
 
@@ -98,6 +109,16 @@ def release_dead(connection: Connection, process: str, now: datetime) -> int:
     return len(given)
 
 
+def is_archive_due(connection: Connection, archive_class: str | None, now: datetime) -> bool:
+    """Say whether a row of the class is due: after a claim that took none, it waits for the lane to run empty."""
+    return connection.execute(_due_archives(archive_class, now).limit(1)).first() is not None
+
+
+def _due_archives(archive_class: str | None, now: datetime) -> Select[str]:
+    due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'archiving'"), JOBS.c.due_at <= now)
+    return due if archive_class is None else due.where(JOBS.c.archive_class == archive_class)
+
+
 def _due_polls(now: datetime) -> Select[str]:
     due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'processing'"), JOBS.c.due_at <= now)
     return due.order_by(JOBS.c.due_at, JOBS.c.id)
@@ -117,20 +138,47 @@ def _lease(
     if limit <= 0:
         return ()
     chosen = due.limit(limit).with_for_update(skip_locked=True).cte("due")
-    deaths = case((JOBS.c.lease_token.is_not(None), JOBS.c.death_count + 1), else_=JOBS.c.death_count)
+    deaths = case((_is_death(lease, now), JOBS.c.death_count + 1), else_=JOBS.c.death_count)
     values = {
         "lease_token": make_token(database.rng, lease.process),  # one for the claim: id and token together name a lease
         "due_at": now + lease.length,
         "death_count": deaths,
     }
     take = update(JOBS).where(JOBS.c.id.in_(select(chosen.c.id))).values(values).returning(*JOBS.c)
-    rows = sorted(connection.execute(take).mappings(), key=_expiry_order)
+    rows = _keep_takable(connection, connection.execute(take).mappings().all(), lease.in_flight, now)
     ids = [row["id"] for row in rows] if has_outputs else []
     outputs = load_outputs(connection, ids) if ids else {}
     submissions = load_submissions(connection, ids) if ids else {}
     return tuple(
         read_job(row, submissions=submissions.get(row["id"], ()), outputs=outputs.get(row["id"], ())) for row in rows
     )
+
+
+def _is_death(lease: LeaseTerms, now: datetime) -> ColumnElement[bool]:
+    """A row that still has a token died in somebody's hands, unless the database was away when it was to be renewed."""
+    is_left = JOBS.c.lease_token.is_not(None)
+    if lease.outage is None:
+        return is_left
+    began, ended = now - lease.outage.began, now - lease.outage.ended + lease.length / RENEWALS_PER_LEASE
+    return and_(is_left, not_(JOBS.c.due_at.between(began, ended)))
+
+
+def _keep_takable(
+    connection: Connection, rows: Sequence[RowMapping], in_flight: InFlight, now: datetime
+) -> list[RowMapping]:
+    """Return the rows that may be performed beside what is in flight, and put the others back, due now.
+
+    Suspects go first: others would keep them waiting for ever. Most claims see none and put nothing back.
+    """
+    ordered = sorted(rows, key=_expiry_order)
+    by_deaths = sorted(ordered, key=lambda row: -int(row["death_count"]))
+    count = count_takable([int(row["death_count"]) for row in by_deaths], in_flight)
+    if count == len(rows):
+        return ordered
+    left = [str(row["id"]) for row in by_deaths[count:]]
+    back = update(JOBS).where(JOBS.c.id.in_(left)).values(lease_token=None, due_at=now)
+    connection.execute(back)
+    return sorted(by_deaths[:count], key=_expiry_order)
 
 
 def _expiry_order(row: RowMapping) -> tuple[bool, datetime | None, str]:

@@ -95,6 +95,12 @@ def _write_trouble(connection: Connection, result: OutputFailed | OutputLinkDead
     connection.execute(row)
 
 
+def forget_asks(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Let the unarchived outputs of these jobs ask for fresh links from the start; which links are dead stays known."""
+    forget = update(OUTPUTS).where(OUTPUTS.c.job_id.in_(job_ids), _UNARCHIVED)
+    connection.execute(forget.values(ask_count=0))
+
+
 def count_asks(connection: Connection, output_ids: Collection[str]) -> None:
     """Count a fresh link asked for."""
     asked = update(OUTPUTS).where(OUTPUTS.c.id.in_(output_ids)).values(ask_count=OUTPUTS.c.ask_count + 1)

@@ -86,6 +86,7 @@ def read_submission(row: RowMapping | Mapping[str, Any], *, prefix: str = "") ->
         final_at=row[f"{prefix}final_at"],
         final_answer=FinalAnswer(row[f"{prefix}final_answer"]) if row[f"{prefix}final_answer"] else None,
         superseded_at=row[f"{prefix}superseded_at"],
+        decided_by=row[f"{prefix}decided_by"],
     )
 
 

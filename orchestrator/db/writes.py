@@ -140,6 +140,8 @@ def _write_outputs(connection: Connection, won: Sequence[Write], *, now: datetim
     outputs.write_results(connection, (r for w in won for r in w.decision.output_results), now=now)
     if asked := [output_id for w in won for output_id in w.decision.asked_output_ids]:
         outputs.count_asks(connection, asked)
+    if forgetful := [w.job.id for w in won if w.decision.forgets_asks]:
+        outputs.forget_asks(connection, forgetful)
     if lost := [output_id for w in won for output_id in w.decision.lost_output_ids]:
         outputs.mark_lost(connection, lost, now=now)
     touched = [w.job.id for w in won if w.decision.outputs or w.decision.output_results or w.decision.lost_output_ids]

@@ -43,6 +43,9 @@ RESTORED_CODES = frozenset({RESTORED_QUEUED, RESTORED_IN_DOUBT})
 second was being submitted or held already.
 """
 
+DUPLICATE_TASK_ID = "duplicate_task_id"
+"""Code of an unknown whose answer named a task that another submission holds (fault A13)."""
+
 SURE_REFUSALS = frozenset({Verdict.NOT_SENT, Verdict.THROTTLED, Verdict.REFUSED, Verdict.REJECTED})
 """Verdicts that prove that nothing was charged: the slot is free again and the cost is nil."""
 
@@ -82,6 +85,7 @@ class Submission:
     final_at: datetime | None = None
     final_answer: FinalAnswer | None = None
     superseded_at: datetime | None = None
+    decided_by: str | None = None
 
     @property
     def is_paid_and_open(self) -> bool:
@@ -214,6 +218,11 @@ class Job:
         return self.state is State.NEEDS_REVIEW and self.provider_code in RESTORED_CODES
 
     @property
+    def has_request(self) -> bool:
+        """False for an adopted task: what was sent for it is not known here, so it cannot be sent again."""
+        return bool(self.body)
+
+    @property
     def is_cancelling(self) -> bool:
         """A cancel was asked for after the paid call had begun."""
         return self.cancel_requested_at is not None
@@ -280,6 +289,8 @@ class Claim(Generic[T]):
     """What one claim brought: rows, the claim's `now`, and the boot-time clock read before its first statement.
 
     `probe_ids` names the rows that were taken to see whether a pause is over: their answer must be written.
+
+    `is_kept_waiting`: rows are due that may not be taken beside what is in flight; the lane is to run empty for them.
     """
 
     rows: tuple[T, ...]
@@ -287,3 +298,4 @@ class Claim(Generic[T]):
     boottime: float
     lease: timedelta
     probe_ids: frozenset[str] = frozenset()
+    is_kept_waiting: bool = False

@@ -85,6 +85,10 @@ class Kind(ABC):
     def check_input(self, body: Json, slot: InputSlot, facts: InputFacts) -> list[Fault]:
         """Return the faults of one input's bytes (format, size, sides, duration)."""
 
+    @abstractmethod
+    def gives_task(self, model: str) -> bool:
+        """Return True when a request for this model is answered with a task id, False when with the result itself."""
+
     def check_inputs_together(self, body: Json, facts: Sequence[tuple[InputSlot, InputFacts]]) -> list[Fault]:
         """Return faults that only several inputs together show (areas of two frames)."""
         return []

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 SECOND = timedelta(seconds=1)
+LONGEST_RESUBMIT_WAIT = timedelta(minutes=10)  # where no kind's is known: longer than any kind's of ours
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,16 @@ class Rules:
     optional_tries: int = 5
     result_lost_after: timedelta = timedelta(days=3)
     deaths_allowed: int = 5
+    resubmit_waits: Mapping[str, timedelta] = field(default_factory=dict)
+    landed_codes: frozenset[str] = frozenset()
 
     def schedule_of(self, kind: str) -> PollSchedule:
         """Return the kind's schedule; kinds without one (immediate) are asked at leisure after an adoption."""
         return self.schedules.get(kind, PollSchedule(first=5 * SECOND, shortest=5 * SECOND, longest=30 * SECOND))
+
+    def resubmit_wait_of(self, kind: str) -> timedelta:
+        """Return how long after its intent a paid call may still be under way somewhere: lease + call deadline."""
+        return self.resubmit_waits.get(kind, max(self.resubmit_waits.values(), default=LONGEST_RESUBMIT_WAIT))
 
     def throttle_backoff(self, code: str) -> Backoff:
         """Overload lasts longer than a rate refusal."""

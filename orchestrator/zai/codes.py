@@ -32,6 +32,8 @@ OVERLOAD_CODES = frozenset({"1305"})
 """zai-api.md 13: lasts minutes; needs a longer backoff than a rate refusal."""
 CONTENT_CODES = frozenset({"1300", "1301"})
 """zai-api.md 9.4: refused for what the request shows or says."""
+LANDED_CODES = frozenset({"1231"})
+"""zai-api.md 9.4: this request id was used before, so an earlier try probably landed."""
 
 _NEW_KEY = "Check ORCHESTRATOR_ZAI_API_KEY and that it belongs to the platform of ORCHESTRATOR_ZAI_BASE_URL."
 _SUPPORT = "Look at the account in the provider's console or ask its support; jobs wait meanwhile."

@@ -131,6 +131,8 @@ BAD = {
     "leases": "submit=soon",
     "assumed_task_life": "video=0s",
     "max_unknown_per_hour": "0",
+    "on_unknown": "guess",
+    "resubmit_max": "-1",
     "output_max_bytes": "-1",
     "archive_concurrency": "video=0",
     "link_life": "video=",

@@ -212,7 +212,7 @@ def test_retry_and_success_leave_a_numbered_history(driver: Driver) -> None:
     driver.finish_poll(job.id, ProviderFailed(None, "no"))
     driver.jobs.transact(
         job.id,
-        lambda found, now: decide_retry(found, now, last_final_answer=FinalAnswer.FAIL, may_charge=True),
+        lambda found, now: decide_retry(found, driver.rules, now, last_final_answer=FinalAnswer.FAIL, may_charge=True),
         actor="ann",
         reason="again",
     )

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from orchestrator.db.engine import Database
+from orchestrator.db.rows import JOBS
+from orchestrator.domain.errors import Transient
 from orchestrator.domain.job import Job, Role
 from orchestrator.domain.outcomes import StillRunning
+from orchestrator.domain.poison import InFlight
 from orchestrator.domain.ports import LaneName
 from tests.db.driver import LEASE, Driver
 from tests.factories import HOUR, make_draft
 from tests.fixtures.clock import START
 
 
-def claim(driver: Driver, lane: LaneName = LaneName.POLL, limit: int = 100, **changes: str) -> tuple[Job, ...]:
-    """Lease due rows."""
-    return driver.jobs.claim_due(lane, limit=limit, lease=LEASE, **changes).rows
+def claim(driver: Driver, lane: LaneName = LaneName.POLL, limit: int = 100, **terms: Any) -> tuple[Job, ...]:  # noqa: ANN401 - any by name
+    """Lease due rows; `terms` are further ones."""
+    return driver.jobs.claim_due(lane, limit=limit, lease=LEASE, **terms).rows
 
 
 def test_only_due_rows_are_leased_and_only_once(driver: Driver) -> None:
@@ -168,3 +174,99 @@ class TestSweeps:
         driver.jobs.finish_sweep("spool", stale or "", every=self.EVERY, result="late")
         driver.clock.advance(self.EVERY)
         assert self.take(driver) is None
+
+
+class TestSuspects:
+    """B9: rows that a worker died of are few at once, or alone in the lane of their process."""
+
+    def add(self, driver: Driver, count: int, deaths: int = 0) -> set[str]:
+        """Insert due jobs in `processing` that have seen so many deaths."""
+        ids = {driver.add_processing(f"task-{deaths}-{n}").id for n in range(count)}
+        with driver.database.begin_write() as connection:
+            connection.execute(update(JOBS).where(JOBS.c.id.in_(ids)).values(death_count=deaths, due_at=START))
+        return ids
+
+    def test_one_death_ten_at_once(self, driver: Driver) -> None:
+        """And clean rows only fill that window up."""
+        suspects = self.add(driver, 12, deaths=1)
+        clean = self.add(driver, 3)
+        first = claim(driver)
+        assert len(first) == 10
+        assert {job.id for job in first} < suspects
+        held = InFlight.of([job.death_count for job in first])
+        assert claim(driver, in_flight=held) == ()
+        driver.jobs.release({job.id: job.lease_token or "" for job in first})  # a release forgets deaths
+        rest = claim(driver)
+        assert {job.id for job in rest} <= suspects | clean
+        assert len(rest) == 10
+
+    def test_two_deaths_alone(self, driver: Driver) -> None:
+        """Neither beside clean rows nor beside another suspect; nothing is taken beside it."""
+        suspects = self.add(driver, 2, deaths=2)
+        clean = self.add(driver, 3)
+        assert claim(driver, in_flight=InFlight(1, 0)) == ()
+        (alone,) = claim(driver)
+        assert alone.id in suspects
+        assert claim(driver, in_flight=InFlight(1, 2)) == ()
+        driver.apply(alone, StillRunning("PROCESSING"))
+        (other,) = claim(driver)
+        assert {alone.id, other.id} == suspects
+        driver.apply(other, StillRunning("PROCESSING"))
+        assert {job.id for job in claim(driver)} >= clean
+
+    def test_suspects_go_before_older_clean_rows(self, driver: Driver) -> None:
+        """Or a lane with enough to do would never come to them."""
+        self.add(driver, 5)
+        suspects = self.add(driver, 1, deaths=2)
+        assert {job.id for job in claim(driver)} == suspects
+
+    def test_what_is_put_back_is_due_and_free_and_no_death(self, driver: Driver) -> None:
+        """Another process may take it at once."""
+        self.add(driver, 1, deaths=2)
+        (clean,) = self.add(driver, 1)
+        claim(driver)
+        row = driver.row(JOBS, clean)
+        assert (row["lease_token"], row["death_count"], row["due_at"]) == (None, 0, driver.clock.now())
+
+    def test_a_lapse_counts_before_it_is_judged(self, driver: Driver) -> None:
+        """Two rows whose holder died twice: one at a time."""
+        self.add(driver, 2, deaths=1)
+        assert len(claim(driver)) == 2
+        driver.clock.advance(LEASE)
+        assert [job.death_count for job in claim(driver)] == [2]
+
+    def test_an_archive_lane_is_told_to_run_empty(self, driver: Driver) -> None:
+        """Only the class in which a row waits for it."""
+        job = driver.add_archiving(task_id="t1")
+        driver.add_archiving(task_id="t2", archive_class="other")
+        with driver.database.begin_write() as connection:
+            connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(death_count=2))
+        terms = {"limit": 5, "lease": LEASE, "in_flight": InFlight(1, 0)}
+        claimed = driver.jobs.claim_due(LaneName.ARCHIVE, archive_class="video", **terms)  # type: ignore[arg-type]
+        assert (claimed.rows, claimed.is_kept_waiting) == ((), True)
+        other = driver.jobs.claim_due(LaneName.ARCHIVE, archive_class="other", **terms)  # type: ignore[arg-type]
+        assert (len(other.rows), other.is_kept_waiting) == (1, False)
+        nothing = driver.jobs.claim_due(LaneName.ARCHIVE, archive_class="other", **terms)  # type: ignore[arg-type]
+        assert (nothing.rows, nothing.is_kept_waiting) == ((), False)
+
+    def test_an_outage_is_no_death(self, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The holder could not renew while the database was away; a later lapse counts again."""
+        job = driver.add_processing()
+        driver.clock.advance(HOUR)
+        claim(driver)
+        driver.clock.advance(LEASE / 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "write", refuse)
+            for _ in range(3):
+                with pytest.raises(Transient):
+                    claim(driver)
+                driver.clock.advance(LEASE)
+        (again,) = claim(driver)
+        assert (again.id, again.death_count) == (job.id, 0)
+        driver.clock.advance(3 * LEASE)
+        (later,) = claim(driver)
+        assert later.death_count == 1
+
+
+def refuse(*_: object) -> None:
+    raise Transient("database_unavailable", "connection refused")

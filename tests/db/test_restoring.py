@@ -106,7 +106,7 @@ def test_a_held_job_is_neither_retried_nor_cancelled(driver: Driver, restores: S
     (job_id,) = driver.add_many(1)
     hold(restores)
     with pytest.raises(Conflict, match="pay twice"):
-        retry_job(driver.jobs, job_id, may_charge=True, actor="alex", reason="")
+        retry_job(driver.jobs, job_id, rules=driver.rules, may_charge=True, actor="alex", reason="")
     with pytest.raises(Conflict):
         cancel_job(driver.jobs, job_id, actor="alex", reason="")
 

@@ -1,4 +1,4 @@
-"""What a person may ask of a job: cancel and retry, in every state (design section 6)."""
+"""What a person may ask of a job, and the policy that stands in for one, in every state (design section 6)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,42 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.decide import Decision, decide_cancel, decide_poisoned, decide_retry
+from orchestrator.domain.decide import (
+    Decision,
+    choose_submission,
+    decide_cancel,
+    decide_poisoned,
+    decide_policy_resubmit,
+    decide_resubmit,
+    decide_retry,
+    decide_write_off,
+)
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.job import FinalAnswer, Job, Output, Role, Verdict
+from orchestrator.domain.job import (
+    DUPLICATE_TASK_ID,
+    RESTORED_IN_DOUBT,
+    FinalAnswer,
+    Job,
+    Origin,
+    Output,
+    Role,
+    Submission,
+    Verdict,
+)
 from orchestrator.domain.states import State, Trigger
-from tests.domain.samples import HOUR, NOW, TASK, TEXT, job_in, make_file, make_output, make_submission, sha
+from tests.domain.samples import (
+    HOUR,
+    NOW,
+    RULES,
+    SECOND,
+    TASK,
+    TEXT,
+    job_in,
+    make_file,
+    make_output,
+    make_submission,
+    sha,
+)
 
 RETRYABLE = (State.FAILED, State.CANCELLED, State.NEEDS_REVIEW)
 STORED = make_output(0, stored=make_file())
@@ -30,7 +61,7 @@ def ended(state: State, **changes: Any) -> Job:  # noqa: ANN401 - any field by n
 
 
 def retry(job: Job, answer: FinalAnswer | None = None, *, may_charge: bool = False) -> Decision:
-    return decide_retry(job, NOW, last_final_answer=answer, may_charge=may_charge)
+    return decide_retry(job, RULES, NOW, last_final_answer=answer, may_charge=may_charge)
 
 
 # -- cancel ------------------------------------------------------------------------------------------------------
@@ -147,6 +178,209 @@ def test_a_retry_starts_from_a_clean_sheet(state: State) -> None:
 @pytest.mark.parametrize("state", [State.PROCESSING, State.ARCHIVING])
 def test_a_job_that_kills_its_workers_is_held(state: State) -> None:
     """B9: processing, archiving -> needs_review; the paid task is not failed."""
-    decision = decide_poisoned(job_in(state, death_count=5))
+    decision = decide_poisoned(job_in(state, death_count=5), NOW)
     assert (decision.trigger, decision.target, decision.due_at) == (Trigger.POISONED, State.NEEDS_REVIEW, None)
     assert "5" in decision.reason
+
+
+def test_a_job_that_was_never_submitted_fails_of_poison() -> None:
+    """B9: nothing was paid, so nothing is to be looked for."""
+    decision = decide_poisoned(job_in(State.QUEUED, death_count=5), NOW)
+    assert (decision.target, decision.patch["failure_code"], decision.patch["cost_final_micros"]) == (
+        State.FAILED,
+        "internal_error",
+        0,
+    )
+
+
+# -- resubmit and write off ----------------------------------------------------------------------------------------
+
+WAIT = RULES.resubmit_wait_of("video")
+LONG_AGO = NOW - WAIT
+UNKNOWN = make_submission(1, verdict=Verdict.UNKNOWN, intent_at=LONG_AGO, provider_code="read_timeout")
+
+
+def held(*submissions: Submission, **changes: Any) -> Job:  # noqa: ANN401 - any field by name
+    return job_in(State.NEEDS_REVIEW, submissions=submissions or (UNKNOWN,), **changes)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.NEEDS_REVIEW])
+def test_only_held_jobs_are_resubmitted_or_written_off(state: State) -> None:
+    """Every other state: a conflict that names it."""
+    job = job_in(state, submissions=(UNKNOWN,))
+    with pytest.raises(Conflict, match=state):
+        decide_resubmit(job, RULES, NOW)
+    with pytest.raises(Conflict, match=state):
+        decide_write_off(job, NOW)
+
+
+def test_a_resubmission_starts_from_a_clean_sheet_and_supersedes() -> None:
+    """Design section 6: clears the cancel flag, finished_at, failure_code, death and ask counts."""
+    decision = decide_resubmit(held(cancel_requested_at=NOW, death_count=5, ask_count=3), RULES, NOW)
+    assert (decision.trigger, decision.target, decision.due_at) == (Trigger.RESUBMIT, State.QUEUED, NOW)
+    assert decision.supersedes
+    patch = decision.patch
+    assert (patch["death_count"], patch["ask_count"], patch["attempt_count"]) == (0, 0, 0)
+    assert (patch["cancel_requested_at"], patch["provider_code"], patch["provider_task_id"]) == (None, None, None)
+
+
+def test_paying_again_waits_until_no_call_can_be_under_way() -> None:
+    """Lease + deadline after the newest intent, and the conflict says how long; the same after a write-off."""
+    recent = replace(UNKNOWN, number=2, intent_at=LONG_AGO + 90 * SECOND)
+    with pytest.raises(Conflict, match="90 s"):
+        decide_resubmit(held(UNKNOWN, recent), RULES, NOW)
+    written_off = job_in(State.FAILED, submissions=(recent,))
+    with pytest.raises(Conflict, match="90 s"):
+        retry(written_off, may_charge=True)
+    assert decide_resubmit(held(UNKNOWN), RULES, NOW).target is State.QUEUED
+    assert retry(replace(written_off, submissions=(UNKNOWN,)), may_charge=True).target is State.QUEUED
+
+
+def test_an_adopted_task_is_nobodys_call_here() -> None:
+    """It makes nobody wait."""
+    adopted = make_submission(2, verdict=Verdict.ACCEPTED, task_id="t", origin=Origin.ADOPTED, intent_at=NOW)
+    over = replace(adopted, final_at=NOW, final_answer=FinalAnswer.SUCCESS)
+    assert decide_resubmit(held(UNKNOWN, over), RULES, NOW).target is State.QUEUED
+
+
+def test_what_can_still_be_asked_about_is_not_paid_again() -> None:
+    """A poisoned job has a task: retry is free, and the conflict names it."""
+    with pytest.raises(Conflict) as caught:
+        decide_resubmit(
+            held(make_submission(1, verdict=Verdict.ACCEPTED, task_id=TASK, intent_at=LONG_AGO)), RULES, NOW
+        )
+    assert "jobs retry" in (caught.value.hint or "")
+
+
+def test_another_paid_task_of_the_job_is_used_before_a_new_charge() -> None:
+    """An extra paid task that was stored when the job could not use it."""
+    extra = make_submission(1, verdict=Verdict.ACCEPTED, task_id="extra", intent_at=LONG_AGO)
+    for state in RETRYABLE:
+        decision = retry(ended(state, submissions=(extra,)), FinalAnswer.FAIL)
+        assert (decision.target, decision.patch["provider_task_id"]) == (State.PROCESSING, "extra")
+
+
+def test_what_was_adopted_cannot_be_sent() -> None:
+    """There is no request of ours to send: neither resubmit nor retry pays for an empty one."""
+    with pytest.raises(Conflict, match="adopted"):
+        decide_resubmit(held(body={}), RULES, NOW)
+    with pytest.raises(Conflict, match="adopted"):
+        retry(ended(State.FAILED, body={}), FinalAnswer.FAIL, may_charge=True)
+
+
+@pytest.mark.parametrize("cost", [None, 200_000])
+def test_a_write_off_leaves_the_cost_as_unknown_as_it_is(cost: int | None) -> None:
+    """failed(written_off) with the person's reason; nothing is claimed about the charge."""
+    decision = decide_write_off(held(cost_final_micros=cost), NOW, reason="not worth it")
+    assert (decision.trigger, decision.target) == (Trigger.WRITTEN_OFF, State.FAILED)
+    assert (decision.patch["failure_code"], decision.patch["finished_at"]) == ("written_off", NOW)
+    assert "not worth it" in (decision.patch["failure_message"] or "")
+    assert decision.patch["cost_final_micros"] == cost
+    assert not decision.supersedes
+
+
+# -- the policy ----------------------------------------------------------------------------------------------------
+
+
+def by_policy(job: Job, *, done: int = 0, cap: int = 1) -> Decision | None:
+    rules = replace(RULES, landed_codes=frozenset({"1231"}))
+    return decide_policy_resubmit(job, rules, NOW, done_count=done, cap=cap)
+
+
+def test_the_policy_resubmits_what_is_unexplained() -> None:
+    """ON_UNKNOWN=resubmit: as a person would, and superseding."""
+    decision = by_policy(held())
+    assert decision is not None
+    assert (decision.trigger, decision.target, decision.supersedes) == (Trigger.RESUBMIT, State.QUEUED, True)
+
+
+KEPT: dict[str, Job] = {
+    "another state": job_in(State.FAILED, submissions=(UNKNOWN,)),
+    "evidence that it landed": held(replace(UNKNOWN, provider_code="1231")),
+    "another's task in the answer": held(replace(UNKNOWN, provider_code=DUPLICATE_TASK_ID)),
+    "held by a restore": held(provider_code=RESTORED_IN_DOUBT),
+    "unknown only since a restore": held(replace(UNKNOWN, provider_code=RESTORED_IN_DOUBT)),
+    "cancelled": held(cancel_requested_at=NOW),
+    "too recent": held(replace(UNKNOWN, intent_at=LONG_AGO + SECOND)),
+    "decided already": held(replace(UNKNOWN, superseded_at=NOW)),
+    "poisoned, its task open": held(make_submission(1, verdict=Verdict.ACCEPTED, task_id=TASK, intent_at=LONG_AGO)),
+    "nothing usable": held(
+        make_submission(
+            1,
+            verdict=Verdict.ACCEPTED,
+            task_id=TASK,
+            intent_at=LONG_AGO,
+            final_at=NOW,
+            final_answer=FinalAnswer.SUCCESS,
+        )
+    ),
+    "an open task beside the unknown": held(
+        UNKNOWN, make_submission(2, verdict=Verdict.ACCEPTED, task_id=TASK, intent_at=LONG_AGO)
+    ),
+}
+
+
+@pytest.mark.parametrize("job", KEPT.values(), ids=KEPT.keys())
+def test_the_policy_keeps_its_hands_off(job: Job) -> None:
+    """It may pay twice, so it acts only where nothing speaks against it."""
+    assert by_policy(job, cap=9) is None
+
+
+@pytest.mark.parametrize(("done", "cap", "acts"), [(0, 0, False), (0, 1, True), (1, 1, False), (1, 2, True)])
+def test_the_policy_has_a_cap(done: int, cap: int, acts: bool) -> None:
+    """RESUBMIT_MAX per job."""
+    assert (by_policy(held(), done=done, cap=cap) is not None) is acts
+
+
+# -- attach --------------------------------------------------------------------------------------------------------
+
+SETTLED = replace(UNKNOWN, superseded_at=NOW)
+REFUSED = make_submission(2, verdict=Verdict.NOT_SENT)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_an_unexplained_call_takes_the_id_in_every_state(state: State) -> None:
+    """Evidence is stored, whatever has become of the job since; where it acts is settle_late's."""
+    assert choose_submission(job_in(state, submissions=(SETTLED, REFUSED)), "t") == SETTLED
+
+
+def test_the_newest_unsettled_call_is_meant() -> None:
+    """An unsettled one before one that was decided."""
+    newer = replace(SETTLED, id="sub_2", number=2)
+    assert choose_submission(held(UNKNOWN, newer), "t") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("job", "acts"),
+    [
+        (job_in(State.QUEUED), True),
+        (job_in(State.NEEDS_REVIEW), True),
+        (job_in(State.FAILED), True),
+        (job_in(State.FAILED, failure_code="content_policy"), False),
+        (job_in(State.SUBMITTING, submissions=(make_submission(1),)), False),
+        (job_in(State.PROCESSING), False),
+        (job_in(State.ARCHIVING), False),
+        (job_in(State.SUCCEEDED), False),
+        (job_in(State.CANCELLED), False),
+    ],
+)
+def test_without_an_unexplained_call_the_id_needs_a_submission_of_its_own(job: Job, acts: bool) -> None:
+    """Where it can act it gets one, as an adopted task; elsewhere it is nobody's here: adopt it."""
+    if acts:
+        assert choose_submission(job, "t") is None
+        return
+    with pytest.raises(Conflict) as caught:
+        choose_submission(job, "t")
+    assert ("adopt" in (caught.value.hint or "")) is (job.state is not State.SUBMITTING)
+
+
+def test_an_id_that_the_job_has_is_its_own() -> None:
+    """Pasted twice: the same submission."""
+    mine = make_submission(1, verdict=Verdict.ACCEPTED, task_id="t")
+    assert choose_submission(job_in(State.PROCESSING, submissions=(mine, UNKNOWN)), "t") == mine
+
+
+def test_a_held_job_with_an_open_task_is_retried_instead() -> None:
+    """The other id would win over nothing: asking again is free."""
+    with pytest.raises(Conflict, match="not ended"):
+        choose_submission(held(make_submission(1, verdict=Verdict.ACCEPTED, task_id=TASK)), "t")

@@ -70,6 +70,6 @@ def test_nothing_else_is_released(job: Job) -> None:
 def test_a_held_job_can_neither_be_retried_nor_cancelled() -> None:
     """As every held job: a retry could pay twice; cancelling would say that nothing runs."""
     with pytest.raises(Conflict, match="pay twice"):
-        decide_retry(held(), NOW, last_final_answer=None, may_charge=True)
+        decide_retry(held(), RULES, NOW, last_final_answer=None, may_charge=True)
     with pytest.raises(Conflict):
         decide_cancel(held(), NOW)

@@ -22,7 +22,7 @@ def cancel(bench: Bench, job: Job) -> bool:
 
 
 def retry(bench: Bench, job: Job, *, may_charge: bool = False) -> Job:
-    retry_job(bench.app.jobs, job.id, may_charge=may_charge, actor="local", reason="again")
+    retry_job(bench.app.jobs, job.id, rules=bench.app.rules, may_charge=may_charge, actor="local", reason="again")
     return bench.app.history.get_job(job.id)
 
 
@@ -114,7 +114,7 @@ def test_what_is_archived_already_costs_nothing(bench: Bench) -> None:
         cancel(bench, bench.only(batch))
         job = finish(bench, context, batch)
     assert job.state is State.CANCELLED
-    assert not needs_new_charge(job, bench.clock.now())
+    assert not needs_new_charge(job, bench.app.rules, bench.clock.now())
     assert retry(bench, job).state is State.SUCCEEDED
     assert bench.posts() == 1
 
@@ -142,7 +142,7 @@ def test_only_a_failed_task_needs_a_new_charge_and_it_is_asked_for(bench: Bench)
         batch = bench.start_archiving(context)
         job = bench.only(batch)
         assert job.state is State.FAILED
-        assert needs_new_charge(job, bench.clock.now())
+        assert needs_new_charge(job, bench.app.rules, bench.clock.now())
         with pytest.raises(Conflict, match="new charge"):
             retry(bench, job)
         again = retry(bench, job, may_charge=True)
@@ -172,7 +172,7 @@ def test_a_dead_link_of_an_immediate_kind_leaves_only_a_new_charge(bench: Bench)
         bench.archive(context)
         job = bench.only(batch)
         assert (job.state, job.failure_code) == (State.FAILED, "output_expired")
-        assert needs_new_charge(job, bench.clock.now())
+        assert needs_new_charge(job, bench.app.rules, bench.clock.now())
         bench.faults()
         assert retry(bench, job, may_charge=True).state is State.QUEUED
         bench.submit(context)

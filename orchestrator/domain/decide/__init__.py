@@ -6,9 +6,16 @@ from datetime import datetime
 from random import Random
 
 from orchestrator.domain.decide.archive import decide_archive
+from orchestrator.domain.decide.attach import choose_submission
 from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane
 from orchestrator.domain.decide.late import Evidence, settle_late
-from orchestrator.domain.decide.person import decide_cancel, decide_retry
+from orchestrator.domain.decide.person import (
+    decide_cancel,
+    decide_policy_resubmit,
+    decide_resubmit,
+    decide_retry,
+    decide_write_off,
+)
 from orchestrator.domain.decide.poll import decide_poisoned, decide_poll, is_nothing_new
 from orchestrator.domain.decide.submit import decide_submit
 from orchestrator.domain.job import Job
@@ -32,10 +39,14 @@ __all__ = [
     "JobPatch",
     "Pause",
     "PauseLane",
+    "choose_submission",
     "decide",
     "decide_cancel",
     "decide_poisoned",
+    "decide_policy_resubmit",
+    "decide_resubmit",
     "decide_retry",
+    "decide_write_off",
     "is_nothing_new",
     "settle_late",
 ]

@@ -56,7 +56,8 @@ class Decision:
     """A transition with everything that belongs to the same write.
 
     `outputs` are upserted by index (archived ones stay as they are); `output_results` are applied to rows by id and
-    `lost_output_ids` marked lost. `supersedes` marks the job's unknown submissions as decided. `is_alarm` asks the
+    `lost_output_ids` marked lost. `supersedes` marks the job's unknown submissions as decided; `forgets_asks` lets its outputs
+    ask for fresh links from the start. `is_alarm` asks the
     caller to log an error after the commit.
     """
 
@@ -74,6 +75,7 @@ class Decision:
     lost_output_ids: tuple[str, ...] = ()
     final_answer: FinalAnswer | None = None
     supersedes: bool = False
+    forgets_asks: bool = False
     pause: Pause | None = None
     is_alarm: bool = False
 

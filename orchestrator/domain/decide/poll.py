@@ -60,9 +60,13 @@ def is_nothing_new(job: Job, decision: Decision) -> bool:
     return decision.trigger is Trigger.STILL_RUNNING and not has_trouble
 
 
-def decide_poisoned(job: Job) -> Decision:
-    """Return the move of a job in `processing` or `archiving` whose step has killed its worker too often (fault B9)."""
+def decide_poisoned(job: Job, now: datetime) -> Decision:
+    """Return the move of a job whose step has killed its worker too often (fault B9): held once anything may have been
+    paid, failed before.
+    """
     reason = f"its {job.state} step ended {job.death_count} workers in a row"
+    if job.state is State.QUEUED:
+        return failed(job, Trigger.POISONED, now, code="internal_error", message=reason, cost=0)
     return Decision(job.state, Trigger.POISONED, State.NEEDS_REVIEW, None, reason, JobPatch(last_error=reason))
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
 from orchestrator.domain.ports.jobs import (
+    Adopted,
+    Adoption,
     Applied,
+    Attachment,
     ClaimedSubmission,
     EvidenceReport,
     HeldPoll,
+    HeldUnknown,
     Jobs,
     Renewed,
     SubmitWindow,
@@ -18,7 +22,10 @@ from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQues
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
 
 __all__ = [
+    "Adopted",
+    "Adoption",
     "Applied",
+    "Attachment",
     "Batches",
     "ClaimedSubmission",
     "Clock",
@@ -27,6 +34,7 @@ __all__ = [
     "Fetch",
     "Fetched",
     "HeldPoll",
+    "HeldUnknown",
     "JobCounts",
     "Jobs",
     "Journal",

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from orchestrator.domain.decide import Decision
-from orchestrator.domain.job import Claim, Job, Submission, Verdict
+from orchestrator.domain.job import Batch, Claim, Job, NewJob, Submission, Verdict
 from orchestrator.domain.outcomes import (
     CallEvidence,
     SubmitOutcome,
 )
+from orchestrator.domain.poison import NOTHING_IN_FLIGHT, InFlight
 from orchestrator.domain.ports.running import LaneName
 
 
@@ -90,6 +91,45 @@ class EvidenceReport:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Attachment:
+    """A task id that a person says is a job's. `assumed_life` is the kind's: for the slot it may hold."""
+
+    job_id: str
+    task_id: str
+    assumed_life: timedelta
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """A task submitted elsewhere, and the batch of one job that takes it on."""
+
+    batch: Batch
+    job: NewJob
+    task_id: str
+    assumed_life: timedelta
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """The job that has the task; `is_new` False: it had it before."""
+
+    job_id: str
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class HeldUnknown:
+    """A job held because a call is unexplained, and how often one actor has resubmitted it already."""
+
+    job: Job
+    resubmission_count: int
+
+
 class Jobs(Protocol):
     """The job table. Every method is one short transaction; none is called with another one open."""
 
@@ -97,12 +137,21 @@ class Jobs(Protocol):
         """Take queued jobs with free slots: insert their submissions, set them submitting, commit. That is intent."""
 
     def claim_due(
-        self, lane: LaneName, *, limit: int, lease: timedelta, archive_class: str | None = None, process: str = ""
+        self,
+        lane: LaneName,
+        *,
+        limit: int,
+        lease: timedelta,
+        archive_class: str | None = None,
+        process: str = "",
+        in_flight: InFlight = NOTHING_IN_FLIGHT,
     ) -> Claim[Job]:
         """Lease due rows of the poll or archive lane. Archive rows carry their outputs and submissions,
         soonest expiry first.
 
-        `process` names the holder, so that `release_dead` finds its rows again.
+        `process` names the holder, so that `release_dead` finds its rows again; `in_flight` is what it performs in that
+        lane already, beside which some rows must not be taken (domain.poison). No row although some are due:
+        `is_kept_waiting`.
         """
 
     def find_next_due(
@@ -174,6 +223,35 @@ class Jobs(Protocol):
 
         Raises NotFound; Conflicts raised by `change` come out.
         """
+
+    def attach_task(
+        self,
+        attachment: Attachment,
+        *,
+        choose: Callable[[Job], Submission | None],
+        settle: Callable[[str], Callable[[Job, datetime], Decision | None]],
+    ) -> Applied:
+        """Store a task id as evidence about the submission that `choose` picks under the job's lock (None: about a new
+        one of origin `adopted`), then move the job as `apply_evidence` does. An id that the job has changes nothing.
+
+        Raises NotFound; Conflict when another job has the task; Conflicts raised by `choose` come out.
+        """
+
+    def adopt(self, adoption: Adoption) -> Adopted:
+        """Insert a job in `processing` for a task submitted elsewhere; or find the job that has the task already."""
+
+    def list_held_unknown(self, *, after: str, limit: int) -> Sequence[str]:
+        """Return ids of jobs behind `after` in needs_review with an unsettled submission and no cancel flag."""
+
+    def resubmit_held(
+        self,
+        job_id: str,
+        change: Callable[[HeldUnknown, datetime], Decision | None],
+        *,
+        actor: str,
+        reason: str,
+    ) -> Applied:
+        """As `transact`, with the number of the job's resubmissions by this actor counted under its lock."""
 
     def flag_cancel(self, job_id: str, *, actor: str, reason: str) -> bool:
         """Set cancel_requested_at on a submitting or processing job; False when it was set or the state has moved."""

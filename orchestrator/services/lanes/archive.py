@@ -36,23 +36,30 @@ class ArchiveResult:
 
 
 class ArchiveLane(LeasedLane[ArchiveWork]):
-    """A window per class, so that small pictures never wait behind videos."""
+    """A window per class, so that small pictures never wait behind videos.
+
+    A class with a row that must be alone goes first, and nothing else is taken until the lane has run empty for it.
+    """
 
     name = LaneName.ARCHIVE
 
     def __init__(self, context: LaneContext) -> None:
         super().__init__(context, lease=context.limits.archive_lease)
+        self._classes = list(context.limits.archive_windows)
 
     def claim(self, held: Collection[ArchiveWork]) -> Sequence[ArchiveWork]:
         """Lease due jobs of each class into its free places."""
         context = self._context
         taken = Counter(work.archive_class for work in held)
         works: list[ArchiveWork] = []
-        for archive_class, window in context.limits.archive_windows.items():
-            free = window - taken[archive_class]
+        for archive_class in tuple(self._classes):
+            free = context.limits.archive_windows[archive_class] - taken[archive_class]
             if free <= 0:
                 continue
-            claim = self._claim_due(free, archive_class)
+            claim = self._claim_due(free, archive_class, beside=[*held, *works])
+            if claim.is_kept_waiting:
+                self._classes.sort(key=lambda name: name != archive_class)
+                break
             time = DrainTime(claim.now, context.clock.monotonic())
             works += [ArchiveWork(job, archive_class, time) for job in self._without_poisoned(claim.rows)]
         return works

@@ -36,6 +36,7 @@ class LaneLimits:
     output_max_bytes: int = 4 * 1024**3
     fetch_deadline: timedelta = timedelta(hours=1)
     max_unknown_per_hour: int = 20
+    resubmit_max: int = 0  # ORCHESTRATOR_ON_UNKNOWN=hold: nothing is ever paid again by itself
     total_slots: int | None = None
     is_slot_held_until_final: bool = True
     call_deadlines: Mapping[str, timedelta] = field(default_factory=dict)

@@ -53,6 +53,11 @@ class PollWork:
     waiter: asyncio.Future[bool] | None = None
 
     @property
+    def is_unanswered(self) -> bool:
+        """True until it has had a good answer since its claim: only then may its step be what kills workers."""
+        return self.answer_count == 0
+
+    @property
     def counted(self) -> Job:
         """The job with the questions that were asked since its claim."""
         return replace(self.job, poll_count=self.job.poll_count + self.answer_count)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from orchestrator.domain.decide import decide_poisoned
 from orchestrator.domain.job import Claim, Job
+from orchestrator.domain.poison import InFlight
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.lanes.context import LaneContext
 
@@ -40,16 +41,22 @@ class LeasedLane(Generic[W]):
         self._lease = lease
         self.renew_every_seconds: float | None = lease.total_seconds() / 3
 
-    def _claim_due(self, limit: int, archive_class: str | None = None) -> Claim[Job]:
+    def _claim_due(self, limit: int, archive_class: str | None = None, *, beside: Iterable[W] = ()) -> Claim[Job]:
+        """Lease due rows that may be performed beside these: suspects are few at once, or alone (domain.poison)."""
         context = self._context
-        process = context.journal.process
         return context.jobs.claim_due(
-            self.name, limit=limit, lease=self._lease, archive_class=archive_class, process=process
+            self.name,
+            limit=limit,
+            lease=self._lease,
+            archive_class=archive_class,
+            process=context.journal.process,
+            in_flight=InFlight.of([work.job.death_count for work in beside]),
         )
 
     def _without_poisoned(self, rows: Sequence[Job]) -> list[Job]:
+        now = self._context.clock.now()
         allowed = self._context.rules.deaths_allowed
-        poisoned = [(job, decide_poisoned(job)) for job in rows if job.death_count >= allowed]
+        poisoned = [(job, decide_poisoned(job, now)) for job in rows if job.death_count >= allowed]
         if poisoned:
             self._context.jobs.apply(poisoned)
         for job, _ in poisoned:

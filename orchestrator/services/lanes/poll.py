@@ -59,7 +59,7 @@ class PollLane(LeasedLane[PollWork]):
         if free <= 0:
             return []
         pauses_seen = self._held.written_count
-        claim = self._claim_due(free)
+        claim = self._claim_due(free, beside=[work for work in held if work.is_unanswered])
         time = DrainTime(claim.now, self._context.clock.monotonic())
         return [
             PollWork(_without_body(job), time, job.id in claim.probe_ids, pauses_seen)

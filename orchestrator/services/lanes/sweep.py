@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from orchestrator.domain.decide import Decision, decide_policy_resubmit
 from orchestrator.domain.errors import NotFound, StepError
 from orchestrator.domain.job import SURE_REFUSALS
 from orchestrator.domain.outcomes import CallEvidence, Unknown
-from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, LaneName
+from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, HeldUnknown, LaneName
 from orchestrator.domain.ports.restores import JOURNALS_SWEEP
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.outcome import verdict_of
@@ -20,6 +21,7 @@ from orchestrator.services.lanes.submit import read_answer, report, store_eviden
 log = logging.getLogger(__name__)
 
 LAPSED_AT_ONCE = 200
+POLICY = "policy"
 SPOOL_AGE = timedelta(hours=6)
 UPLOAD_AGE = timedelta(hours=24)
 HOURLY = timedelta(hours=1)
@@ -45,9 +47,11 @@ class SweepLane:
         self._context = context
         every = context.limits.sweep_every
         host = socket.gethostname()
+        resubmits = context.limits.resubmit_max > 0
         self._tasks = (
             Maintenance(f"{JOURNALS_SWEEP}{host}", every, lambda: replay_dead_journals(context)),
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
+            *([Maintenance("resubmissions", every, lambda: resubmit_unknown(context))] if resubmits else []),
             Maintenance("finished_batches", every, lambda: finish_batches(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
             Maintenance("orphan_uploads", HOURLY, lambda: abort_orphans(context)),
@@ -120,6 +124,33 @@ def replay_dead_journals(context: LaneContext) -> str:
         else:
             journal.retire()
     return f"{linked} answers linked, {unknown} submissions unknown, {released} leases given back"
+
+
+def resubmit_unknown(context: LaneContext) -> str:
+    """ORCHESTRATOR_ON_UNKNOWN=resubmit: submit again what an unexplained call holds, under its cap and waiting time."""
+    count = 0
+    for job_id in _iter_held_unknown(context):
+        applied = context.jobs.resubmit_held(
+            job_id, lambda held, now: _decide_by_policy(context, held, now), actor=POLICY, reason=""
+        )
+        if applied.decision is not None:
+            log.warning("resubmitted_by_policy", extra={"job_id": job_id})
+            context.wake_after(applied.decision)
+            context.wakeup.wake(LaneName.SUBMIT)
+            count += 1
+    return f"{count} held jobs submitted again"
+
+
+def _iter_held_unknown(context: LaneContext) -> Iterator[str]:
+    after = ""
+    while page := context.jobs.list_held_unknown(after=after, limit=LAPSED_AT_ONCE):
+        yield from page
+        after = page[-1]
+
+
+def _decide_by_policy(context: LaneContext, held: HeldUnknown, now: datetime) -> Decision | None:
+    cap = context.limits.resubmit_max
+    return decide_policy_resubmit(held.job, context.rules, now, done_count=held.resubmission_count, cap=cap)
 
 
 def settle_own_unfinished(context: LaneContext) -> int:

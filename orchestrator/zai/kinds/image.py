@@ -83,6 +83,9 @@ class ImageKind(ZaiKind):
     def check_input(self, body: Json, slot: InputSlot, facts: InputFacts) -> list[Fault]:
         return []
 
+    def gives_task(self, model: str) -> bool:
+        return model == ASYNC_MODEL
+
     def route(self, body: Json) -> Route:
         if body.get("model") == ASYNC_MODEL:
             return Route("/async/images/generations")

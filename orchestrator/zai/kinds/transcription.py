@@ -96,6 +96,9 @@ class TranscriptionKind(ZaiKind):
             faults.append(Fault("input_too_long", param, message, hint))
         return faults
 
+    def gives_task(self, model: str) -> bool:
+        return False
+
     def route(self, body: Json) -> Route:
         return Route("/audio/transcriptions", Encoding.MULTIPART, InputForm.FILE, file_field="file")
 

@@ -172,6 +172,9 @@ class VideoKind(ZaiKind):
         row = TABLE.get(str(body.get("model")))
         return area_faults(facts, least=0.8, most=1.25) if row and row.takes_frames else []
 
+    def gives_task(self, model: str) -> bool:
+        return True
+
     def route(self, body: Json) -> Route:
         return Route("/videos/generations")
 

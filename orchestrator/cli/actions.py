@@ -1,0 +1,185 @@
+"""`orchestrator jobs attach|resubmit|write-off|adopt`: what a person decides about a job that cannot decide itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import click
+
+from orchestrator.cli.exits import Exit, tell_request_error
+from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.options import CommonOptions, common_options, read_pair
+from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.restored import show_prices
+from orchestrator.domain.decide import decide_resubmit
+from orchestrator.domain.errors import RequestError
+from orchestrator.domain.job import Job
+from orchestrator.domain.ports import LaneName
+from orchestrator.services.adoption import AdoptRequest, adopt_task
+from orchestrator.services.batches import Taker
+from orchestrator.services.lifecycle import attach_task, resubmit_job, write_off_job
+from orchestrator.services.views import job_object
+from orchestrator.wiring import App, open_app
+
+ACTOR = "local"
+REASON = click.option("--reason", default="", help="Kept in the history.")
+
+
+def for_each(job_ids: Iterable[str], act: Callable[[str], str]) -> int:
+    """Act on each job; one that cannot be acted on does not stop the others. Return the exit code of the first such."""
+    code = int(Exit.OK)
+    for job_id in job_ids:
+        try:
+            click.echo(inert_line(f"{job_id}: {act(job_id)}"))
+        except RequestError as error:
+            tell_request_error(error)
+            code = code or error.exit_code
+    return code
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--task-id", required=True, metavar="T", help="The task's id, as the provider's console shows it.")
+@REASON
+@common_options
+def attach(common: CommonOptions, job_id: str, task_id: str, reason: str) -> None:
+    """Tell a job the id of its task: it goes on with it, and nothing is paid again.
+
+    A job that is held, queued or written off is polled from now on. One that has gone on without it keeps the id as a
+    paid task that it cannot use (an alarm). Kinds that are answered at once have no task.
+    """
+    with open_app(common.settings()) as app:
+        applied = attach_task(
+            app.jobs, job_id, task_id, kinds=app.kinds, rules=app.rules, rng=app.rng, actor=ACTOR, reason=reason
+        )
+        if applied.decision is not None:
+            text = f"{applied.decision.target}: {applied.decision.reason}"
+        elif applied.is_extra_paid:
+            text = "kept as a paid task that this job cannot use; claim it back from the provider"
+        else:
+            text = "the task is its own already, or acts when the call in flight has ended"
+        click.echo(inert_line(f"{job_id}: {text}"))
+
+
+@click.command()
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Agree to the new charges.")
+@REASON
+@common_options
+def resubmit(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason: str) -> None:
+    """Submit held jobs again: a new charge each. If an earlier try was taken after all, that is paid too.
+
+    Refused until an earlier call can no longer be under way (lease and call deadline).
+    """
+    with open_app(common.settings()) as app:
+        ready = _find_ready(app, job_ids)
+        if ready and not yes:
+            question = f"submit {_count(ready)} again as new charges: {show_prices(ready)}?"
+            if not click.confirm(question, err=True):
+                click.echo("nothing was submitted", err=True)
+                sys.exit(Exit.BUDGET)
+
+        def resubmit_one(job_id: str) -> str:
+            decision = resubmit_job(app.jobs, job_id, rules=app.rules, actor=ACTOR, reason=reason).decision
+            return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
+
+        sys.exit(for_each(job_ids, resubmit_one))
+
+
+@click.command("write-off")
+@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@REASON
+@common_options
+def write_off(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> None:
+    """Give held jobs up: they end as failed (written_off), their cost unknown.
+
+    A task id that turns up later, or is attached, still brings one back.
+    """
+    with open_app(common.settings()) as app:
+
+        def write_one_off(job_id: str) -> str:
+            write_off_job(app.jobs, job_id, actor=ACTOR, reason=reason)
+            return "failed: written off"
+
+        sys.exit(for_each(job_ids, write_one_off))
+
+
+@click.command()
+@click.option("--task-id", required=True, metavar="T", help="The task's id at the provider.")
+@click.option("--kind", required=True, help="video, or image (models that are not answered at once).")
+@click.option("--model", "-m", help="The provider's model name. [the kind's first that gives tasks]")
+@click.option("--custom-id", help="Your own name for the job.")
+@click.option("--tag", "tags", metavar="K=V", multiple=True, help="Label for searching.")
+@REASON
+@common_options
+def adopt(
+    common: CommonOptions,
+    task_id: str,
+    kind: str,
+    model: str | None,
+    custom_id: str | None,
+    tags: tuple[str, ...],
+    reason: str,
+) -> None:
+    """Make a job of a task that was submitted elsewhere: it is polled and archived like any other, and never paid here.
+
+    The same task again answers the same job.
+    """
+    settings = common.settings()
+    broker_url = require_broker(settings) if settings.broker_url is not None else None
+    request = AdoptRequest(
+        kind=kind,
+        task_id=task_id,
+        environment=settings.zai_base_url,
+        model=model,
+        custom_id=custom_id,
+        tags=dict(read_pair("--tag", tag) for tag in tags),
+    )
+    with open_app(settings, may_migrate=True) as app:
+        adopted = adopt_task(
+            app.jobs,
+            request,
+            _taker(app),
+            kinds=app.kinds,
+            task_lives=settings.assumed_task_life,
+            actor=ACTOR,
+            reason=reason,
+        )
+        job = app.history.get_job(adopted.job_id)
+        print_one(job_object(job, now=app.clock.now(), kinds=app.kinds), common.format_for(one=True))
+        if not adopted.is_new:
+            click.echo(f"known already: {job.id} has this task", err=True)
+            return
+        click.echo(_leave(app, job, broker_url), err=True)
+
+
+def _find_ready(app: App, job_ids: Sequence[str]) -> list[Job]:
+    """Return the jobs that may be resubmitted now; the others are told when they are acted on."""
+    ready = []
+    for job_id in job_ids:
+        try:
+            job = app.history.get_job(job_id)
+            decide_resubmit(job, app.rules, app.clock.now())
+        except RequestError:
+            continue
+        ready.append(job)
+    return ready
+
+
+def _count(jobs: Sequence[Job]) -> str:
+    return f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
+
+
+def _taker(app: App) -> Taker:
+    store = app.stores.open(app.settings.archive)
+    return Taker(app.batches, store, app.clock, app.rng, app.settings.spool_dir)
+
+
+def _leave(app: App, job: Job, broker_url: str | None) -> str:
+    """Say who will ask about the task: the workers, who are told, or a command."""
+    if broker_url is None:
+        return f"adopted; ask about it and archive it with: orchestrator jobs run {job.id}"
+    with waking(broker_url, clock=app.clock) as wakeup:
+        wakeup.wake(LaneName.POLL)
+    return f"adopted; the workers take it from here. Watch it with: orchestrator jobs watch {job.id}"

@@ -1,0 +1,210 @@
+"""`jobs review|attach|resubmit|write-off|adopt`: what a person types, what is asked, what is said, with which exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from orchestrator.cli.main import main
+from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
+
+LINES = (
+    {"custom_id": "first", "kind": "video", "body": {"model": "viduq1-text", "prompt": "a kite"}},
+    {"custom_id": "second", "kind": "image", "body": {"model": "cogview-4-250304", "prompt": "a kite"}},
+)
+
+
+@pytest.fixture
+def provider() -> Iterator[RunningSandbox]:
+    """Give a provider that takes each request and loses the answer."""
+    with start(SandboxOptions(seed=5, speed=50.0)) as sandbox:
+        rules = [{"fault": "lost_answer", "phase": "submit"}]
+        httpx.put(f"{sandbox.control_url}/faults", json=rules, trust_env=False).raise_for_status()
+        yield sandbox
+
+
+@pytest.fixture
+def place(tmp_path: Path, provider: RunningSandbox) -> dict[str, str]:
+    """Give the settings of a data directory with a video and a picture that nobody can explain."""
+    settings = {
+        "ORCHESTRATOR_DATA_DIR": str(tmp_path / "data"),
+        "ORCHESTRATOR_ZAI_BASE_URL": provider.base_url,
+        "ORCHESTRATOR_ZAI_API_KEY": "id.canary",
+        "ORCHESTRATOR_EGRESS_ALLOW": provider.host_port,
+        "ORCHESTRATOR_TICK_SECONDS": "0.1",
+        "ORCHESTRATOR_POLL_INTERVALS": "video=0.1..0.5",
+        "ORCHESTRATOR_CALL_DEADLINES": "video=1s,image=1s,transcription=1s",
+        "ORCHESTRATOR_LEASES": "submit=1s",
+    }
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    ended = call(settings, "run", str(tmp_path / "jobs.jsonl"))
+    assert (ended.exit_code, "jobs review" in ended.stderr) == (3, True)
+    return settings
+
+
+def call(settings: dict[str, str], *arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), env=settings, input=text)
+
+
+def jobs(settings: dict[str, str], *arguments: str, text: str | None = None) -> Result:
+    return call(settings, "jobs", *arguments, text=text)
+
+
+def the_job(settings: dict[str, str], custom_id: str = "first") -> dict[str, Any]:
+    (line,) = jobs(settings, "list", f"custom_id:{custom_id}", "-o", "jsonl").stdout.splitlines()
+    job: dict[str, Any] = json.loads(line)
+    return job
+
+
+def tasks(provider: RunningSandbox) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = httpx.get(f"{provider.control_url}/ledger", trust_env=False).json()["data"]
+    return rows
+
+
+def last_event(settings: dict[str, str], job_id: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(jobs(settings, "events", job_id, "-o", "jsonl").stdout.splitlines()[-1])
+    return event
+
+
+LATER = {"ORCHESTRATOR_CALL_DEADLINES": "video=1h,image=1h"}
+"""Settings under which an earlier call may still be under way."""
+
+
+def test_a_review_has_the_evidence_and_commands_to_paste(place: dict[str, str]) -> None:
+    """Jsonl for programs, words for people; the commands meet the same data directory."""
+    found = [json.loads(line) for line in jobs(place, "review", "-o", "jsonl").stdout.splitlines()]
+    assert {each["custom_id"] for each in found} == {"first", "second"}
+    video = next(each for each in found if each["custom_id"] == "first")
+    assert video["at_stake"]["amount"] == "0.40"
+    assert video["evidence"][0]["moment"] == "sent"
+    text = jobs(place, "review", "-o", "table").stdout
+    data_dir = place["ORCHESTRATOR_DATA_DIR"]
+    assert f"orchestrator --data-dir {data_dir} jobs attach {video['id']} --task-id TASK_ID" in text
+    assert "submission 1 of" in text
+    limited = jobs(place, "review", "--limit", "1", "-o", "csv")
+    assert len(limited.stdout.splitlines()) == 2
+    assert "--after" in limited.stderr
+
+
+def test_no_job_to_review_is_said(tmp_path: Path) -> None:
+    """An empty list is an answer."""
+    settings = {"ORCHESTRATOR_DATA_DIR": str(tmp_path / "data"), "ORCHESTRATOR_ZAI_API_KEY": "id.canary"}
+    call(settings, "db", "upgrade")
+    assert "no job waits" in jobs(settings, "review").stderr
+
+
+def test_attach_leads_to_the_end_without_a_new_charge(place: dict[str, str], provider: RunningSandbox) -> None:
+    """A4 on the command line: pasted, then `jobs run` would finish it; pasted again: nothing; another's: conflict."""
+    job = the_job(place)
+    task = next(row for row in tasks(provider) if row["kind"] == "video")
+    attached = jobs(place, "attach", job["id"], "--task-id", task["id"], "--reason", "found in the console")
+    assert (attached.exit_code, "processing" in attached.stdout) == (0, True)
+    event = last_event(place, job["id"])
+    assert (event["type"], event["actor"], event["reason"]) == ("late_task_id", "local", "found in the console")
+    assert jobs(place, "attach", job["id"], "--task-id", task["id"]).exit_code == 0
+    other = jobs(place, "attach", job["id"], "--task-id", "another")
+    assert (other.exit_code, "adopt" in other.stderr) == (2, True)
+    assert len(tasks(provider)) == 2
+
+
+def test_attach_on_an_immediate_kind_is_a_conflict(place: dict[str, str]) -> None:
+    """Exit 2, and what to do instead."""
+    refused = jobs(place, "attach", the_job(place, "second")["id"], "--task-id", "task")
+    assert refused.exit_code == 2
+    assert "answered at once" in refused.stderr
+    assert "write it off" in refused.stderr
+    assert jobs(place, "attach", "job_x", "--task-id", "task").exit_code == 5
+
+
+def test_resubmit_says_the_price_and_asks(place: dict[str, str]) -> None:
+    """A no leaves everything as it is (exit 4); a yes pays again; the second press is told (exit 2)."""
+    ids = [the_job(place, name)["id"] for name in ("first", "second")]
+    early = jobs(place | LATER, "resubmit", *ids, "--yes")
+    assert (early.exit_code, "under way" in early.stderr) == (2, True)
+    wait_over = place | {
+        "ORCHESTRATOR_CALL_DEADLINES": "video=0.001s,image=0.001s",
+        "ORCHESTRATOR_LEASES": "submit=0.001s",
+    }
+    no = jobs(wait_over, "resubmit", *ids, text="n\n")
+    assert (no.exit_code, "0.41 USD" in no.stderr) == (4, True)
+    assert the_job(place)["status"] == "needs_review"
+    yes = jobs(wait_over, "resubmit", *ids, "--reason", "not in the console", text="y\n")
+    assert yes.exit_code == 0, yes.output
+    assert (the_job(place)["status"], the_job(place, "second")["status"]) == ("queued", "queued")
+    event = last_event(place, ids[0])
+    assert (event["type"], event["actor"], event["reason"]) == ("resubmit", "local", "not in the console")
+    again = jobs(wait_over, "resubmit", *ids, "job_x", "--yes")
+    assert again.exit_code == 2
+    assert again.stderr.count("only held jobs") == 2
+    assert "there is no job job_x" in again.stderr
+    assert jobs(wait_over, "resubmit", "job_x").exit_code == 5
+
+
+def test_write_off_keeps_the_cost_unknown(place: dict[str, str]) -> None:
+    """failed(written_off), with the reason in the message and in the history; pressed twice: conflict."""
+    ids = [the_job(place, name)["id"] for name in ("first", "second")]
+    assert jobs(place, "write-off", *ids, "--reason", "not needed any more").exit_code == 0
+    job = the_job(place)
+    assert (job["status"], job["failure"]["code"]) == ("failed", "written_off")
+    assert "not needed any more" in job["failure"]["message"]
+    assert (job["cost"]["final"], job["cost"]["charge"]) == (None, "unknown")
+    assert last_event(place, ids[0])["actor"] == "local"
+    assert jobs(place, "write-off", *ids).exit_code == 2
+    too_early = jobs(place | LATER, "retry", ids[0], "--yes")
+    assert (too_early.exit_code, "under way" in too_early.stderr) == (2, True)
+
+
+def test_retry_of_a_held_job_names_resubmit(place: dict[str, str]) -> None:
+    """It never pays by itself."""
+    refused = jobs(place, "retry", the_job(place)["id"], "--yes")
+    assert (refused.exit_code, "jobs resubmit" in refused.stderr) == (2, True)
+
+
+def test_adopt_then_run(place: dict[str, str], provider: RunningSandbox) -> None:
+    """A task from elsewhere: recorded, run, archived; adopted again: the same job, exit 0, and it says so."""
+    task = next(row for row in tasks(provider) if row["kind"] == "video")
+    arguments = ("adopt", "--task-id", task["id"], "--kind", "video", "--custom-id", "mine", "--tag", "from=console")
+    adopted = jobs(place, *arguments, "--reason", "made by hand")
+    assert adopted.exit_code == 0, adopted.output
+    job = json.loads(adopted.stdout)
+    assert (job["status"], job["provider_task_id"], job["cost"]["estimate"]) == ("processing", task["id"], None)
+    assert f"orchestrator jobs run {job['id']}" in adopted.stderr
+    assert (last_event(place, job["id"])["type"], last_event(place, job["id"])["actor"]) == ("adopted", "local")
+    again = jobs(place, *arguments)
+    assert (again.exit_code, json.loads(again.stdout)["id"]) == (0, job["id"])
+    assert "known already" in again.stderr
+    ended = jobs(place, "run", job["id"])
+    assert ended.exit_code == 0, ended.output
+    assert the_job(place, "mine")["status"] == "succeeded"
+    assert len(tasks(provider)) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--kind", "transcription"), "answered at once"),
+        (("--kind", "image", "-m", "cogview-4"), "answered at once"),
+        (("--kind", "film"), "there is no kind"),
+        (("--kind", "video", "-m", "cogvideo-3"), "cogvideox-3"),
+        (("--kind", "video", "--tag", "x"), "NAME=VALUE"),
+    ],
+)
+def test_what_adopt_refuses(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    """Exit 2, with a word on what is wrong."""
+    settings = {"ORCHESTRATOR_DATA_DIR": str(tmp_path / "data"), "ORCHESTRATOR_ZAI_API_KEY": "id.canary"}
+    refused = jobs(settings, "adopt", "--task-id", "task-1", *arguments)
+    assert refused.exit_code == 2, refused.output
+    assert words in refused.stderr
+
+
+def test_a_policy_without_a_cap_is_refused(place: dict[str, str]) -> None:
+    """ON_UNKNOWN=resubmit alone would do nothing, silently."""
+    adopted = jobs(place, "adopt", "--task-id", "task-1", "--kind", "video", "-o", "json")
+    ended = jobs(place | {"ORCHESTRATOR_ON_UNKNOWN": "resubmit"}, "run", json.loads(adopted.stdout)["id"])
+    assert (ended.exit_code, "RESUBMIT_MAX" in ended.stderr) == (2, True)
