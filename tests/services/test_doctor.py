@@ -24,9 +24,12 @@ from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lifecycle import retry_job
 from orchestrator.services.manifest import manifest_key
 from orchestrator.wiring import Closeness, make_patient, with_place
+from tests.fixtures.s3 import S3Server
 from tests.health import assert_healthy, find_anything
 from tests.services.bench import Bench
 from tests.services.desk import IMAGE, VIDEO, die
+
+CANARY = "canary-4Rw9"
 
 
 def finish(bench: Bench, *lines: dict[str, Any]) -> Sequence[Job]:
@@ -194,7 +197,7 @@ def test_what_is_being_archived_is_no_orphan(sqlite_bench: Bench) -> None:
 def test_the_newest_keys_are_looked_up_first(sqlite_bench: Bench) -> None:
     """A bound keeps a look at a large archive short, and says so."""
     finish(sqlite_bench, IMAGE)
-    (job,) = finish(sqlite_bench, {**IMAGE, "body": {**IMAGE["body"], "prompt": "another"}})
+    (job,) = finish(sqlite_bench, VIDEO)
     leave_folder(sqlite_bench, job)
     patient = make_patient(sqlite_bench.app)
     report = examine(replace(patient, archives=replace(patient.archives, listed_keys=1)))
@@ -229,6 +232,31 @@ def test_a_directory_without_rights_is_found(sqlite_bench: Bench, tmp_path: Path
     blocked.write_text("not a folder")
     sqlite_bench.use_archive((blocked / "archive").as_uri())
     assert [found.code for found in look_around(sqlite_bench).findings] == ["archive_unusable"]
+
+
+def test_a_bucket_that_is_not_there_is_found(sqlite_bench: Bench, s3_server: S3Server) -> None:
+    """The same over S3: the store's own word is in the finding."""
+    sqlite_bench.use_archive("s3://no-such-bucket/x", s3_endpoint_url=s3_server.endpoint_url, s3_region="us-east-1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+        (found,) = look_around(sqlite_bench).findings
+    assert found.code == "archive_unusable"
+    assert "no-such-bucket" in found.words
+    assert CANARY not in found.words
+
+
+def test_a_healthy_bucket_has_nothing(sqlite_bench: Bench, s3_server: S3Server, s3_bucket: str) -> None:
+    """Objects by HEAD, manifests, orphans and the probe, over S3."""
+    settings = {"s3_endpoint_url": s3_server.endpoint_url, "s3_region": "us-east-1"}
+    sqlite_bench.use_archive(f"s3://{s3_bucket}/out", **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        (job,) = finish(sqlite_bench, IMAGE)
+        assert look_around(sqlite_bench).findings == ()
+        s3_server.client().delete_object(Bucket=s3_bucket, Key=f"out/{key_of(job)}")
+        assert [found.code for found in look_around(sqlite_bench).findings] == ["object_missing"]
 
 
 # -- journals ----------------------------------------------------------------------------------------------------
