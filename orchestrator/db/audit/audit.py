@@ -34,7 +34,8 @@ class SqlAudit:
         database = self._database
         now = database.read(database.now)
         for span in iter_spans(database, JOBS.c.id):
-            yield from find_broken(database, jobs.select_jobs(span), jobs.job_rules(now))
+            around = jobs.look_around_jobs(span)
+            yield from find_broken(database, jobs.select_jobs(span, around), jobs.job_rules(around, now))
             yield from outputs.find_dying_links(database, span, now)
         for span in iter_spans(database, SUBMISSIONS.c.id):
             rules = submissions.submission_rules()

@@ -1,10 +1,16 @@
-"""The rules that rows of `jobs` keep: the CHECKs once more, and what no CHECK can see."""
+"""The rules that rows of `jobs` keep: the CHECKs once more, and what no CHECK can see.
+
+What belongs to a job in other tables is summed up per span and joined: a subquery per job and rule took ten times longer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, Table, and_, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, not_, or_, select
+from sqlalchemy.sql.selectable import FromClause
 
 from orchestrator.db.audit.spans import RowRule, Span
 from orchestrator.db.events import EVENTS
@@ -19,6 +25,7 @@ LONG_DUE = timedelta(minutes=10)
 FAR_AHEAD = timedelta(days=366)
 PAID = (Verdict.ACCEPTED, Verdict.ANSWERED)
 _WRITTEN_OFF = "written_off"
+_FACTS = ("state", "due_at", "finished_at", "failure_code", "provider_task_id", "sequence", "submission_count")
 
 _state = JOBS.c.state
 _is_final = _state.in_(sorted(FINAL))
@@ -26,33 +33,87 @@ _is_resting = _state.in_(sorted({*FINAL, State.NEEDS_REVIEW}))
 _is_active = _state.in_(sorted(ACTIVE))
 
 
-def select_jobs(span: Span) -> Select[tuple[object, ...]]:
+@dataclass(frozen=True)
+class Around:
+    """What other tables say of the jobs of a span, one row a job; `newest` is the event that the job's row names."""
+
+    events: Subquery
+    calls: Subquery
+    outputs: Subquery
+    newest: FromClause
+    member: FromClause
+
+
+def look_around_jobs(span: Span) -> Around:
+    """Return the sums over a span of jobs."""
+    call, output = SUBMISSIONS.c, OUTPUTS.c
+    is_unknown = and_(call.verdict == Verdict.UNKNOWN, call.superseded_at.is_(None))
+    is_open_task = and_(call.verdict.in_(PAID), call.final_at.is_(None))
+    is_missing = and_(output.role.not_in(sorted(OPTIONAL_ROLES)), output.archived_at.is_(None))
+    return Around(
+        events=_sums(
+            span,
+            EVENTS,
+            func.count().label("total"),
+            func.max(EVENTS.c.sequence).label("last"),
+            _sum_of(EVENTS.c.type == Trigger.EXTRA_PAID_TASK, "extra"),
+        ),
+        calls=_sums(
+            span,
+            SUBMISSIONS,
+            _sum_of(call.origin == Origin.OURS, "own"),
+            _sum_of(call.verdict.is_(None), "in_flight"),
+            _sum_of(is_unknown, "unknown"),
+            _sum_of(is_open_task, "open_tasks"),
+        ),
+        outputs=_sums(
+            span, OUTPUTS, _sum_of(output.archived_at.is_not(None), "archived"), _sum_of(is_missing, "missing")
+        ),
+        newest=EVENTS.alias("newest"),
+        member=MEMBERS.alias("member"),
+    )
+
+
+def select_jobs(span: Span, around: Around) -> Select[tuple[object, ...]]:
     """Return the rows of a span with the facts that the rules' words name."""
-    names = ("state", "due_at", "finished_at", "failure_code", "provider_task_id", "sequence", "submission_count")
-    columns = [JOBS.c[name] for name in (*names, "batch_id", "line_number")]
+    newest, member = around.newest.c, around.member.c
+    own_line = and_(member.batch_id == JOBS.c.batch_id, member.line_number == JOBS.c.line_number)
+    joined = (
+        JOBS.outerjoin(around.events, around.events.c.job_id == JOBS.c.id)
+        .outerjoin(around.calls, around.calls.c.job_id == JOBS.c.id)
+        .outerjoin(around.outputs, around.outputs.c.job_id == JOBS.c.id)
+        .outerjoin(around.newest, and_(newest.job_id == JOBS.c.id, newest.sequence == JOBS.c.sequence))
+        .outerjoin(around.member, and_(own_line, member.job_id == JOBS.c.id))
+    )
     query: Select[tuple[object, ...]] = select(
         JOBS.c.id.label("subject"),
         JOBS.c.id.label("job"),
-        *columns,
-        _count_events().label("event_count"),
-        _last_event().label("last_event"),
-        _count_own().label("own_submissions"),
-        _count_open_calls().label("open_calls"),
-        _count_extra().label("extra_tasks"),
+        *(JOBS.c[name] for name in (*_FACTS, "batch_id", "line_number")),
+        _or_none(around.events.c.total).label("event_count"),
+        around.events.c.last.label("last_event"),
+        _or_none(around.events.c.extra).label("extra_tasks"),
+        _or_none(around.calls.c.own).label("own_submissions"),
+        _or_none(around.calls.c.in_flight).label("open_calls"),
     )
-    return query.where(span.of(JOBS.c.id))
+    return query.select_from(joined).where(span.of(JOBS.c.id))
 
 
-def job_rules(now: datetime) -> list[RowRule]:
+def job_rules(around: Around, now: datetime) -> list[RowRule]:
     """Return the rules over single jobs, as of `now`."""
-    return [*_state_rules(now), *_history_rules(), *_money_rules(), *_output_rules(), *_waiting_rules(now)]
+    return [
+        *_state_rules(now),
+        *_history_rules(around),
+        *_money_rules(around),
+        *_output_rules(around),
+        *_waiting_rules(now),
+    ]
 
 
-def _state_rules(now: datetime) -> list[RowRule]:
+def _state_rules(now: datetime) -> Iterable[RowRule]:
     is_waiting = and_(_state == State.QUEUED, JOBS.c.waiting_on_count > 0)
     start = func.coalesce(JOBS.c.not_before, JOBS.c.created_at)
     is_far = and_(_state == State.QUEUED, JOBS.c.due_at > now + FAR_AHEAD, JOBS.c.due_at != start)
-    return [
+    return (
         RowRule("state_unknown", _state.not_in(sorted(State))),
         RowRule("final_unfinished", _is_final != JOBS.c.finished_at.is_not(None)),
         RowRule("resting_is_due", and_(_is_resting, or_(JOBS.c.due_at.is_not(None), JOBS.c.lease_token.is_not(None)))),
@@ -60,86 +121,64 @@ def _state_rules(now: datetime) -> list[RowRule]:
         RowRule("queued_never_due", is_far),
         RowRule("failed_without_code", (_state == State.FAILED) != JOBS.c.failure_code.is_not(None)),
         RowRule("processing_without_task", and_(_state == State.PROCESSING, JOBS.c.provider_task_id.is_(None))),
-    ]
-
-
-def _history_rules() -> list[RowRule]:
-    newest = and_(EVENTS.c.job_id == JOBS.c.id, EVENTS.c.sequence == JOBS.c.sequence)
-    member = and_(MEMBERS.c.job_id == JOBS.c.id, MEMBERS.c.batch_id == JOBS.c.batch_id)
-    is_member = exists(select(MEMBERS.c.job_id).where(member, MEMBERS.c.line_number == JOBS.c.line_number))
-    gap = or_(_count_events() != JOBS.c.sequence, func.coalesce(_last_event(), 0) != JOBS.c.sequence)
-    disagrees = exists(select(EVENTS.c.id).where(newest, EVENTS.c.to_state != _state))
-    return [
-        RowRule("history_gap", gap),
-        RowRule("history_disagrees", disagrees),
-        RowRule("member_missing", and_(JOBS.c.batch_id.is_not(None), not_(is_member))),
-    ]
-
-
-def _money_rules() -> list[RowRule]:
-    own_task = exists(_of_job(SUBMISSIONS).where(SUBMISSIONS.c.task_id == JOBS.c.provider_task_id))
-    open_call = exists(_of_job(SUBMISSIONS).where(SUBMISSIONS.c.verdict.is_(None)))
-    unknown = and_(SUBMISSIONS.c.verdict == Verdict.UNKNOWN, SUBMISSIONS.c.superseded_at.is_(None))
-    is_unknown = exists(_of_job(SUBMISSIONS).where(unknown))
-    # A job that was written off is failed with its unknown; one that moves by another paid task may have one too.
-    must_hold = and_(
-        _state.in_((State.QUEUED, State.SUBMITTING, State.FAILED)),
-        func.coalesce(JOBS.c.failure_code, "") != _WRITTEN_OFF,
     )
-    is_paid = and_(SUBMISSIONS.c.verdict.in_(PAID), SUBMISSIONS.c.final_at.is_(None))
-    is_idle = and_(or_(_is_final, _state == State.QUEUED), exists(_of_job(SUBMISSIONS).where(is_paid)))
+
+
+def _history_rules(around: Around) -> Iterable[RowRule]:
+    total, last = _or_none(around.events.c.total), _or_none(around.events.c.last)
+    newest_state = func.coalesce(around.newest.c.to_state, _state)  # an event that is missing is a gap
+    return (
+        RowRule("history_gap", or_(total != JOBS.c.sequence, last != JOBS.c.sequence)),
+        RowRule("history_disagrees", newest_state != _state),
+        RowRule("member_missing", and_(JOBS.c.batch_id.is_not(None), around.member.c.job_id.is_(None))),
+    )
+
+
+def _money_rules(around: Around) -> Iterable[RowRule]:
+    calls, extra = around.calls.c, _or_none(around.events.c.extra)
+    own = select(SUBMISSIONS.c.id).where(SUBMISSIONS.c.job_id == JOBS.c.id).correlate(JOBS)
+    own_task = exists(own.where(SUBMISSIONS.c.task_id == JOBS.c.provider_task_id))
     is_asking = and_(_state == State.PROCESSING, JOBS.c.provider_task_id.is_not(None))
-    return [
+    # A job that was written off is failed with its unknown; one that moves by another paid task may have one too.
+    is_written_off = func.coalesce(JOBS.c.failure_code, "") == _WRITTEN_OFF
+    must_hold = and_(_state.in_((State.QUEUED, State.SUBMITTING, State.FAILED)), not_(is_written_off))
+    is_idle = or_(_is_final, _state == State.QUEUED)
+    return (
         RowRule("task_of_no_submission", and_(is_asking, not_(own_task))),
-        RowRule("submission_count_wrong", JOBS.c.submission_count != _count_own()),
-        RowRule("calls_at_once", _count_open_calls() > 1),
-        RowRule("call_outside_submitting", and_(_state != State.SUBMITTING, open_call)),
-        RowRule("unknown_not_held", and_(must_hold, is_unknown)),
-        RowRule("paid_and_idle", and_(is_idle, _count_extra() == 0)),
-        RowRule("extra_paid_task", _count_extra() > 0),
-    ]
+        RowRule("submission_count_wrong", JOBS.c.submission_count != _or_none(calls.own)),
+        RowRule("calls_at_once", _or_none(calls.in_flight) > 1),
+        RowRule("call_outside_submitting", and_(_state != State.SUBMITTING, _or_none(calls.in_flight) > 0)),
+        RowRule("unknown_not_held", and_(must_hold, _or_none(calls.unknown) > 0)),
+        RowRule("paid_and_idle", and_(is_idle, _or_none(calls.open_tasks) > 0, extra == 0)),
+        RowRule("extra_paid_task", extra > 0),
+    )
 
 
-def _output_rules() -> list[RowRule]:
-    is_archived = OUTPUTS.c.archived_at.is_not(None)
-    is_open = and_(OUTPUTS.c.role.not_in(sorted(OPTIONAL_ROLES)), OUTPUTS.c.archived_at.is_(None))
-    has_archived = exists(_of_job(OUTPUTS).where(is_archived))
-    return [
-        RowRule("succeeded_without_output", and_(_state == State.SUCCEEDED, not_(has_archived))),
-        RowRule("succeeded_unarchived", and_(_state == State.SUCCEEDED, exists(_of_job(OUTPUTS).where(is_open)))),
-    ]
+def _output_rules(around: Around) -> Iterable[RowRule]:
+    succeeded = _state == State.SUCCEEDED
+    return (
+        RowRule("succeeded_without_output", and_(succeeded, _or_none(around.outputs.c.archived) == 0)),
+        RowRule("succeeded_unarchived", and_(succeeded, _or_none(around.outputs.c.missing) > 0)),
+    )
 
 
-def _waiting_rules(now: datetime) -> list[RowRule]:
+def _waiting_rules(now: datetime) -> Iterable[RowRule]:
     is_standing = _state.in_((State.PROCESSING, State.ARCHIVING))
-    return [
+    return (
         RowRule("submitting_lapsed", and_(_state == State.SUBMITTING, JOBS.c.due_at < now - SWEEP_GRACE)),
         RowRule("work_waits", and_(is_standing, JOBS.c.due_at < now - LONG_DUE)),
-    ]
+    )
 
 
-def _of_job(table: Table) -> Select[tuple[object, ...]]:
-    return select(table.c.id).where(table.c.job_id == JOBS.c.id).correlate(JOBS)
+def _sums(span: Span, table: FromClause, *sums: ColumnElement[int]) -> Subquery:
+    job_id = table.c.job_id
+    return select(job_id, *sums).where(span.of(job_id)).group_by(job_id).subquery()
 
 
-def _count_events() -> ColumnElement[int]:
-    return select(func.count()).where(EVENTS.c.job_id == JOBS.c.id).correlate(JOBS).scalar_subquery()
+def _sum_of(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0)).label(name)
 
 
-def _last_event() -> ColumnElement[int]:
-    return select(func.max(EVENTS.c.sequence)).where(EVENTS.c.job_id == JOBS.c.id).correlate(JOBS).scalar_subquery()
-
-
-def _count_extra() -> ColumnElement[int]:
-    is_extra = and_(EVENTS.c.job_id == JOBS.c.id, EVENTS.c.type == Trigger.EXTRA_PAID_TASK)
-    return select(func.count()).where(is_extra).correlate(JOBS).scalar_subquery()
-
-
-def _count_own() -> ColumnElement[int]:
-    is_own = and_(SUBMISSIONS.c.job_id == JOBS.c.id, SUBMISSIONS.c.origin == Origin.OURS)
-    return select(func.count()).where(is_own).correlate(JOBS).scalar_subquery()
-
-
-def _count_open_calls() -> ColumnElement[int]:
-    is_open = and_(SUBMISSIONS.c.job_id == JOBS.c.id, SUBMISSIONS.c.verdict.is_(None))
-    return select(func.count()).where(is_open).correlate(JOBS).scalar_subquery()
+def _or_none(count: ColumnElement[int]) -> ColumnElement[int]:
+    """A job without such rows is in no sum."""
+    return func.coalesce(count, 0)
