@@ -14,7 +14,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
@@ -160,7 +160,7 @@ def _close_submissions(connection: Connection, won: Sequence[Write], *, now: dat
         values = {
             "final_at": now,
             "final_answer": bindparam("answer"),
-            "slot_released_at": func.coalesce(SUBMISSIONS.c.slot_released_at, now),
+            "slot_released_at": func.coalesce(SUBMISSIONS.c.slot_released_at, literal(now, UTC)),
         }
         connection.execute(close.values(values), answered)
     for write in won:
