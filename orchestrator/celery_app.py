@@ -98,7 +98,7 @@ def ask_broker(broker_url: str) -> None:
     connection = make_celery(broker_url).connection_for_write()
     away = (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
     try:
-        connection.ensure_connection(max_retries=1, timeout=SOCKET_SECONDS * 2)
+        connection.connect()
         connection.default_channel.close()
     except away as error:
         raise Transient("broker_unreachable", str(error)) from error
