@@ -16,12 +16,12 @@ from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
 from orchestrator.db.progress import MEMBERS
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.domain.audit import RULES, Violation, render
-from orchestrator.domain.outcomes import Rejected, TaskAccepted, ThrottledNow
+from orchestrator.domain.outcomes import ArchiveStep, OutputsReady, OutputStored, Rejected, TaskAccepted, ThrottledNow
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.ports.audit import Audit
 from orchestrator.domain.states import State
 from tests.db.driver import Driver
-from tests.factories import HOUR
+from tests.factories import HOUR, make_draft, make_file
 from tests.fixtures.clock import FakeClock
 
 LONG_AGO = timedelta(days=3)
@@ -421,6 +421,32 @@ def test_a_file_of_yesterday_is_no_finding(driver: Driver) -> None:
     driver.batches.finish_done()
     driver.clock.advance(LONG_AGO)
     assert codes(driver) == set()
+
+
+def test_a_batch_that_has_just_ended_waits_for_its_sweep(driver: Driver) -> None:
+    """Closing it takes a sweep; one that is on its way is no finding."""
+    job = driver.add_processing()
+    driver.clock.advance(HOUR)
+    driver.apply(driver.hold(LANE, job.id), OutputsReady((make_draft(expires_at=None),)))
+    held = driver.hold(LaneName.ARCHIVE, job.id)
+    driver.apply(held, ArchiveStep(tuple(OutputStored(output.id, make_file()) for output in held.outputs)))
+    assert driver.state(job.id) is State.SUCCEEDED
+    assert codes(driver) == set()
+    driver.clock.advance(HOUR)
+    assert codes(driver) == {"batch_not_closed"}
+
+
+@pytest.mark.parametrize("table", [CREDENTIALS, MODEL_LIMITS], ids=["credential", "model"])
+def test_a_paused_job_waits_rightly(driver: Driver, table: Table) -> None:
+    """Polling is paused: it stays due, and somebody will take it."""
+    job = driver.add_processing()
+    driver.jobs.claim_sweep("finished_batches", every=HOUR, lease=HOUR)
+    driver.clock.advance(HOUR)
+    assert "work_waits" in codes(driver)
+    with driver.database.begin_write() as connection:
+        connection.execute(update(table).values(poll_paused_until=driver.clock.now() + HOUR))
+    assert "work_waits" not in codes(driver)
+    assert driver.state(job.id) is State.PROCESSING
 
 
 def test_needs_review_is_counted(driver: Driver) -> None:

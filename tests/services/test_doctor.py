@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.domain.audit import RULES, Charge, Finding
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.job import Job
+from orchestrator.domain.ports import ObjectFacts
 from orchestrator.domain.states import State
 from orchestrator.services.doctor import Place, Report, examine
 from orchestrator.services.doctor.examine import LISTED
@@ -432,6 +434,37 @@ def test_a_place_in_order(sqlite_bench: Bench) -> None:
     assert report.is_healthy
     assert {"archive rights", "broker", "clock", "disk"} <= {look.name for look in report.looks}
     assert [path for path in (sqlite_bench.app.settings.data_dir / "archive").rglob("*") if path.is_file()] == []
+
+
+class LyingStore:
+    """A store that answers every call and keeps nothing as it was given."""
+
+    def __init__(self, *, is_deleting: bool) -> None:
+        self._is_deleting = is_deleting
+        self._data = b""
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str) -> None:
+        self._data = data
+
+    def read_back(self, key: str) -> ObjectFacts:
+        data = self._data if not self._is_deleting else b"something else"
+        return ObjectFacts(key, len(data), hashlib.sha256(data).hexdigest())
+
+    def find(self, key: str) -> ObjectFacts | None:
+        return None if self._is_deleting else ObjectFacts(key, len(self._data), None)
+
+    def delete(self, key: str) -> None:
+        """As if it were gone."""
+
+
+@pytest.mark.parametrize(("is_deleting", "words"), [(True, "reads back differently"), (False, "stays")])
+def test_an_archive_that_lies_is_found(sqlite_bench: Bench, is_deleting: bool, words: str) -> None:
+    """Success is what was read back, not what was answered."""
+    store = LyingStore(is_deleting=is_deleting)
+    patient = with_place(make_patient(sqlite_bench.app), sqlite_bench.app.settings, ask_broker=None)
+    stores: Any = type("Stores", (), {"open": lambda _self, _url: store})()
+    (found,) = examine(replace(patient, archives=replace(patient.archives, stores=stores))).findings
+    assert (found.code, words in found.words) == ("archive_unusable", True)
 
 
 def test_little_room_is_found(sqlite_bench: Bench) -> None:

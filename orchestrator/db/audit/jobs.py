@@ -14,6 +14,7 @@ from sqlalchemy.sql.selectable import FromClause
 
 from orchestrator.db.audit.spans import RowRule, Span
 from orchestrator.db.events import EVENTS
+from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, table_of
 from orchestrator.db.tables import BatchMemberRow
 from orchestrator.domain.job import OPTIONAL_ROLES, Origin, Verdict
@@ -163,7 +164,16 @@ def _output_rules(around: Around) -> Iterable[RowRule]:
 
 
 def _waiting_rules(now: datetime) -> Iterable[RowRule]:
-    is_standing = _state.in_((State.PROCESSING, State.ARCHIVING))
+    paused = [
+        and_(CREDENTIALS.c.name == JOBS.c.credential, CREDENTIALS.c.poll_paused_until > now),
+        and_(
+            MODEL_LIMITS.c.credential == JOBS.c.credential,
+            MODEL_LIMITS.c.model == JOBS.c.model,
+            MODEL_LIMITS.c.poll_paused_until > now,
+        ),
+    ]
+    is_paused = or_(*(exists().where(condition) for condition in paused))
+    is_standing = or_(_state == State.ARCHIVING, and_(_state == State.PROCESSING, not_(is_paused)))
     return (
         RowRule("submitting_lapsed", and_(_state == State.SUBMITTING, JOBS.c.due_at < now - SWEEP_GRACE)),
         RowRule("work_waits", and_(is_standing, JOBS.c.due_at < now - LONG_DUE)),

@@ -95,7 +95,8 @@ _BATCHES = (
 )
 
 _LANES = (
-    Rule("probe_dead", _BROKEN, "{subject} is paused for {lane} until an answer of {probe}, which nobody awaits", FIX),
+    Rule("probe_dead", _BROKEN, "{subject} is paused for {lane} until an answer of {probe}, which nobody awaits",
+         "report it, unless orchestrator doctor --fix ends it"),
     Rule("sweeps_stopped", _ATTENTION, "no maintenance since {since}, and jobs are active", START),
     Rule("sweep_failing", _ATTENTION, "{subject} says: {result}", FIX),
     Rule("lease_of_the_dead", _ATTENTION, "{count} jobs are held by {subject}, a process of this host that is gone",
@@ -143,7 +144,7 @@ _LEDGER = (
 )  # fmt: skip
 
 _PLACE = (
-    Rule("schema_wrong", _BROKEN, "{problem}", "orchestrator db upgrade"),
+    Rule("schema_wrong", _BROKEN, "{problem}", "as it says; then orchestrator db check compares again"),
     Rule("database_unreachable", _BROKEN, "{problem}", "the database and ORCHESTRATOR_DATABASE_URL"),
     Rule("broker_unreachable", _BROKEN, "{problem}", "the broker and ORCHESTRATOR_BROKER_URL"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -42,7 +43,8 @@ def render(violation: Violation) -> Finding:
     """Put a violation into words."""
     rule = RULES[violation.code]
     facts = {name: _text(value) for name, value in violation.facts.items()} | {"subject": violation.subject}
-    return Finding(rule.code, rule.severity, violation.subject, rule.words.format(**facts), rule.mend.format(**facts))
+    typed = {name: shlex.quote(text) for name, text in facts.items()}  # a file's name must not become a command
+    return Finding(rule.code, rule.severity, violation.subject, rule.words.format(**facts), rule.mend.format(**typed))
 
 
 def _text(value: object) -> str:
