@@ -73,6 +73,7 @@ def draw_findings() -> Iterator[str]:
     yield from ("# Findings", "", NOTICE, "")
     yield "What `orchestrator doctor` tells of; words in capitals are filled in. `broken`: what must always hold does not."
     yield "`attention`: nothing is broken, and somebody has to act or to know. [operations.md](operations.md#doctor) says more."
+    yield "Where no command can mend a thing, the one is named that shows its evidence."
     yield from ("", "| code | severity | words | what mends it |", "|---|---|---|---|")
     for rule in RULES.values():
         yield f"| `{rule.code}` | {rule.severity} | {_filled(rule.words)} | {_filled(rule.mend)} |"

@@ -178,6 +178,21 @@ def test_a_running_sandbox_is_asked(tmp_path: Path) -> None:
     assert CANARY not in ended.output
 
 
+@pytest.mark.parametrize("share", ["101%", "-1%", "all"])
+def test_a_share_that_is_none_is_refused(place: dict[str, str], share: str) -> None:
+    """A usage error, before anything is looked at."""
+    ended = call(place, "doctor", "--verify", share)
+    assert ended.exit_code == 2
+    assert "such as 1% or 100%" in ended.stderr
+
+
+def test_fix_without_a_table_says_so(tmp_path: Path) -> None:
+    """Nothing is made where nothing is."""
+    report = look({"ORCHESTRATOR_DATA_DIR": str(tmp_path / "new")}, "--fix")
+    assert report["fixed"] == [{"name": "maintenance", "words": "not run: there is no job table to work on"}]
+    assert not (tmp_path / "new" / "orchestrator.db").exists()
+
+
 # -- settings ----------------------------------------------------------------------------------------------------
 
 
