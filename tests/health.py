@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from orchestrator.domain.audit import Charge, Finding
+from orchestrator.cli.ledgers import read_charge
+from orchestrator.domain.audit import Finding
 from orchestrator.services.doctor import examine
 from orchestrator.wiring import App, Closeness, make_patient
 
@@ -17,7 +18,7 @@ def find_anything(
 
     Every archived object is read and hashed unless told otherwise. Time is the app's clock.
     """
-    charges = None if ledger is None else [Charge(row["id"], row["request_id"], bool(row["charged"])) for row in ledger]
+    charges = None if ledger is None else [read_charge(row) for row in ledger]
     read = None if charges is None else lambda: charges
     closeness = Closeness(verified=1.0 if is_hashing else 0.0, is_whole=True)
     return examine(make_patient(app, ledger=read, closeness=closeness)).findings
@@ -26,7 +27,7 @@ def find_anything(
 def assert_healthy(
     app: App, *, ledger: Iterable[Mapping[str, Any]] | None = None, allow: Collection[str] = (), is_hashing: bool = True
 ) -> None:
-    """Assert that the doctor finds nothing but codes of `allow` (`needs_review` and `unknown_was_charged` after kills)."""
+    """Assert that the doctor finds nothing but codes of `allow` (`needs_review` and `unknown_...` after kills)."""
     found = find_anything(app, ledger=ledger, is_hashing=is_hashing)
     unexpected = [finding for finding in found if finding.code not in allow]
     assert unexpected == [], "\n".join(f"{each.code}: {each.words}" for each in unexpected)

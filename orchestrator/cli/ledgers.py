@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from orchestrator.services.doctor import Look
 
 STATE = "sandbox"
 KEPT = "sandbox.db"
+IN_THE_CALL = "sync"
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,14 @@ def make_ledger(sandbox: ModuleType, place: str) -> Ledger:
             rows = sandbox.read_ledger(place)
         except sandbox.SandboxConfigError as error:
             raise Transient("ledger_unreadable", str(error)) from error
-        return [Charge(row["id"], row["request_id"], bool(row["charged"])) for row in rows]
+        return [read_charge(row) for row in rows]
 
     return read
+
+
+def read_charge(row: Mapping[str, object]) -> Charge:
+    """Return the charge in a row of the ledger."""
+    return Charge(str(row["id"]), str(row["request_id"]), bool(row["charged"]), row.get("route") != IN_THE_CALL)
 
 
 def _try(place: str) -> FoundLedger:

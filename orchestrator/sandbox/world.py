@@ -190,6 +190,7 @@ def ledger_row(task: Task, status: str, *, charge_failed: bool) -> dict[str, Any
         "id": task.id,
         "request_id": task.request_id,
         "kind": task.kind,
+        "route": task.route,
         "model": task.model,
         "charged": charge_failed or status != "FAIL",
         "price": task.price,

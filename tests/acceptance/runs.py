@@ -141,7 +141,7 @@ class Desk:
                 continue
 
 
-AFTER_A_KILL = frozenset({"needs_review", "unknown_was_charged", "unknown_not_charged"})
+AFTER_A_KILL = frozenset({"needs_review", "unknown_was_charged", "unknown_answer_lost", "unknown_not_charged"})
 """What the doctor may tell of after a kill: calls that nobody can know the end of are held, and said."""
 
 

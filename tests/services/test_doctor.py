@@ -349,6 +349,17 @@ def test_the_truth_about_an_unknown_call_that_was_taken(bench: Bench) -> None:
     assert found["unknown_was_charged"].mend == f"orchestrator jobs attach {job.id} --task-id {task['id']}"
 
 
+def test_a_lost_answer_that_held_the_result_cannot_be_attached(bench: Bench) -> None:
+    """A picture made within the call has no task to ask about: the finding does not tell to attach one."""
+    bench.faults({"fault": "lost_answer", "phase": "submit"})
+    batch = bench.take(IMAGE)
+    with bench.process() as context:
+        bench.submit(context)
+    found = {each.code: each for each in find_anything(bench.app, ledger=bench.ledger())}
+    assert set(found) == {"needs_review", "unknown_answer_lost"}
+    assert found["unknown_answer_lost"].mend == f"orchestrator jobs resubmit {bench.only(batch).id}"
+
+
 def test_the_truth_about_an_unknown_call_that_was_not(bench: Bench) -> None:
     """Nothing was charged: sending it again is safe, and a person's to say."""
     bench.faults({"fault": "reset", "phase": "submit"})

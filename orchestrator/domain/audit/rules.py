@@ -138,6 +138,8 @@ _LEDGER = (
          SHOW.replace("subject", "job")),
     Rule("unknown_was_charged", _ATTENTION, "the unknown call of {subject} was taken and charged as task {task}",
          "orchestrator jobs attach {subject} --task-id {task}"),
+    Rule("unknown_answer_lost", _ATTENTION, "the unknown call of {subject} was taken and charged; its result was in the "
+         "answer that was lost", "orchestrator jobs resubmit {subject}"),
     Rule("unknown_not_charged", _ATTENTION, "the unknown call of {subject} was never taken; nothing was charged",
          "orchestrator jobs resubmit {subject}"),
     Rule("ledger_unreadable", _ATTENTION, "{subject}: {problem}", "start the sandbox, or leave --ledger out"),

@@ -32,11 +32,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Charge:
-    """One task as the provider's own ledger has it."""
+    """One task as the provider's own ledger has it. `can_be_asked`: its result can be asked for later; what was made
+    within the call was in that answer only.
+    """
 
     task_id: str
     request_id: str
     is_charged: bool
+    can_be_asked: bool = True
 
 
 def render(violation: Violation) -> Finding:

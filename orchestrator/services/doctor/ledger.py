@@ -53,8 +53,10 @@ def _judge(charge: Charge, call: Call) -> Iterator[Violation]:
     facts: dict[str, object] = {"job": call.job_id, "request": call.id, "verdict": call.verdict}
     if not charge.is_charged:
         return
-    if call.is_unsettled:
+    if call.is_unsettled and charge.can_be_asked:
         yield Violation("unknown_was_charged", call.job_id, {"task": charge.task_id})
+    elif call.is_unsettled:
+        yield Violation("unknown_answer_lost", call.job_id)
     elif call.verdict in SURE_REFUSALS:
         yield Violation("charge_refused", charge.task_id, facts)
     elif call.task_id not in (None, charge.task_id):
