@@ -93,6 +93,19 @@ def _amqp_options() -> dict[str, object]:
     return {"connect_timeout": SOCKET_SECONDS, "write_timeout": SOCKET_SECONDS, "confirm_publish": False}
 
 
+def ask_broker(broker_url: str) -> None:
+    """Connect to the broker once. Raises Transient when it does not answer, or not to these credentials."""
+    connection = make_celery(broker_url).connection_for_write()
+    away = (KombuError, OSError, *connection.connection_errors, *connection.channel_errors)
+    try:
+        connection.connect()
+        connection.default_channel.close()
+    except away as error:
+        raise Transient("broker_unreachable", str(error)) from error
+    finally:
+        connection.release()
+
+
 def make_send(app: Celery) -> Callable[[LaneName], None]:
     """Return the function that puts one wake-up into a lane's queue. It raises Transient when the broker is away."""
     connection = app.connection_for_write()

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -261,9 +262,17 @@ def load_settings(flags: Mapping[str, object], *, config_file: Path | None = Non
 
     Raises ConfigError that names the setting.
     """
+    return load_with_sources(flags, config_file=config_file)[0]
+
+
+def load_with_sources(
+    flags: Mapping[str, object], *, config_file: Path | None = None
+) -> tuple[Settings, Mapping[str, str]]:
+    """Read the settings as `load_settings`; also return where each that is not a default came from, by field name."""
     if config_file is not None:
         _check_toml(config_file)
     given = {name: value for name, value in flags.items() if value is not None}
+    sources: dict[str, str] = {}
 
     class _Read(Settings):
         @classmethod
@@ -275,16 +284,45 @@ def load_settings(flags: Mapping[str, object], *, config_file: Path | None = Non
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            if config_file is None:
-                return init_settings, env_settings
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file)
+            told = [
+                _Told(init_settings, lambda name: f"--{name.replace('_', '-')}", sources),
+                _Told(env_settings, variable_of, sources),
+            ]
+            if config_file is not None:
+                toml = TomlConfigSettingsSource(settings_cls, config_file)
+                told.append(_Told(toml, lambda _: f"--config {config_file}", sources))
+            return tuple(told)
 
     try:
-        return _Read(**given)  # type: ignore[arg-type]
+        return _Read(**given), sources  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise ConfigError(f"{PREFIX}{name.upper()}", first["msg"].removeprefix("Value error, ")) from None
+        raise ConfigError(variable_of(name), first["msg"].removeprefix("Value error, ")) from None
+
+
+class _Told(PydanticBaseSettingsSource):
+    """A source that notes which settings it is the first to give: sources are asked in the order of their rank."""
+
+    def __init__(self, source: PydanticBaseSettingsSource, tell: Callable[[str], str], sources: dict[str, str]) -> None:
+        super().__init__(source.settings_cls)
+        self._source = source
+        self._tell = tell
+        self._sources = sources
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, object]:
+        values = self._source()
+        for name in values:
+            self._sources.setdefault(name, self._tell(name))
+        return values
+
+
+def variable_of(name: str) -> str:
+    """Return the variable of a setting."""
+    return f"{PREFIX}{name.upper()}"
 
 
 def _check_toml(path: Path) -> None:

@@ -113,6 +113,38 @@ class FileJournal:
             self._reading.pop().close()
 
 
+class JournalFolder:
+    """The journals of a host, for who only looks: makes no file and ends up with no lock."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def find_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield what a process would refuse: the folder, and files that others could have written."""
+        try:
+            if self._directory.is_dir():
+                _refuse_unsafe(self._directory)
+        except ConfigError as error:
+            yield self._directory.name, str(error)
+        for path in self._files():
+            problem = _find_problem(path)
+            if problem is not None:
+                yield path.name, problem
+
+    def dead(self) -> Iterator[DeadFileJournal]:
+        """Yield the journals whose owners are gone, each locked until the next is asked for."""
+        for path in self._files():
+            journal = DeadFileJournal.open(path)
+            if journal is not None:
+                try:
+                    yield journal
+                finally:
+                    journal.close()
+
+    def _files(self) -> list[Path]:
+        return sorted(self._directory.glob(f"*{SUFFIX}"))
+
+
 class DeadFileJournal:
     """The journal of a process that is gone."""
 
@@ -201,6 +233,18 @@ def _from_json(line: bytes) -> JournalRecord | None:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def _find_problem(path: Path) -> str | None:
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(facts.st_mode):
+        return "it is a symlink"
+    if facts.st_uid != os.geteuid():
+        return "it belongs to another user"
+    return "others could have written it" if facts.st_mode & WRITABLE_BY_OTHERS else None
 
 
 def _refuse_unsafe(directory: Path) -> None:

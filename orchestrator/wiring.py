@@ -6,7 +6,7 @@ import asyncio
 import importlib.metadata
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -17,18 +17,23 @@ from orchestrator import http
 from orchestrator.clock import SystemClock
 from orchestrator.config import Settings
 from orchestrator.db import migrate
+from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batches import SqlBatches
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.domain.audit import Violation
 from orchestrator.domain.errors import ConfigError, NotFound
 from orchestrator.domain.kind import Kind, input_key
 from orchestrator.domain.ports import Clock, Stores, Wakeup
+from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
 from orchestrator.egress import GuardedFetch
-from orchestrator.journal import FileJournal
+from orchestrator.journal import FileJournal, JournalFolder
+from orchestrator.services.doctor import Look, Patient, Place
+from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.zai.client import ZaiProvider
@@ -53,6 +58,7 @@ class App:
     history: SqlHistory
     progress: SqlProgress
     restores: SqlRestores
+    audit: SqlAudit
     stores: Stores
     kinds: Mapping[str, Kind]
 
@@ -79,14 +85,6 @@ def open_app(settings: Settings, *, may_migrate: bool = False) -> Iterator[App]:
 
 def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
     rng = SystemRandom()
-    options = StoreOptions(
-        endpoint_url=settings.s3_endpoint_url,
-        public_endpoint_url=settings.s3_public_endpoint_url,
-        region=settings.s3_region,
-        use_instance_role=settings.s3_use_instance_role,
-        ca_bundle=settings.ca_bundle,
-        max_connections=storing_threads({**LaneLimits().archive_windows, **settings.archive_concurrency}),
-    )
     return App(
         settings=settings,
         clock=clock,
@@ -96,9 +94,22 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         history=SqlHistory(database),
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),
-        stores=StoreSet(options),
+        audit=SqlAudit(database),
+        stores=_make_stores(settings),
         kinds=kinds_by_name(),
     )
+
+
+def _make_stores(settings: Settings) -> StoreSet:
+    options = StoreOptions(
+        endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        region=settings.s3_region,
+        use_instance_role=settings.s3_use_instance_role,
+        ca_bundle=settings.ca_bundle,
+        max_connections=storing_threads({**LaneLimits().archive_windows, **settings.archive_concurrency}),
+    )
+    return StoreSet(options)
 
 
 def host_name() -> str:
@@ -235,6 +246,61 @@ def _check_kind(name: str, kinds: Mapping[str, Kind], setting: str) -> None:
 def kinds_by_name() -> Mapping[str, Kind]:
     """Return every kind that there is; needs no settings."""
     return load_kinds()
+
+
+# -- the doctor ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How closely the doctor looks at archives: the share of objects that is hashed, 0 to 1, and whether all keys are
+    looked up or only the newest.
+    """
+
+    verified: float = 0.0
+    is_whole: bool = False
+
+
+def make_patient(app: App, *, ledger: Ledger | None = None, closeness: Closeness | None = None) -> Patient:
+    """Return what was written, to be examined: job table, archives, journals, ledger. Not this host."""
+    return _make_patient(app.settings, app.audit, app.stores, app.clock, ledger, closeness or Closeness())
+
+
+def make_patient_without_table(settings: Settings, problem: Violation | Look) -> Patient:
+    """Return what can still be examined when the job table cannot be opened."""
+    stores = _make_stores(settings)
+    patient = _make_patient(settings, None, stores, SystemClock(), None, Closeness())
+    return replace(patient, problems=(problem,))
+
+
+def _make_patient(
+    settings: Settings,
+    audit: Audit | None,
+    stores: Stores,
+    clock: Clock,
+    ledger: Ledger | None,
+    closeness: Closeness,
+) -> Patient:
+    plain = Archives(stores=stores, rng=SystemRandom(), now=clock.now, verified=closeness.verified)
+    return Patient(
+        audit=audit,
+        archives=replace(plain, listed_keys=None) if closeness.is_whole else plain,
+        journals=JournalFolder(settings.journal_dir),
+        max_unknown_per_hour=settings.max_unknown_per_hour,
+        ledger=ledger,
+    )
+
+
+def with_place(patient: Patient, settings: Settings, *, ask_broker: Callable[[], None] | None) -> Patient:
+    """Return the patient with this host and its surroundings."""
+    place = Place(
+        clock=SystemClock(),
+        archive_url=settings.archive,
+        data_dir=settings.data_dir,
+        spool=settings.spool_dir,
+        ask_broker=ask_broker,
+    )
+    return replace(patient, place=place)
 
 
 # -- the schema ----------------------------------------------------------------------------------------------------

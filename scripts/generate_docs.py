@@ -1,7 +1,8 @@
-"""Draw docs/lifecycle.md, docs/settings.md and docs/commands.md from the code; --check fails when one is stale."""
+"""Draw docs/lifecycle.md, docs/settings.md, docs/commands.md and docs/findings.md from the code; --check fails when one is stale."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from orchestrator.cli.main import main as orchestrator
 from orchestrator.config import PREFIX, Settings
+from orchestrator.domain.audit import RULES
 from orchestrator.domain.states import ACTIVE, FINAL, TRANSITIONS, State
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -66,6 +68,21 @@ def draw_commands() -> Iterator[str]:
     yield from _draw_command(orchestrator, "orchestrator")
 
 
+def draw_findings() -> Iterator[str]:
+    """Yield every finding of the doctor with its words and what mends it."""
+    yield from ("# Findings", "", NOTICE, "")
+    yield "What `orchestrator doctor` tells of; words in capitals are filled in. `broken`: what must always hold does not."
+    yield "`attention`: nothing is broken, and somebody has to act or to know. [operations.md](operations.md#doctor) says more."
+    yield "Where no command can mend a thing, the one is named that shows its evidence."
+    yield from ("", "| code | severity | words | what mends it |", "|---|---|---|---|")
+    for rule in RULES.values():
+        yield f"| `{rule.code}` | {rule.severity} | {_filled(rule.words)} | {_filled(rule.mend)} |"
+
+
+def _filled(template: str) -> str:
+    return re.sub(r"{(\w+)}", lambda name: name[1].upper(), template)
+
+
 def _draw_command(command: click.Command, path: str) -> Iterator[str]:
     context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
     yield from ("", f"## `{path}`", "", "```text", command.get_help(context), "```")
@@ -78,6 +95,7 @@ DRAWN: dict[str, Callable[[], Iterator[str]]] = {
     "lifecycle.md": draw_lifecycle,
     "settings.md": draw_settings,
     "commands.md": draw_commands,
+    "findings.md": draw_findings,
 }
 
 

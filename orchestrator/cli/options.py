@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
@@ -14,7 +14,7 @@ import click
 
 from orchestrator import logs
 from orchestrator.cli.exits import errors_told
-from orchestrator.config import Settings, load_settings
+from orchestrator.config import Settings, load_with_sources
 from orchestrator.domain.errors import Fault, InvalidParams
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,9 +31,13 @@ class CommonOptions:
 
     def settings(self, **flags: object) -> Settings:
         """Read the settings with these and further command line values; logging is set up with them."""
-        settings = load_settings({"data_dir": self.data_dir, **flags}, config_file=self.config)
+        return self.settings_and_sources(**flags)[0]
+
+    def settings_and_sources(self, **flags: object) -> tuple[Settings, Mapping[str, str]]:
+        """Read the settings as `settings` does; also return where each came from."""
+        settings, sources = load_with_sources({"data_dir": self.data_dir, **flags}, config_file=self.config)
         logs.set_up(settings.log_format, level=logging.getLevelNamesMapping()[settings.log_level.upper()])
-        return settings
+        return settings, sources
 
     def format_for(self, *, one: bool) -> str:
         """Return the output format: the one asked for, else a table on a terminal, else JSON."""

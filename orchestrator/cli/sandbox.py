@@ -46,7 +46,7 @@ def sandbox(
     Any key of the form id.secret is good. Faults, limits and the clock are set over HTTP under /_sandbox/; see
     docs/sandbox.md. Whoever reaches --host can do that, so an address other than loopback belongs into a closed network.
     """
-    sandbox_module = _load()
+    sandbox_module = load_sandbox()
     try:
         sandbox_module.serve(
             sandbox_module.SandboxOptions(host=host, port=port, seed=seed, speed=speed, script=script, state_dir=state)
@@ -61,7 +61,7 @@ def sandboxed(settings: Settings) -> Iterator[Settings]:
     under `<data dir>/sandbox/`; only its own host:port joins the egress list.
     """
     home = settings.data_dir / "sandbox"
-    sandbox_module = _load()
+    sandbox_module = load_sandbox()
     try:
         running = sandbox_module.start(sandbox_module.SandboxOptions(state_dir=home / "sandbox"))
     except sandbox_module.SandboxConfigError as error:
@@ -80,7 +80,8 @@ def sandboxed(settings: Settings) -> Iterator[Settings]:
         )
 
 
-def _load() -> ModuleType:
+def load_sandbox() -> ModuleType:
+    """Return the simulator; it is an extra that nobody needs who has a key."""
     try:
         from orchestrator import sandbox as module
     except ModuleNotFoundError as error:

@@ -3,7 +3,8 @@ demand, and a ledger of what was charged. It imports nothing else of this packag
 """
 
 from orchestrator.sandbox.fields import SandboxConfigError
+from orchestrator.sandbox.ledger import read_ledger
 from orchestrator.sandbox.options import SandboxOptions
 from orchestrator.sandbox.server import RunningSandbox, serve, start
 
-__all__ = ["RunningSandbox", "SandboxConfigError", "SandboxOptions", "serve", "start"]
+__all__ = ["RunningSandbox", "SandboxConfigError", "SandboxOptions", "read_ledger", "serve", "start"]

@@ -25,6 +25,7 @@ from uvicorn.server import ServerState
 
 from orchestrator.sandbox.app import API, App
 from orchestrator.sandbox.fields import SandboxConfigError
+from orchestrator.sandbox.ledger import DATABASE
 from orchestrator.sandbox.options import SandboxOptions
 from orchestrator.sandbox.store import Store
 from orchestrator.sandbox.studio import Studio
@@ -32,7 +33,6 @@ from orchestrator.sandbox.wire import TRANSPORT
 from orchestrator.sandbox.world import World
 
 log = logging.getLogger("orchestrator.sandbox")
-DATABASE = "sandbox.db"
 LOCK = "sandbox.lock"
 KEEP_ALIVE_SECONDS = 60
 BACKLOG = 1024

@@ -63,12 +63,15 @@ _INSERT = f"INSERT INTO tasks VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa:
 
 
 class Store:
-    """The tables, opened or made. `path` None keeps them in memory."""
+    """The tables, opened or made. `path` None keeps them in memory. `only_reads`: somebody else's, perhaps in use;
+    nothing is made or changed.
+    """
 
-    def __init__(self, path: Path | None) -> None:
-        self._db = sqlite3.connect(
-            ":memory:" if path is None else path, isolation_level=None, check_same_thread=False, timeout=10
-        )
+    def __init__(self, path: Path | None, *, only_reads: bool = False) -> None:
+        name = "file::memory:" if path is None else f"{path.absolute().as_uri()}{'?mode=ro' if only_reads else ''}"
+        self._db = sqlite3.connect(name, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
+        if only_reads:
+            return
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(SCHEMA)

@@ -181,14 +181,16 @@ class World:
     def ledger(self) -> list[dict[str, Any]]:
         """The provider's own truth: every task it accepted, oldest first."""
         now, charge_failed = self.clock.now(), self.settings.behaviour.charge_failed
-        return [_ledger_row(task, task.status(now), charge_failed=charge_failed) for task in self.store.tasks()]
+        return [ledger_row(task, task.status(now), charge_failed=charge_failed) for task in self.store.tasks()]
 
 
-def _ledger_row(task: Task, status: str, *, charge_failed: bool) -> dict[str, Any]:
+def ledger_row(task: Task, status: str, *, charge_failed: bool) -> dict[str, Any]:
+    """A task as the ledger shows it."""
     return {
         "id": task.id,
         "request_id": task.request_id,
         "kind": task.kind,
+        "route": task.route,
         "model": task.model,
         "charged": charge_failed or status != "FAIL",
         "price": task.price,

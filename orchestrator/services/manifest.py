@@ -8,6 +8,7 @@ from datetime import datetime
 from orchestrator.domain.job import Job, Output, StoredFile
 
 VERSION = 1
+MANIFEST = "manifest.json"
 
 
 def job_folder(job: Job) -> str:
@@ -17,7 +18,12 @@ def job_folder(job: Job) -> str:
 
 def manifest_key(job: Job) -> str:
     """Return the key of a job's manifest."""
-    return f"{job_folder(job)}/manifest.json"
+    return f"{job_folder(job)}/{MANIFEST}"
+
+
+def manifest_beside(key: str) -> str:
+    """Return the key of the manifest that lies beside an output's object."""
+    return f"{key.rpartition('/')[0]}/{MANIFEST}"
 
 
 def make_manifest(job: Job, files: dict[str, StoredFile], *, written_at: datetime, tool_version: str) -> bytes:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,17 @@ class Desk:
                 process.wait(0.02)
             except subprocess.TimeoutExpired:
                 continue
+
+
+AFTER_A_KILL = frozenset({"needs_review", "unknown_was_charged", "unknown_answer_lost", "unknown_not_charged"})
+"""What the doctor may tell of after a kill: calls that nobody can know the end of are held, and said."""
+
+
+def check_health(ended: Ended, *, allow: Collection[str] = ()) -> None:
+    """Read what `doctor -o jsonl` found: nothing but what is allowed, and an exit code that says the same."""
+    found = [line for line in ended.lines if line["object"] == "finding"]
+    assert {line["code"] for line in found} <= set(allow), found
+    assert ended.code == (3 if found else 0), ended.err
 
 
 def check_archive(data_dir: Path, lines: Sequence[Mapping[str, Any]]) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.sandbox import SandboxOptions, start
 from tests.acceptance.fleet import Fleet, running_fleet
-from tests.acceptance.runs import ROOT, check_archive
+from tests.acceptance.runs import AFTER_A_KILL, ROOT, check_archive, check_health
 from tests.fixtures.brokers import Valkey
 from tests.fixtures.postgres import PostgresServer, choose_binaries, running_server
 
@@ -89,6 +89,8 @@ def test_every_job_ends_whatever_breaks(fleet: Fleet, valkey: Valkey) -> None:
     assert len(held) <= 6, "only what was being sent when the worker or the database died may be in doubt"
     assert check_archive(fleet.desk.data_dir, succeeded) >= len(succeeded)
     assert [second.stop(), third.stop()] == [0, 0]
+    looked = fleet.command("doctor", "-o", "jsonl", "--verify", "100%", "--ledger", fleet.desk.sandbox.base_url)
+    check_health(looked, allow=AFTER_A_KILL if held else ())
 
 
 def test_a_stopped_worker_finishes_its_paid_calls_and_gives_the_rest_back(fleet: Fleet) -> None:

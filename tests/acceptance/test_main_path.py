@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.sandbox import SandboxOptions, start
-from tests.acceptance.runs import COMMAND, ROOT, Desk, check_archive
+from tests.acceptance.runs import AFTER_A_KILL, COMMAND, ROOT, Desk, Ended, check_archive, check_health
 
 pytestmark = pytest.mark.acceptance
+CLOSELY = ("-o", "jsonl", "--verify", "100%", "--all")
 
 
 @pytest.fixture
@@ -50,6 +51,9 @@ def test_quickstart_runs_without_key_server_or_docker(tmp_path: Path) -> None:
     assert len(lines) == len(wanted)
     assert check_archive(tmp_path / "sandbox", lines) > len(lines)
     assert str(tmp_path / "sandbox" / "archive") in ended.stderr
+    command = [*COMMAND, "--data-dir", str(tmp_path / "sandbox"), "doctor", *CLOSELY]
+    looked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    check_health(Ended(looked.returncode, looked.stdout, looked.stderr))
 
 
 def test_the_main_path_on_either_database(desk: Desk, database_url: str) -> None:
@@ -58,6 +62,7 @@ def test_the_main_path_on_either_database(desk: Desk, database_url: str) -> None
     ended = desk.run_apart("run", str(desk.write_jobs(lines)), ORCHESTRATOR_DATABASE_URL=database_url)
     assert ended.code == 0, ended.err
     assert check_archive(desk.data_dir, ended.lines) == 3
+    check_health(desk.run("doctor", *CLOSELY, ORCHESTRATOR_DATABASE_URL=database_url))
 
 
 def test_running_a_file_again_pays_nothing(desk: Desk) -> None:
@@ -110,6 +115,8 @@ def test_kill_9_and_run_again(desk: Desk, tasks: int) -> None:
     assert {job["status"] for job in known} <= {"succeeded", "needs_review"}
     done = [{"id": job["id"], "response": {"body": job}} for job in known if job["status"] == "succeeded"]
     check_archive(desk.data_dir, done)
+    is_held = "needs_review" in status.values()
+    check_health(desk.run("doctor", *CLOSELY), allow=AFTER_A_KILL if is_held else ())
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(desk: Desk) -> None:

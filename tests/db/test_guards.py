@@ -255,3 +255,10 @@ def test_several_columns_change_in_one_group(driver: Driver) -> None:
     assert [job.state for job in found] == [State.PROCESSING, State.FAILED, State.ARCHIVING]
     assert [job.failure_code for job in found] == [None, "content_policy", None]
     assert [job.poll_count for job in found] == [1, 0, 1]
+
+
+def test_the_time_that_frees_a_slot_is_a_time(driver: Driver) -> None:
+    """Written by an expression; on SQLite it was text that no other time compares with, and read as one without zone."""
+    job = driver.add_succeeded()
+    (record,) = driver.history.list_submissions(job.id)
+    assert record.slot_released_at == record.submission.final_at

@@ -12,7 +12,7 @@ import pytest
 from celery.app.amqp import Queues
 
 from orchestrator import tasks
-from orchestrator.celery_app import LaneWorker, Ticker, make_celery, make_send
+from orchestrator.celery_app import LaneWorker, Ticker, ask_broker, make_celery, make_send
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.lanes.drain import Stop
@@ -159,3 +159,14 @@ def test_the_ticker_names_the_lanes_that_stand_still_and_goes_on() -> None:
     assert len(set(waits)) > 1, "workers must not look in step"
     ticker.stop(consumer)
     assert timer.is_cancelled
+
+
+def test_a_broker_is_asked_whether_it_is_there(valkey: Valkey) -> None:
+    """The doctor's question: silent when it answers, Transient when nobody does or when it hangs."""
+    ask_broker(valkey.url)
+    valkey.freeze()
+    with pytest.raises(Transient, match="broker_unreachable"):
+        ask_broker(valkey.url)
+    valkey.thaw()
+    with pytest.raises(Transient, match="broker_unreachable"):
+        ask_broker(f"redis://127.0.0.1:{free_port()}/0")

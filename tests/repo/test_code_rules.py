@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.audit import RULES
 from tests.repo.sources import ROOT, dotted_name, parse, place, python_files, walk
 
 CLOCK_CALLS = re.compile(
@@ -186,3 +187,16 @@ def test_the_providers_codes_stay_in_its_adapter() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"1[0-37]\d\d", node.value)
     ]
     assert found == []
+
+
+def test_every_finding_has_its_rule_and_every_rule_is_checked() -> None:
+    """The doctor's codes: none is told of without words, none is listed that nothing looks for."""
+    named = {
+        argument.value
+        for path, node in walk("orchestrator")
+        if isinstance(node, ast.Call) and dotted_name(node.func) in ("Violation", "RowRule", "find_each")
+        for argument in node.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value in RULES
+    }
+    computed = {"output_expired", "output_at_risk", "journal_unmatched", "journal_unlinked"}
+    assert set(RULES) - named == computed

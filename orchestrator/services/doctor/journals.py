@@ -1,0 +1,44 @@
+"""The journals of this host against the job table: an answer to a paid call must not be forgotten on a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from orchestrator.domain.audit import Violation
+from orchestrator.domain.ports import DeadJournal, JournalRecord
+from orchestrator.domain.ports.audit import Audit, Call, Journals
+from orchestrator.services.doctor.look import Look, Seen
+
+RECORDS_AT_ONCE = 500
+
+
+def compare_journals(journals: Journals, audit: Audit) -> Seen:
+    """Look at the journals of dead processes. Those of living ones are theirs to settle."""
+    for subject, problem in journals.find_problems():
+        yield Violation("journal_exposed", subject, {"problem": problem})
+    count = 0
+    for journal in journals.dead():
+        count += 1
+        yield from _compare_records(journal, audit)
+        held = audit.count_leases(journal.process)
+        if held:
+            yield Violation("lease_of_the_dead", journal.process, {"count": held})
+    yield Look("journals", f"{count} of dead processes on this host")
+
+
+def _compare_records(journal: DeadJournal, audit: Audit) -> Iterator[Violation]:
+    answered = (record for record in journal.records() if record.evidence.body is not None)
+    while chunk := list(islice(answered, RECORDS_AT_ONCE)):
+        calls = audit.find_calls({record.submission_id for record in chunk})
+        for record in chunk:
+            code = _judge(record, calls.get(record.submission_id))
+            if code is not None:
+                yield Violation(code, journal.process, {"submission": record.submission_id})
+
+
+def _judge(record: JournalRecord, call: Call | None) -> str | None:
+    if call is None:
+        return "journal_unmatched"
+    is_missing = call.verdict is None or (call.is_unsettled and not call.has_answer)
+    return "journal_unlinked" if is_missing else None
