@@ -436,5 +436,6 @@ def test_memory_does_not_grow_with_the_file(sqlite_bench: Bench) -> None:
     assert (small.state, large.state) == (State.SUCCEEDED, State.SUCCEEDED), (small.last_error, large.last_error)
     facts: Mapping[str, int] = {job.id: o.stored.byte_count for job in (small, large) for o in job.outputs if o.stored}
     assert facts[large.id] > 19 * facts[small.id]
-    assert large_peak < 1.5 * small_peak + MIB
+    # What waits between socket, disk and store is bounded, and on a busy machine more of it waits: never a share of the file.
+    assert large_peak < small_peak + 16 * MIB
     assert timedelta(seconds=5) == timedelta(seconds=large.outputs[0].stored.duration_seconds or 0)  # type: ignore[union-attr]
