@@ -215,11 +215,15 @@ class LaneWorker:
             without_heartbeat=True,
         )
         controller.start()
+        if self._host.crash is not None:
+            raise self._host.crash
         if controller.exitcode:
             raise Transient("worker_failed", "Celery gave up; the lines above say why")
 
     def tick(self) -> None:
-        """Name the lanes that stand still here."""
+        """Name the lanes that stand still here; after a bug in one, stop: a supervisor starts a fresh process."""
+        if self._host.crash is not None:
+            self.request_stop()
         for lane in self._host.served:
             if not self._host.is_draining(lane):
                 self._sender.wake(lane)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from celery.app.amqp import Queues
+from celery.worker import state as worker_state
 
 from orchestrator import tasks
 from orchestrator.celery_app import LaneWorker, Ticker, ask_broker, make_celery, make_send
@@ -123,6 +124,7 @@ class Host:
     """Serves two lanes; one of them drains."""
 
     served = (LaneName.SUBMIT, LaneName.POLL)
+    crash: BaseException | None = None
 
     def is_draining(self, name: LaneName) -> bool:
         return name is LaneName.POLL
@@ -159,6 +161,22 @@ def test_the_ticker_names_the_lanes_that_stand_still_and_goes_on() -> None:
     assert len(set(waits)) > 1, "workers must not look in step"
     ticker.stop(consumer)
     assert timer.is_cancelled
+
+
+def test_a_worker_stops_after_a_bug_in_a_lane() -> None:
+    """Its supervisor starts a fresh one, which reads its journal; going on would leave what the drain held to nobody."""
+    host, stop = Host(), Stop()
+    app = make_celery("redis://127.0.0.1:1/0")
+    worker = LaneWorker(app, cast("LaneHost", host), cast("WakeupSender", Sender()), stop, tick_seconds=1.0)
+    worker.tick()
+    was_asked_before = stop.is_requested
+    host.crash = ValueError("a bug")
+    try:
+        worker.tick()
+        assert (was_asked_before, stop.is_requested) == (False, True)
+        assert worker_state.should_stop == 0
+    finally:
+        worker_state.should_stop = None
 
 
 def test_a_broker_is_asked_whether_it_is_there(valkey: Valkey) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 
-from orchestrator.domain.errors import Transient
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.lanes.drain import Drain, Mailbox, Stop
 from orchestrator.services.lanes.loop import LoopThread
@@ -35,6 +35,7 @@ class ScriptedLane:
         self.looks_when_finished = True
         self.slow: dict[str, Future[None]] = {}
         self.broken: set[str] = set()
+        self.refused: set[str] = set()
         self.next_due_in: timedelta | None = None
         self.clock = FakeClock()
         self.mailbox, self.stop = Mailbox(), Stop()
@@ -88,6 +89,8 @@ class ScriptedLane:
 
     def apply(self, results: Sequence[str]) -> None:
         self.on_apply()
+        if self.refused & set(results):
+            raise Permanent("database_refused", "a constraint")
         self.written += results
 
     def renew(self, held: Collection[str]) -> Collection[str]:

@@ -81,6 +81,23 @@ def test_a_lane_with_plenty_of_places_does_not_look_whenever_one_ends() -> None:
     assert claims_at_end == [2]  # the one that brought all, and the one after it that brought nothing
 
 
+def test_a_result_that_the_database_refuses_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """Promise 9: written one by one, the refused one is told and dropped, and the lane goes on claiming."""
+    lane = ScriptedLane("abcde", window=3)
+    lane.hold("a", "b", "c")
+
+    def finish_together() -> None:
+        for work in "abc":
+            lane.finish(work)
+
+    lane.on_perform["c"] = finish_together
+    lane.refused = {"b"}
+    with caplog.at_level(logging.WARNING):
+        lane.drain()
+    assert sorted(lane.written) == list("acde")
+    assert [record.message for record in caplog.records].count("result_refused") == 1
+
+
 def test_a_bug_in_one_piece_of_work_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
     """Promise 9: told as an error with its traceback; its lease lapses."""
     lane = ScriptedLane("abc")

@@ -123,3 +123,5 @@ def test_a_bug_frees_the_lane() -> None:
         with pytest.raises(ValueError, match="a bug"):
             host.drain(POLL)
         assert not host.is_draining(POLL)
+        assert isinstance(host.crash, ValueError)
+        assert host.is_stopping, "what the drain held is for another process, which reads this one's journal"

@@ -76,12 +76,12 @@ def test_every_note_goes_within_a_gap_and_at_most_four_a_second(notes: list[tupl
 def test_a_broker_that_is_away_is_told_once_and_costs_nobody_anything(caplog: pytest.LogCaptureFixture) -> None:
     """Promise 11: a wake-up that cannot be sent is dropped; the next one is tried again."""
     clock, sent = FakeClock(), SimpleQueue[LaneName]()
-    away = [True, True, False]
+    failures: list[Exception | None] = [Transient("broker_unavailable", "refused"), RuntimeError("of a library"), None]
 
     def send(lane: LaneName) -> None:
         sent.put(lane)
-        if away.pop(0):
-            raise Transient("broker_unavailable", "connection refused")
+        if (failure := failures.pop(0)) is not None:
+            raise failure
 
     sender = WakeupSender(send, clock=clock)
     sender.start()

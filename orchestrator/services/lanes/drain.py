@@ -13,7 +13,7 @@ from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
-from orchestrator.domain.errors import StepError
+from orchestrator.domain.errors import NotFound, Permanent, StepError
 from orchestrator.domain.ports import Clock, LaneName
 from orchestrator.services.lanes.loop import LoopThread
 from orchestrator.services.lanes.renewals import Renewals
@@ -254,17 +254,35 @@ class Drain(Generic[W, R]):
                 log.error("perform_crashed", extra={"lane": self._lane.name}, exc_info=error)
 
     def _write(self) -> None:
-        if not self._unwritten:
+        """Write what ended. What the database cannot take now is kept; what it refuses for good goes alone."""
+        results, self._unwritten = self._unwritten, []
+        try:
+            self._write_some(results)
+        except (Permanent, NotFound) as error:
+            log.warning("results_taken_apart", extra={"lane": self._lane.name, "error": str(error)})
+            for result in results:
+                self._write_alone(result)
+
+    def _write_some(self, results: Sequence[R]) -> None:
+        if not results:
             return
         try:
-            self._lane.apply(self._unwritten)
+            self._lane.apply(results)
+        except (Permanent, NotFound):
+            raise
         except StepError as error:
+            self._unwritten += results
             log.warning(
                 "apply_postponed",
-                extra={"lane": self._lane.name, "result_count": len(self._unwritten), "error": str(error)},
+                extra={"lane": self._lane.name, "result_count": len(results), "error": str(error)},
             )
-            return
-        self._unwritten = []
+
+    def _write_alone(self, result: R) -> None:
+        """One result that is refused must not hold up the lane: its lease lapses, a paid answer lies in the journal."""
+        try:
+            self._write_some([result])
+        except (Permanent, NotFound) as error:
+            log.error("result_refused", extra={"lane": self._lane.name, "error": str(error)})  # noqa: TRY400 - the text says it
 
     def _renew(self) -> None:
         """Renew what is due for it and still in flight, a statement's worth; the next turn takes what is left."""

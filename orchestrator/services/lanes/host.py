@@ -54,6 +54,8 @@ class LaneHost:
         self._clock = clock
         self._mailboxes = mailboxes
         self._stop = stop
+        self.crash: BaseException | None = None
+        """The bug that ended a drain. What it held is for another process: this one stops, so that its journal is read."""
         for name in self._lanes:
             stop.watch(mailboxes[name])
 
@@ -76,7 +78,7 @@ class LaneHost:
         if not self.is_draining(name):
             return False
         self._mailboxes[name].wake()
-        return True
+        return self.is_draining(name)  # one that was just ending may not have seen the note
 
     def wait_for_note(self, name: LaneName, seconds: float) -> None:
         """Wait so long, or until somebody wakes the lane."""
@@ -95,6 +97,10 @@ class LaneHost:
                 return
             try:
                 self._drain_once(name)
+            except BaseException as error:
+                self.crash = self.crash or error
+                self._stop.request()
+                raise
             finally:
                 self._busy[name].release()
             if not self._mailboxes[name].is_woken:  # a note that came as the drain was ending

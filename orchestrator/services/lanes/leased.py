@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from orchestrator.domain.decide import decide_poisoned
+from orchestrator.domain.decide import Decision, decide_poisoned
+from orchestrator.domain.errors import StepError
 from orchestrator.domain.job import Claim, Job
 from orchestrator.domain.poison import InFlight
 from orchestrator.domain.ports import LaneName
@@ -58,10 +59,18 @@ class LeasedLane(Generic[W]):
         allowed = self._context.rules.deaths_allowed
         poisoned = [(job, decide_poisoned(job, now)) for job in rows if job.death_count >= allowed]
         if poisoned:
-            self._context.jobs.apply(poisoned)
+            self._put_aside(poisoned)
         for job, _ in poisoned:
             log.error("job_poisoned", extra={"job_id": job.id, "lane": self.name, "death_count": job.death_count})
         return [job for job in rows if job.death_count < allowed]
+
+    def _put_aside(self, poisoned: Sequence[tuple[Job, Decision]]) -> None:
+        """Write the moves of poisoned jobs. A failure must not cost the other rows of the claim their lease."""
+        try:
+            self._context.jobs.apply(poisoned)
+        except StepError as error:
+            fields = {"lane": self.name, "result_count": len(poisoned), "error": str(error)}
+            log.warning("apply_postponed", extra=fields)
 
     def renew(self, held: Collection[W]) -> Collection[W]:
         """Extend the leases of what is in flight; return what another has taken over."""

@@ -88,6 +88,8 @@ class WakeupSender(threading.Thread):
                 self._send(lane)
             except StepError as error:
                 self._note_outage(str(error))
+            except Exception as error:  # noqa: BLE001 - whatever a client library raises, the thread must go on
+                self._note_outage(f"{type(error).__name__}: {error}")
             else:
                 self._note_return()
 
