@@ -22,6 +22,8 @@ from orchestrator.services.manifest import job_folder, make_manifest, manifest_k
 
 log = logging.getLogger(__name__)
 
+STORE_CODES = "store_"
+
 TEXT_TYPES = {Role.TRANSCRIPT: ("text/plain; charset=utf-8", "txt"), Role.TRANSCRIPT_JSON: ("application/json", "json")}
 MEDIA_OF_ROLE = {Role.IMAGE: "image/", Role.COVER: "image/", Role.VIDEO: "video/"}
 
@@ -57,6 +59,8 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
         file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
         return OutputStored(output.id, file)
     except Gone as error:
+        if error.code.startswith(STORE_CODES):  # a store's 404 says nothing of the link, which still lives
+            return OutputFailed(output.id, error.code, error.message)
         return OutputLinkDead(output.id, _digest(output.source_url or ""), error.message)
     except StepError as error:
         return OutputFailed(output.id, error.code, error.message, error.retry_after, is_suspect=is_suspect(error.code))

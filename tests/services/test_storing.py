@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.errors import Transient
+from orchestrator.domain.errors import Gone, Transient
 from orchestrator.domain.job import Job, OutputDraft, Role
 from orchestrator.domain.outcomes import OutputsReady
 from orchestrator.domain.ports import PollAnswer, PollQuestion, Store
@@ -439,3 +439,22 @@ def test_memory_does_not_grow_with_the_file(sqlite_bench: Bench) -> None:
     # What waits between socket, disk and store is bounded, and on a busy machine more of it waits: never a share of the file.
     assert large_peak < small_peak + 16 * MIB
     assert timedelta(seconds=5) == timedelta(seconds=large.outputs[0].stored.duration_seconds or 0)  # type: ignore[union-attr]
+
+
+def test_a_store_that_says_404_does_not_make_the_link_dead(sqlite_bench: Bench) -> None:
+    """E19: a picture that was answered at once has nobody to be asked for again, and must not end as expired."""
+
+    def vanish(real: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        raise Gone("store_key_missing", "404, HTTP 404")
+
+    bench = sqlite_bench
+    with bench.process() as real:
+        batch = bench.start_processing(real, IMAGE)
+        bench.archive(with_store(real, put_file=vanish))
+        job = bench.only(batch)
+        assert job.state is State.ARCHIVING
+        assert str(job.last_error).startswith("store_key_missing")
+        bench.let_due(batch)
+        bench.archive(real)
+    assert bench.only(batch).state is State.SUCCEEDED
+    assert bench.posts() == 1
