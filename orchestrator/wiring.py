@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from random import Random, SystemRandom
 
 from orchestrator import http
@@ -22,14 +23,21 @@ from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.domain import codes
+from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.errors import ConfigError, NotFound
 from orchestrator.domain.kind import Kind, input_key
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.retry import PollSchedule, Rules
 from orchestrator.egress import GuardedFetch
+from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal
+from orchestrator.journal import entries as journal_entries
+from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
+from orchestrator.storage import advice as storage_advice
+from orchestrator.zai import advice as zai_advice
 from orchestrator.zai.client import ZaiProvider
 from orchestrator.zai.codes import CONTENT_CODES, OVERLOAD_CODES
 from orchestrator.zai.kinds import load_kinds
@@ -197,6 +205,20 @@ def _check_kind(name: str, kinds: Mapping[str, Kind], setting: str) -> None:
 def kinds_by_name() -> Mapping[str, Kind]:
     """Return every kind that there is; needs no settings."""
     return load_kinds()
+
+
+@cache
+def error_catalogue() -> Catalogue:
+    """Return every code that a person can meet, with what happens next and what to do; needs no settings."""
+    tables = (
+        codes.entries,
+        fault_codes.entries,
+        zai_advice.entries,
+        storage_advice.entries,
+        egress_advice.entries,
+        journal_entries,
+    )
+    return Catalogue(entry for table in tables for entry in table())
 
 
 # -- the schema ----------------------------------------------------------------------------------------------------
