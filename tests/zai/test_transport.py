@@ -176,13 +176,34 @@ async def answer_the_handshake_in_plain(talk: Talk) -> None:
 
 @pytest.mark.parametrize("act", [reset_the_handshake, close_the_handshake, answer_the_handshake_in_plain])
 def test_a_handshake_that_breaks_was_not_sent(act: Act) -> None:
-    """A8: RST, FIN and plain HTTP in place of the TLS handshake: before our request either way."""
+    """A8: RST, FIN and plain HTTP in place of the TLS handshake: before our request either way, and tried once (A18)."""
+
+    async def run() -> tuple[Called, int]:
+        async with peer(act) as one:
+            return await call_once(one.url.replace("http:", "https:"), client=paid_client()), one.connections
+
+    called, connections = asyncio.run(run())
+    assert_not_sent(called, "tls_failed", "connect_failed")
+    assert connections == 1
+
+
+def test_a_silent_handshake_leaves_no_connection_behind() -> None:
+    """A8: it ends by a time-out of its own: cancelled instead, the transport would forget its socket open."""
 
     async def run() -> Called:
-        async with peer(act) as one:
-            return await call_once(one.url.replace("http:", "https:"), client=paid_client())
+        hung_up = asyncio.Event()
 
-    assert_not_sent(asyncio.run(run()), "tls_failed", "connect_failed")
+        async def wait_for_the_end(talk: Talk) -> None:
+            await talk.reader.read()
+            hung_up.set()
+
+        async with peer(wait_for_the_end) as one:
+            client = paid_client()
+            called = await call_once(one.url.replace("http:", "https:"), client=client, deadline=SHORT)
+            await asyncio.wait_for(hung_up.wait(), ENOUGH.total_seconds())
+        return called
+
+    assert_not_sent(asyncio.run(run()), "connect_timeout")
 
 
 # -- TLS, after the request ----------------------------------------------------------------------------------------
