@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.domain.advice import Entry, Source, Then
 from orchestrator.domain.errors import ConfigError, Transient
 from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import JournalRecord
@@ -29,6 +30,14 @@ PRIVATE = 0o600
 PRIVATE_DIRECTORY = 0o700
 WRITABLE_BY_OTHERS = 0o022
 LONG_BYTES = 16 * 1024 * 1024  # a file that is worth emptying
+
+_ADVICE = "Make room below ORCHESTRATOR_DATA_DIR, and check its rights: until then a crash can lose an answer."
+
+
+def entries() -> Iterator[Entry]:
+    """Yield the journal's rows of the error catalogue. The answer is committed to the job table all the same."""
+    yield Entry("journal_full", Source.JOURNAL, Then.AGAIN, "an answer did not fit into the journal", _ADVICE)
+    yield Entry("journal_unwritable", Source.JOURNAL, Then.AGAIN, "the journal cannot be written", _ADVICE)
 
 
 class FileJournal:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from random import Random, SystemRandom
 
 from orchestrator import http
@@ -24,6 +25,8 @@ from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.domain import codes
+from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
 from orchestrator.domain.errors import ConfigError, NotFound
 from orchestrator.domain.kind import Kind, input_key
@@ -31,11 +34,16 @@ from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
 from orchestrator.egress import GuardedFetch
+from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
+from orchestrator.journal import entries as journal_entries
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
+from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
+from orchestrator.storage import advice as storage_advice
+from orchestrator.zai import advice as zai_advice
 from orchestrator.zai.client import ZaiProvider
 from orchestrator.zai.codes import CONTENT_CODES, LANDED_CODES, OVERLOAD_CODES
 from orchestrator.zai.kinds import load_kinds
@@ -301,6 +309,20 @@ def with_place(patient: Patient, settings: Settings, *, ask_broker: Callable[[],
         ask_broker=ask_broker,
     )
     return replace(patient, place=place)
+
+
+@cache
+def error_catalogue() -> Catalogue:
+    """Return every code that a person can meet, with what happens next and what to do; needs no settings."""
+    tables = (
+        codes.entries,
+        fault_codes.entries,
+        zai_advice.entries,
+        storage_advice.entries,
+        egress_advice.entries,
+        journal_entries,
+    )
+    return Catalogue(entry for table in tables for entry in table())
 
 
 # -- the schema ----------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""Draw docs/lifecycle.md, docs/settings.md, docs/commands.md and docs/findings.md from the code; --check fails when one is stale."""
+"""Draw docs/lifecycle.md, settings.md, commands.md, findings.md and errors.md from the code; --check fails when one is stale."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -12,8 +13,10 @@ from pydantic_core import PydanticUndefined
 
 from orchestrator.cli.main import main as orchestrator
 from orchestrator.config import PREFIX, Settings
+from orchestrator.domain.advice import Source
 from orchestrator.domain.audit import RULES
 from orchestrator.domain.states import ACTIVE, FINAL, TRANSITIONS, State
+from orchestrator.wiring import error_catalogue
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTICE = "<!-- Drawn by scripts/generate_docs.py (`make docs`); change the code, not this file. -->"
@@ -27,6 +30,20 @@ MEANINGS = {
     State.FAILED: "Ended without a result; `failure.code` says why and what to do.",
     State.CANCELLED: "Stopped by a person. What a paid task made all the same is kept.",
     State.NEEDS_REVIEW: "Nobody here can know what happened. Waits for late truth or for a person; never guessed.",
+}
+
+SOURCES = {
+    Source.JOB: "Why a job failed (`failure.code`) or did not succeed.",
+    Source.SUBMISSION: "How a paid call ended without a word of the provider.",
+    Source.PROVIDER: "What the provider answered to a paid call, or the way to it. Nothing harms a job when its task is asked about.",
+    Source.LINK: "Fetching a result's link, and the bytes that it gave.",
+    Source.ARCHIVE: "The archive's store. Nothing is lost while the provider's links live.",
+    Source.JOURNAL: "The local journal of answers.",
+    Source.DATABASE: "The job table.",
+    Source.FLEET: "Broker and workers.",
+    Source.COMMAND: "A command or a call that could not be carried out.",
+    Source.REQUEST: "Faults and warnings of a job file or a single request; each is shown with a hint of its own.",
+    Source.CLASS: "What the classes of errors mean; a code without a row has its class.",
 }
 
 
@@ -91,11 +108,25 @@ def _draw_command(command: click.Command, path: str) -> Iterator[str]:
             yield from _draw_command(command.commands[name], f"{path} {name}")
 
 
+def draw_errors() -> Iterator[str]:
+    """Yield every code with what happens next and what to do."""
+    yield from ("# Errors", "", NOTICE, "")
+    yield "Every code that a person can meet: `orchestrator errors list [CODE]` shows the same. *Next* is what happens without"
+    yield "anybody doing anything. A code from two sources has two rows; the row of a family (`http_5xx`, `13xx`, `invalid_FIELD`)"
+    yield "speaks for codes of its form that have no row of their own."
+    for source, entries in groupby(error_catalogue(), key=lambda entry: entry.source):
+        yield from ("", f"## {source.capitalize()}", "", SOURCES[source], "")
+        yield from ("| code | meaning | next | what to do |", "|---|---|---|---|")
+        for entry in entries:
+            yield f"| `{entry.code}` | {entry.meaning} | {entry.then} | {entry.advice} |"
+
+
 DRAWN: dict[str, Callable[[], Iterator[str]]] = {
     "lifecycle.md": draw_lifecycle,
     "settings.md": draw_settings,
     "commands.md": draw_commands,
     "findings.md": draw_findings,
+    "errors.md": draw_errors,
 }
 
 

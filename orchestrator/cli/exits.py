@@ -11,14 +11,19 @@ from enum import IntEnum
 import click
 
 from orchestrator.cli.output import inert
+from orchestrator.domain.advice import Source
 from orchestrator.domain.errors import (
     BatchFileError,
     ConfigError,
     Fault,
     InvalidParams,
+    OrchestratorError,
     RequestError,
     StepError,
 )
+
+SOURCES = (Source.COMMAND, Source.DATABASE, Source.ARCHIVE, Source.FLEET, Source.JOURNAL, Source.PROVIDER, Source.CLASS)
+"""Whose codes end a command, the likeliest first."""
 
 
 class Exit(IntEnum):
@@ -46,9 +51,11 @@ def errors_told() -> Iterator[None]:
         sys.exit(error.exit_code)
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)
+        _tell_hint(advice_on(error))
         sys.exit(Exit.USAGE)
     except StepError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(inert(f"error: {error}"), err=True)
+        _tell_hint(advice_on(error))
         sys.exit(Exit.PROVIDER_TROUBLE)
     except BrokenPipeError:  # the reader (head, less) has seen enough
         _forget_reader()
@@ -74,8 +81,21 @@ def tell_request_error(error: RequestError) -> None:
             return
     where = f" ({error.param})" if error.param else ""
     click.echo(inert(f"error: {error.message}{where}"), err=True)
-    if error.hint:
-        click.echo(inert(f"hint: {error.hint}"), err=True)
+    _tell_hint(error.hint or advice_on(error))
+
+
+def advice_on(error: OrchestratorError) -> str | None:
+    """Return what a person should do about an error that ended a command: by its code, else by its class."""
+    from orchestrator.wiring import error_catalogue
+
+    names = [getattr(error, "code", None), *(kind.__name__ for kind in type(error).__mro__)]
+    entries = (error_catalogue().find(name, *SOURCES) for name in names)
+    return next((entry.advice for entry in entries if entry is not None), None)
+
+
+def _tell_hint(hint: str | None) -> None:
+    if hint:
+        click.echo(inert(f"hint: {hint}"), err=True)
 
 
 def fault_text(fault: Fault) -> str:

@@ -18,15 +18,16 @@ from orchestrator.cli.sandbox import sandboxed
 from orchestrator.domain.errors import ConfigError, Conflict
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import ACTIVE, State
+from orchestrator.services.explain import advise, advise_waiting
 from orchestrator.services.lifecycle import cancel_job, retry_job
 from orchestrator.services.views import event_object, explain, job_object, submission_object
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App, error_catalogue, open_app
 
 COLUMNS = ("id", "custom_id", "model", "status", "created_at")
 EXPORT_COLUMNS = (
     *("id", "custom_id", "kind", "model", "status", "status_reason", "created_at", "submitted_at", "finished_at"),
     *("priority", "batch_id", "provider_task_id", "cost.currency", "cost.estimate", "cost.final"),
-    *("failure.code", "failure.message", "input.prompt"),
+    *("failure.code", "failure.message", "failure.advice", "input.prompt"),
 )
 EVENT_COLUMNS = ("sequence", "at", "type", "from_state", "to_state", "actor", "reason")
 WATCH_SECONDS = 0.5
@@ -104,7 +105,11 @@ def why(common: CommonOptions, job_id: str) -> None:
     """Say in one sentence what a job waits for and when it will move."""
     with _open(common) as app:
         job = app.history.get_job(job_id)
-        click.echo(inert_line(explain(job, now=app.clock.now(), hold=app.progress.find_hold(job_id))))
+        hold = app.progress.find_hold(job_id)
+        click.echo(inert_line(explain(job, now=app.clock.now(), hold=hold)))
+        advice = advise(job, app.kinds) or advise_waiting(job, error_catalogue(), hold=hold)
+        if advice is not None:
+            click.echo(inert_line(f"hint: {advice}"), err=True)
 
 
 @jobs.command()

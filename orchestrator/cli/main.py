@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.db import db
 from orchestrator.cli.doctor import doctor
+from orchestrator.cli.errors import errors
 from orchestrator.cli.jobs import jobs
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
@@ -48,5 +49,5 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, outputs, worker, sandbox, db, doctor, version):
+for command in (run, submit, jobs, outputs, worker, sandbox, db, doctor, errors, version):
     main.add_command(command)

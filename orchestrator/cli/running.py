@@ -6,8 +6,8 @@ Shared by `run`, `submit --wait` and `jobs run`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -18,16 +18,18 @@ from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
+from orchestrator.domain.advice import Source
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
 from orchestrator.embedded import running_lanes
+from orchestrator.services.explain import advise
 from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
 from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
-from orchestrator.wiring import App, open_lanes
+from orchestrator.wiring import App, error_catalogue, open_lanes
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
@@ -74,7 +76,9 @@ def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = N
     else:
         end = run_batch(app, batch_id, total_slots=how.total_slots, render=render)
     is_ours = how.broker_url is None
-    tell_end(end, archive_url=app.batches.get(batch_id).archive_url, data_dir=app.settings.data_dir, is_ours=is_ours)
+    where = app.batches.get(batch_id).archive_url
+    advice = {job.id: advise(job, app.kinds) for job in end.held}
+    tell_end(end, archive_url=where, data_dir=app.settings.data_dir, advice=advice, is_ours=is_ours)
     return end.exit_code
 
 
@@ -152,8 +156,9 @@ def _last_look(app: App, watch: BatchWatch, look: Look, signals: Interrupts, ren
     held = tuple(app.progress.list_held(watch.batch_id))
     for job in (*last.ended, *held):
         click.echo(render(job))
-    obstacle = None if last.is_done else look.obstacle
-    return RunEnd(Look(last.counts, (), last.spending, last.elapsed, obstacle), held, signals.exit_code)
+    stopped = replace(last, ended=(), obstacle=look.obstacle, obstacle_code=look.obstacle_code)
+    at_end = replace(stopped, obstacle=None, obstacle_code=None) if last.is_done else stopped
+    return RunEnd(at_end, held, signals.exit_code)
 
 
 def _watch(
@@ -203,11 +208,15 @@ def result_text(line: dict[str, object], output: str) -> str:
     error = line["error"]
     detail = f"{error['code']}: {error['message']}" if isinstance(error, dict) else ""
     colour = "green" if status == State.SUCCEEDED else "red"
-    return f"{click.style(f'{status:<12}', fg=colour)} {inert_line(name)}  {inert_line(detail)}".rstrip()
+    text = f"{click.style(f'{status:<12}', fg=colour)} {inert_line(name)}  {inert_line(detail)}".rstrip()
+    advice = error["advice"] if isinstance(error, dict) else None
+    return f"{text}\n  hint: {inert_line(advice)}" if advice else text
 
 
-def tell_end(end: RunEnd, *, archive_url: str, data_dir: object, is_ours: bool = True) -> None:
-    """Say on stderr how it ended, what is held and how to settle it, and where the files are."""
+def tell_end(
+    end: RunEnd, *, archive_url: str, data_dir: object, advice: Mapping[str, str | None], is_ours: bool = True
+) -> None:
+    """Say on stderr how it ended, what is held and how to settle it (`advice` by job id), and where the files are."""
     counts = end.look.counts.by_state
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
     click.echo(f"{states}; {spending_text(end.look.spending)}; {end.look.elapsed.total_seconds():.0f} s", err=True)
@@ -216,9 +225,14 @@ def tell_end(end: RunEnd, *, archive_url: str, data_dir: object, is_ours: bool =
         click.echo(f"not finished: {active_text(end.look)}; {next_step}", err=True)
     if end.look.obstacle:
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
+        entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE)
+        if entry is not None:
+            click.echo(f"hint: {entry.advice}", err=True)
     for job in end.held:
         name = f" ({job.custom_id})" if job.custom_id else ""
         click.echo(inert_line(f"held: {job.id}{name}: {job.last_error or 'needs review'}"), err=True)
+        if hint := advice.get(job.id):
+            click.echo(inert_line(f"  hint: {hint}"), err=True)
         click.echo(f"  look: {_command(data_dir)} jobs show {job.id}", err=True)
     if end.held:
         click.echo(f"settle them: {_command(data_dir)} jobs review", err=True)

@@ -183,6 +183,8 @@ class LeaseTooOld(OrchestratorError):
 class ConfigError(OrchestratorError):
     """Refuse to start: a setting is wrong. Names the setting, its value and what is allowed."""
 
+    code = "configuration"
+
     def __init__(self, setting: str, message: str) -> None:
         super().__init__(f"{setting}: {message}")
         self.setting = setting

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from orchestrator.domain import codes
+from orchestrator.domain.advice import Catalogue, Source, Then
 from orchestrator.domain.job import Job
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.progress import Hold
 from orchestrator.domain.states import State
 
-ADVICE: Mapping[str, str] = {
-    "invalid_params": "Correct the named field and submit the job again; nothing was charged.",
-    "content_policy": "Change the prompt or the input; the same request would be refused again.",
-    "provider_failed": "Try again; a retry is a new charge. If it fails again, change the prompt or the parameters.",
-    "result_lost": "The provider no longer knows the task. A retry is a new charge; ask its support about the old one.",
-    "output_expired": "The result's link died before it was archived. A retry asks the provider once more where it can.",
-    "written_off": "A person gave it up. A task id that turns up later is still attached.",
-    "dependency_failed": "A job that it needs did not succeed: retry that one first.",
-    "input_missing": "The archive no longer holds an input: run the file again with the input in place.",
-    "input_changed": "The archive's copy of an input is not what was agreed to: submit it again with the right file.",
-    "internal_error": "A fault of ours: retry, and report it with the job's events if it happens again.",
+OURS = Catalogue(codes.entries())
+REFUSALS = frozenset({"invalid_params", "content_policy"})
+"""Failures of which the provider's own code says more than ours."""
+SOURCES: Mapping[State, tuple[Source, ...]] = {
+    State.QUEUED: (Source.PROVIDER, Source.SUBMISSION),
+    State.PROCESSING: (Source.PROVIDER,),
+    State.ARCHIVING: (Source.LINK, Source.ARCHIVE),
 }
-
-REVIEW_ADVICE = "Look for the task in the provider's console: attach its id, or resubmit, or write the job off."
+"""Where the trouble of a job that goes on by itself comes from."""
+_CODE = re.compile(r"(?:manifest\.json could not be stored: )?(\w+): ")
 
 
 def describe(job: Job, *, now: datetime, hold: Hold | None = None) -> str:
@@ -57,12 +56,42 @@ def explain(job: Job, *, now: datetime, hold: Hold | None = None) -> str:
 
 
 def advise(job: Job, kinds: Mapping[str, Kind]) -> str | None:
-    """Return what a person should do about a failure: the provider's code says more than ours."""
+    """Return what a person should do about a job that failed, was cancelled or is held; None for any other."""
+    if job.state is State.NEEDS_REVIEW:
+        return _advise_review(job, kinds)
+    code = job.failure_code if job.state is State.FAILED else str(job.state)
+    theirs = _ask_kind(job, kinds) if code in REFUSALS else None
+    entry = OURS.find(code, Source.JOB)
+    return theirs or (entry.advice if entry else None)
+
+
+def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | None = None) -> str | None:
+    """Return what a person should do about what keeps a job that goes on by itself; None when nothing does."""
+    if hold is not None:
+        code = hold.code
+    else:
+        found = _CODE.match(job.last_error or "")
+        code = found[1] if found else None
+    sources = SOURCES.get(job.state)
+    entry = catalogue.find(code, *sources) if sources else None
+    if entry is not None and job.state is State.PROCESSING and entry.then in (Then.HELD, Then.FAILED):
+        return codes.ASKED_AGAIN  # what would settle a paid call says nothing of a question about its task
+    return entry.advice if entry else None
+
+
+def _advise_review(job: Job, kinds: Mapping[str, Kind]) -> str:
+    entry = OURS.find(job.provider_code, Source.SUBMISSION)
+    if entry is not None:
+        return entry.advice
+    is_doubtful = any(s.is_unsettled for s in job.submissions) or job.provider_task_id is None
+    if is_doubtful:
+        return _ask_kind(job, kinds) or codes.LOOK_AT_PROVIDER
+    return codes.ASK_AGAIN
+
+
+def _ask_kind(job: Job, kinds: Mapping[str, Kind]) -> str | None:
     kind = kinds.get(job.kind)
-    advice = kind.advise(job.provider_code) if kind and job.provider_code else None
-    if advice is None and job.state is State.NEEDS_REVIEW:
-        return REVIEW_ADVICE
-    return advice or ADVICE.get(job.failure_code or "")
+    return kind.advise(job.provider_code) if kind and job.provider_code else None
 
 
 def _describe_queued(job: Job, now: datetime, hold: Hold | None) -> str:

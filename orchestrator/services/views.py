@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from orchestrator.domain.advice import Entry
 from orchestrator.domain.history import SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output
 from orchestrator.domain.kind import Kind
@@ -17,6 +18,7 @@ from orchestrator.services.explain import advise, describe, explain
 
 __all__ = [
     "cost_object",
+    "error_object",
     "event_object",
     "explain",
     "failure_object",
@@ -171,6 +173,18 @@ def results_line(job: Job, *, now: datetime, kinds: Mapping[str, Kind], sign: Si
         "status": str(job.state),
         "response": {"status_code": 200, "body": body} if is_success else None,
         "error": None if is_success else _error(job, now=now, kinds=kinds),
+    }
+
+
+def error_object(entry: Entry) -> Object:
+    """Return a row of the error catalogue: `then` is what happens next without anybody doing anything."""
+    return {
+        "code": entry.code,
+        "object": "error",
+        "source": str(entry.source),
+        "then": str(entry.then),
+        "meaning": entry.meaning,
+        "advice": entry.advice,
     }
 
 

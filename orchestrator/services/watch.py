@@ -19,13 +19,14 @@ AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a batch. `obstacle` in words: waiting any longer is pointless."""
+    """One look at a batch. `obstacle` in words: waiting any longer is pointless; `obstacle_code` is whose fault."""
 
     counts: JobCounts
     ended: Sequence[Job]
     spending: Sequence[Spending]
     elapsed: timedelta
     obstacle: str | None
+    obstacle_code: str | None = None
 
     @property
     def active_count(self) -> int:
@@ -58,12 +59,14 @@ class BatchWatch:
             self._started = now
         counts = self.batches.count_states(self.batch_id)
         ended = list(self._read_ended())
+        obstacle = self._find_obstacle(counts.by_state, now, is_moving=bool(ended))
         return Look(
             counts=counts,
             ended=ended,
             spending=self.progress.sum_spending(self.batch_id),
             elapsed=timedelta(seconds=now - self._started),
-            obstacle=self._find_obstacle(counts.by_state, now, is_moving=bool(ended)),
+            obstacle=obstacle and obstacle[0],
+            obstacle_code=obstacle and obstacle[1],
         )
 
     def _read_ended(self) -> Iterator[Job]:
@@ -79,9 +82,13 @@ class BatchWatch:
             since, after_id = last.finished_at, last.id
             self._since = last.finished_at - OVERLAP
 
-    def _find_obstacle(self, counts: Mapping[str, int], now: float, *, is_moving: bool) -> str | None:
-        if refused := self._find_store_refusal(counts, now, is_moving=is_moving):
-            return refused
+    def _find_obstacle(
+        self, counts: Mapping[str, int], now: float, *, is_moving: bool
+    ) -> tuple[str, str | None] | None:
+        if refusal := self._find_store_refusal(counts, now, is_moving=is_moving):
+            minutes = STORE_PATIENCE.total_seconds() / 60
+            text = f"the archive has refused every write for {minutes:.0f} minutes: {refusal}"
+            return text, refusal.partition(":")[0]
         moving = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
         if any(counts.get(state, 0) for state in moving) or not counts.get(State.QUEUED, 0):
             return None
@@ -91,12 +98,11 @@ class BatchWatch:
             return None
         hold = next(hold for hold in holds if hold)
         whom = "the account" if hold.is_credential else f"model {hold.name}"
-        return (
-            f"every job left waits for {whom}: {hold.message or 'paused'}"
-            f" [{hold.code}]; the pause ends at {hold.until:%Y-%m-%d %H:%M} UTC"
-        )
+        why = f"{hold.message or 'paused'} [{hold.code}]"
+        return f"every job left waits for {whom}: {why}; the pause ends at {hold.until:%Y-%m-%d %H:%M} UTC", hold.code
 
     def _find_store_refusal(self, counts: Mapping[str, int], now: float, *, is_moving: bool) -> str | None:
+        """Return what the store says (`code: words`) once it has refused everything for too long."""
         errors = self.progress.list_archive_errors(self.batch_id) if counts.get(State.ARCHIVING, 0) else []
         is_refusing = bool(errors) and all(error and error.startswith("store_") for error in errors)
         if not is_refusing or is_moving:
@@ -106,7 +112,7 @@ class BatchWatch:
             self._store_refused_since = now
         if now - self._store_refused_since < STORE_PATIENCE.total_seconds():
             return None
-        return f"the archive has refused every write for {STORE_PATIENCE.total_seconds() / 60:.0f} minutes: {errors[0]}"
+        return errors[0]
 
 
 def _is_pointless(hold: Hold, now: datetime) -> bool:

@@ -37,7 +37,7 @@ LANDED_CODES = frozenset({"1231"})
 
 _NEW_KEY = "Check ORCHESTRATOR_ZAI_API_KEY and that it belongs to the platform of ORCHESTRATOR_ZAI_BASE_URL."
 _SUPPORT = "Look at the account in the provider's console or ask its support; jobs wait meanwhile."
-_FIX_FIELD = "Correct the named field and submit the job again; nothing was charged."
+_FIX_FIELD = "Correct the named field and submit the job again; the refused try was not charged."
 _LANDED = "Look for the task in the provider's console: attach its id, or resubmit if it is not there."
 _WAIT = "Nothing to do: the model pauses until the limit resets, then the jobs go on."
 _SLOWER = "Nothing to do: the job is sent again shortly; lower ORCHESTRATOR_LIMITS if it happens often."
@@ -104,8 +104,6 @@ _ROWS: tuple[tuple[str, int, Refusal, str, str], ...] = (
 )
 
 CODES: Mapping[str, CodeFacts] = {row[0]: CodeFacts(*row) for row in _ROWS}
-ADVICE: Mapping[str, str] = {code: facts.advice for code, facts in CODES.items()}
-"""One sentence per code: what a person should do."""
 
 ACCOUNT_STATUSES = frozenset({401, 403, 434})
 """HTTP statuses that mean the key or the account when the body names no code (zai-api.md 9.3)."""

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.advice import Catalogue, Source
 from orchestrator.domain.job import Json, Role
 from orchestrator.domain.kind import Kind
-from orchestrator.zai.codes import ADVICE
+from orchestrator.zai.advice import entries
+
+_CATALOGUE = Catalogue(entries())
 
 
 class Encoding(StrEnum):
@@ -63,7 +66,8 @@ class ZaiKind(Kind):
     """Fields of a body that are ours to read and never sent."""
 
     def advise(self, provider_code: str) -> str | None:
-        return ADVICE.get(provider_code)
+        entry = _CATALOGUE.find(provider_code, Source.PROVIDER)
+        return entry.advice if entry else None
 
     @abstractmethod
     def route(self, body: Json) -> Route:

@@ -180,7 +180,7 @@ def test_faults_of_one_request_name_the_field(place: dict[str, str]) -> None:
 
 
 def test_a_budget_refuses_before_the_first_cent(place: dict[str, str], tmp_path: Path) -> None:
-    """--max-cost: exit 4, nothing stored."""
+    """A20, of a whole file: --max-cost: exit 4, nothing stored."""
     path = tmp_path / "dear.jsonl"
     body = {"model": "viduq1-text", "prompt": "x"}
     path.write_text(json.dumps({"custom_id": "dear", "kind": "video", "body": body}) + "\n")

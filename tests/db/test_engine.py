@@ -68,7 +68,7 @@ class TestTime:
             format_utc(datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake itself
 
     def test_the_server_is_asked_where_it_should_be(self, database_url: str, clock: FakeClock) -> None:
-        """On PostgreSQL every host then goes by one clock; SQLite has only ours."""
+        """A22: on PostgreSQL every host then goes by one clock, however wrong its own; SQLite has only ours."""
         database = open_database(database_url, clock=clock, asks_server_time=True)
         with database.begin_write() as connection:
             first, second = database.now(connection), database.now(connection)

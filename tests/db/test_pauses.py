@@ -62,7 +62,7 @@ class TestSubmitPause:
         assert row["poll_paused_until"] is None
 
     def test_a_passed_pause_lets_one_job_through(self, driver: Driver) -> None:
-        """A passed time is not yet an end."""
+        """G8: a passed time is not yet an end; exactly one job tries."""
         pause_model(driver)
         row = probe(driver)
         assert driver.claim() == ()

@@ -35,7 +35,7 @@ def run_together(work: Callable[[int], list[str]]) -> list[str]:
 
 
 def test_no_job_is_submitted_twice_and_no_limit_exceeded(driver: Driver) -> None:
-    """Promises 2 and 10: eight processes on one queue, slots freed and taken all the time."""
+    """Promises 2 and 10, G1, G5: eight processes on one queue, slots freed and taken all the time, counted from rows."""
     ids = driver.add_many(60)
     limit = 5
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.db import submit_claim
 from orchestrator.db.rows import SUBMISSIONS
 from orchestrator.domain.job import Price
 from orchestrator.domain.outcomes import (
@@ -39,6 +40,25 @@ def test_claim_commits_the_intent(driver: Driver) -> None:
     assert stored["assumed_life_until"] == START + HOUR
     assert driver.get(job_id).due_at == START + timedelta(seconds=120)
     assert driver.events(job_id) == ["accepted", "submission_started"]
+
+
+def test_a_claim_that_dies_before_its_commit_never_was(driver: Driver) -> None:
+    """A1: killed before the intent is committed: still queued, still due, no submission; the next claim takes it."""
+    (job_id,) = driver.add_many(1)
+    taken: list[str] = []
+
+    def claim_and_die() -> None:
+        with driver.database.begin_write() as connection:
+            rows, _ = submit_claim.claim_submissions(connection, make_window(), database=driver.database)
+            taken.extend(row.job.id for row in rows)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        claim_and_die()
+    assert taken == [job_id]
+    assert (driver.state(job_id), driver.rows(SUBMISSIONS)) == (State.QUEUED, [])
+    assert driver.jobs.find_next_due(LaneName.SUBMIT) == START
+    assert driver.claim_one().submission.number == 1
 
 
 def test_lease_is_the_deadline_of_the_jobs_kind_and_the_margin(driver: Driver) -> None:
@@ -189,6 +209,7 @@ class TestSlots:
         assert len(driver.claim(slots={"*": 1})) == 1
 
     def test_an_unknown_frees_it_after_the_assumed_life(self, driver: Driver) -> None:
+        """G2: a worker that was killed with a slot in hand does not take it along for ever."""
         driver.add_held()
         driver.add_many(1)
         driver.clock.advance(HOUR - timedelta(seconds=1))

@@ -41,7 +41,7 @@ def submit_once(desk: Desk) -> Job:
 def test_every_refusal_and_every_doubt(
     lane_desk: Desk, fault: str, state: State, code: str | None, charges: int
 ) -> None:
-    """Faults A9-A17: refused for now waits, refused for good fails, doubt is held; one POST each."""
+    """Faults A9, A11, A12, A14-A18: refused for now waits, refused for good fails, doubt is held; one POST each."""
     lane_desk.fault(fault=fault, phase="submit")
     job = submit_once(lane_desk)
     assert job.state is state

@@ -143,7 +143,7 @@ def test_a_transcription(sandbox: RunningSandbox, control: httpx.Client) -> None
 def test_every_fault_of_a_paid_call(
     sandbox: RunningSandbox, control: httpx.Client, fault: str, wanted: type[StepError], code: str | None
 ) -> None:
-    """A9-A17 over a real connection."""
+    """A9, A11, A12 and A14-A17 over a real connection."""
     assert_fault_is_read(sandbox, control, "video", fault, wanted, code)
 
 

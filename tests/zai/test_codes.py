@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.domain.advice import Source, Then
 from orchestrator.domain.errors import Account, Gone, Permanent, StepError, Throttled, Transient, Uncertain
 from orchestrator.domain.outcomes import CallEvidence, Moment
-from orchestrator.zai.codes import ADVICE, CODES
+from orchestrator.wiring import error_catalogue
+from orchestrator.zai.codes import CODES
 from orchestrator.zai.errors import QUOTA_PAUSE, ErrorAnswer, find_reset, poll_error
 from orchestrator.zai.wire import read_error
 from tests.zai.loopback import NOW, make_provider
@@ -26,6 +28,7 @@ CLASSES: list[tuple[str, type[StepError]]] = [
     *((code, Permanent) for code in REJECTED),
     *((code, Uncertain) for code in UNKNOWN),
 ]
+THEN = {Throttled: Then.PAUSED, Account: Then.PAUSED, Permanent: Then.FAILED, Uncertain: Then.HELD}
 PROVIDER = make_provider("http://127.0.0.1:9/")
 
 
@@ -46,7 +49,12 @@ def submit_error_of(body: object, http_status: int) -> StepError:
 def test_the_tables_name_the_same_codes() -> None:
     """A code added to one must be added to the other."""
     assert sorted(CODES) == sorted(code for code, _ in CLASSES)
-    assert all(advice.endswith(".") and len(advice) < 120 for advice in ADVICE.values())
+
+
+def test_every_code_is_explained_as_it_is_treated() -> None:
+    """9.4 against `errors list`: what it says happens next is what the class of the code brings about."""
+    rows = {entry.code: entry for entry in error_catalogue() if entry.source is Source.PROVIDER}
+    assert {code: rows[code].then for code, _ in CLASSES} == {code: THEN[kind] for code, kind in CLASSES}
 
 
 @pytest.mark.parametrize("http_status", [200, 400, 429, 500, 502])

@@ -47,7 +47,7 @@ def test_without_a_key_the_same_request_is_another_job(desk: Desk) -> None:
 
 
 def test_the_same_key_gives_the_same_job(desk: Desk) -> None:
-    """Surfaces section 2: with the same body the job that is there; with another one an error."""
+    """A19, surfaces section 2: with the same body the job that is there; with another one an error."""
     first = take_one(check(KITE), desk.taker, idempotency_key="k")
     again = take_one(check(KITE), desk.taker, idempotency_key="k")
     assert (again.job_id, again.is_resumed, again.new_count) == (first.job_id, True, 0)

@@ -1,0 +1,70 @@
+"""What the faults of a request mean that no kind is needed to find. Each fault carries a hint of its own as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.domain.advice import Entry, Source, Then
+
+_FAULTS = (
+    ("empty_file", "the file holds no job", "Write one JSON object on each line."),
+    ("file_changed", "the file changed while it was taken in", "Run the command again; what was taken in is kept."),
+    ("file_too_large", "the file is over 200 MB", "Split the file."),
+    ("too_many_lines", "the file has over 50,000 lines", "Split the file."),
+    ("line_too_long", "a line is over 1 MiB", "Name files by path instead of base64."),
+    ("invalid_encoding", "the text is not UTF-8, or holds a NUL byte", "Save the file as UTF-8."),
+    ("invalid_json", "the line is not JSON", "Write one JSON object on one line."),
+    ("not_an_object", "the line is JSON, but no object", "Write one JSON object on one line."),
+    ("too_deep", "the line is nested too deeply", "Write it flatter."),
+    ("duplicate_key", "a key stands twice in an object", "Keep one of them."),
+    ("invalid_text", "a text holds NUL or half a surrogate pair", "Write the character itself."),
+    ("invalid_number", "a number that JSON or the provider cannot hold", "Write an ordinary number."),
+    ("not_supported", "this is not supported yet", "Leave it out, or use what the hint names."),
+    ("unknown_field", "there is no such field at the top of a line", "Use the nearest name shown, or put it in body."),
+    ("missing_kind", "neither kind nor url is given", 'Add "kind".'),
+    ("unknown_kind", "no kind of job has this name", "Use image, video or transcription."),
+    ("unknown_url", "no kind has this url", "Use one of the urls shown, or kind instead."),
+    ("kind_mismatch", "kind and url name two kinds", "Leave one of them out."),
+    ("duplicate_custom_id", "the custom_id stands on an earlier line", "Give each line an id of its own."),
+    ("reserved_name", "a name that this program keeps for itself", "Rename the field."),
+    (
+        "input_missing",
+        "a file that the request names does not exist",
+        "Correct the path; it is relative to the job file.",
+    ),
+    ("input_changed", "a file changed after it was checked", "Run the command again."),
+    ("input_unreadable", "a file that the request names cannot be read", "Grant this user the right to read it."),
+    ("path_refused", "a path that is never read", "Name a plain file below the job file's folder."),
+    (
+        "path_outside",
+        "a path outside the job file's folder",
+        "Move the file there, or allow its folder in ORCHESTRATOR_FILE_ROOTS.",
+    ),
+    (
+        "unsupported_format",
+        "the file is of a format that the provider does not take",
+        "Convert it to one of those shown.",
+    ),
+    ("invalid_input", "the file is empty, damaged or cut short", "Use a whole file."),
+    ("input_too_large", "the file is larger than the provider takes", "Make it smaller."),
+    ("invalid_base64", "the text is no base64", "Name the file by path instead."),
+    ("invalid_link", "the link cannot be read", "Write a whole http(s) link."),
+    ("link_refused", "a link is not taken here", "Download it, and name the file."),
+    ("idempotency_key_reused", "the key was used for another request", "Use a new key."),
+    ("invalid_idempotency_key", "the key is not one", "Use 1-255 printable characters."),
+    ("invalid_pair", "an option is not NAME=VALUE", "Write NAME=VALUE."),
+)
+_WARNINGS = (
+    ("similar_custom_id", "two ids differ only in case or in how a character is written", "Check that both are meant."),
+    ("invisible_characters", "the custom_id holds characters that cannot be seen", "Check that they are meant."),
+)
+
+
+def entries() -> Iterator[Entry]:
+    """Yield a row for every fault of a job file, and the family of wrong values."""
+    for code, meaning, advice in _FAULTS:
+        yield Entry(code, Source.REQUEST, Then.REFUSED, meaning, advice)
+    for code, meaning, advice in _WARNINGS:
+        yield Entry(code, Source.REQUEST, Then.WARNED, meaning, advice)
+    meaning, advice = "the value of the field is none that it takes", "Use one of the values shown."
+    yield Entry("invalid_FIELD", Source.REQUEST, Then.REFUSED, meaning, advice, r"invalid_[a-z0-9_]+")
