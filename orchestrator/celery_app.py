@@ -101,7 +101,7 @@ def ask_broker(broker_url: str) -> None:
         connection.connect()
         connection.default_channel.close()
     except away as error:
-        raise Transient("broker_unreachable", str(error)) from error
+        raise Transient("broker_unavailable", str(error)) from error
     finally:
         connection.release()
 

@@ -146,6 +146,11 @@ _COMMANDS = (
         "a file in the archive is not what was stored",
         "Restore that object from a copy of the bucket or folder; what was downloaded has been thrown away.",
     ),
+    (
+        "ledger_unreadable",
+        "the sandbox's ledger cannot be read, so the doctor cannot compare with it",
+        "Start the sandbox, or give --ledger its address or its state directory.",
+    ),
 )
 
 _LINKS = (
@@ -181,6 +186,12 @@ _DATABASE = (
         Then.STOPPED,
         "the database refused what was asked of it",
         "Check its disk space and rights, then `orchestrator db check`; report the message if both are in order.",
+    ),
+    (
+        "one_job_twice",
+        Then.AGAIN,
+        "two pieces of evidence about one job were to be settled in one write",
+        "Nothing to do: they are settled one by one.",
     ),
 )
 

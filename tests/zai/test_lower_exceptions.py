@@ -69,7 +69,9 @@ def make_error(kind: type[BaseException]) -> BaseException:
     raise AssertionError(f"no arguments make a {kind.__qualname__}")
 
 
-KINDS = sorted({kind for root in ROOTS for kind in with_descendants(root)}, key=lambda kind: kind.__qualname__)
+KINDS = sorted(
+    {kind for root in ROOTS for kind in with_descendants(root)}, key=lambda kind: (kind.__qualname__, kind.__module__)
+)
 
 
 @pytest.mark.parametrize("after_first_byte", [False, True])
