@@ -8,7 +8,7 @@ from random import Random
 
 from sqlalchemy import Connection, insert, select, update
 
-from orchestrator.db.batches import BATCHES, insert_members, make_job_row
+from orchestrator.db.batches import BATCHES, insert_members, make_batch_row, make_job_row
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, SUBMISSIONS, price_columns
@@ -68,21 +68,8 @@ def adopt(connection: Connection, adoption: Adoption, *, database: Database) -> 
     check_transition(None, Trigger.ADOPTED, State.PROCESSING)
     now = database.now(connection)
     batch, job = adoption.batch, adoption.job
-    connection.execute(
-        insert(BATCHES).values(
-            id=batch.id,
-            owner=batch.owner,
-            name=batch.name,
-            identity_sha256=batch.identity_sha256,
-            environment=batch.environment,
-            archive_url=batch.archive_url,
-            line_count=batch.line_count,
-            created_at=now,
-            intake_done_at=now,
-            finished_at=None,
-            generation=batch.generation,
-        )
-    )
+    row = make_batch_row(batch) | {"created_at": now, "intake_done_at": now}
+    connection.execute(insert(BATCHES).values(row))
     values = make_job_row(job, batch.id, now) | {
         "state": State.PROCESSING,
         "due_at": now,

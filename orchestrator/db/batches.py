@@ -47,19 +47,7 @@ class SqlBatches:
 
     def create(self, batch: Batch) -> None:
         """Insert a running batch whose intake is not done. Raises Conflict when this generation is there already."""
-        row = {
-            "id": batch.id,
-            "owner": batch.owner,
-            "name": batch.name,
-            "identity_sha256": batch.identity_sha256,
-            "environment": batch.environment,
-            "archive_url": batch.archive_url,
-            "line_count": batch.line_count,
-            "created_at": batch.created_at,
-            "intake_done_at": None,
-            "finished_at": None,
-            "generation": batch.generation,
-        }
+        row = make_batch_row(batch)
         mine = select(BATCHES.c.id).where(BATCHES.c.id == batch.id)
 
         def work(connection: Connection) -> bool:
@@ -191,6 +179,28 @@ class SqlBatches:
         return JobCounts({row[0]: row[1] for row in rows})
 
 
+def make_batch_row(batch: Batch) -> dict[str, object]:
+    """Return the row of a batch whose intake is not done."""
+    return {
+        "id": batch.id,
+        "owner": batch.owner,
+        "name": batch.name,
+        "identity_sha256": batch.identity_sha256,
+        "environment": batch.environment,
+        "archive_url": batch.archive_url,
+        "line_count": batch.line_count,
+        "created_at": batch.created_at,
+        "intake_done_at": None,
+        "finished_at": None,
+        "generation": batch.generation,
+        "max_cost_micros": batch.max_cost_micros,
+        "parent_id": batch.parent_id,
+        "refused_count": batch.refused_count,
+        "cancel_requested_at": None,
+        "files_written_at": None,
+    }
+
+
 def read_batch(row: RowMapping) -> Batch:
     """Return the batch in a row that holds every column of `batches`."""
     return Batch(
@@ -205,6 +215,11 @@ def read_batch(row: RowMapping) -> Batch:
         created_at=row["created_at"],
         finished_at=row["finished_at"],
         generation=row["generation"],
+        max_cost_micros=row["max_cost_micros"],
+        parent_id=row["parent_id"],
+        refused_count=row["refused_count"],
+        cancel_requested_at=row["cancel_requested_at"],
+        files_written_at=row["files_written_at"],
     )
 
 
@@ -219,7 +234,7 @@ def close_done(connection: Connection, database: Database) -> Sequence[str]:
     if not ids:
         return []
     close = update(BATCHES).where(BATCHES.c.id.in_(ids), running, ~_has_active_member())
-    close = close.values(finished_at=database.now(connection))
+    close = close.values(finished_at=database.now(connection), files_written_at=None)
     return sorted(connection.execute(close.returning(BATCHES.c.id)).scalars())
 
 

@@ -109,6 +109,14 @@ class BatchRow(Base):
             sqlite_where=text("finished_at IS NULL"),
             postgresql_where=text("finished_at IS NULL"),
         ),
+        CheckConstraint("files_written_at IS NULL OR finished_at IS NOT NULL", name="files_after_finish"),
+        Index("ix_batches_parent_id", "parent_id"),
+        Index(
+            "ix_batches_files_due",
+            "id",
+            sqlite_where=text("finished_at IS NOT NULL AND files_written_at IS NULL"),
+            postgresql_where=text("finished_at IS NOT NULL AND files_written_at IS NULL"),
+        ),
         {"comment": "A job file as it was taken in"},
     )
 
@@ -123,6 +131,19 @@ class BatchRow(Base):
     intake_done_at: Mapped[datetime | None] = mapped_column(comment="When the last line was in")
     finished_at: Mapped[datetime | None] = mapped_column(comment="When no member was active any more; NULL: running")
     generation: Mapped[int] = mapped_column(comment="1, and one more each time the same file is paid for anew")
+    max_cost_micros: Mapped[int | None] = mapped_column(
+        BigInteger(), comment="What its jobs may cost, millionths of the table's currency; NULL: no limit"
+    )
+    parent_id: Mapped[str | None] = mapped_column(
+        ForeignKey("batches.id"), comment="Batch whose members it tries again"
+    )
+    refused_count: Mapped[int] = mapped_column(comment="Lines left out because they were wrong")
+    cancel_requested_at: Mapped[datetime | None] = mapped_column(
+        comment="When its cancellation was asked for: lines that are not in yet stay out"
+    )
+    files_written_at: Mapped[datetime | None] = mapped_column(
+        comment="When its results went to the archive; NULL after each finish"
+    )
 
 
 class JobRow(Base):
@@ -253,6 +274,24 @@ class BatchMemberRow(Base):
     custom_id: Mapped[str | None] = mapped_column(comment="The line's custom_id")
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), comment="The line's job")
     linked_from: Mapped[str | None] = mapped_column(comment="Fair key of a job that another intake made; else NULL")
+
+
+class JobDependencyRow(Base):
+    """What a job waits for before it may be submitted."""
+
+    __tablename__ = "job_dependencies"
+    __table_args__ = (
+        Index("ix_job_dependencies_parent_id", "parent_id"),
+        Index("ix_job_dependencies_batch_id", "batch_id"),
+        {"comment": "Which jobs a job waits for before it may be submitted"},
+    )
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, comment="The job that waits")
+    parent_name: Mapped[str] = mapped_column(primary_key=True, comment="custom_id of the job it waits for")
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), comment="In which batch that name is looked up")
+    parent_id: Mapped[str | None] = mapped_column(
+        ForeignKey("jobs.id"), comment="The job of that name; NULL until the whole file is in"
+    )
 
 
 class SubmissionRow(Base):

@@ -200,4 +200,4 @@ def _reopen_batches(connection: Connection, won: Sequence[Write]) -> None:
     locked = select(BATCHES.c.id).where(BATCHES.c.id.in_(theirs)).order_by(BATCHES.c.id).with_for_update()
     found = [row.id for row in connection.execute(locked)]
     reopen = update(BATCHES).where(BATCHES.c.id.in_(found), BATCHES.c.finished_at.is_not(None))
-    connection.execute(reopen.values(finished_at=None))
+    connection.execute(reopen.values(finished_at=None, files_written_at=None))

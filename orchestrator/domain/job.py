@@ -230,7 +230,10 @@ class Job:
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to insert. `body` is frozen: what will be sent, its local inputs named by SHA-256."""
+    """A job to insert. `body` is frozen: what will be sent, its local inputs named by SHA-256.
+
+    `depends_on`: custom_ids of the jobs in the same batch that must have succeeded before it is submitted.
+    """
 
     id: str
     kind: str
@@ -249,11 +252,15 @@ class NewJob:
     priority: int = 5
     not_before: datetime | None = None
     price: Price | None = None
+    depends_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A file of jobs. `identity_sha256` is what makes the same file the same batch (surfaces section 1, run)."""
+    """A file of jobs. `identity_sha256` is what makes the same file the same batch (surfaces section 1, run).
+
+    `max_cost_micros`: its budget. `parent_id`: the batch whose members it tries again. `refused_count`: lines left out.
+    """
 
     id: str
     owner: str
@@ -266,6 +273,11 @@ class Batch:
     created_at: datetime
     finished_at: datetime | None = None
     generation: int = 1
+    max_cost_micros: int | None = None
+    parent_id: str | None = None
+    refused_count: int = 0
+    cancel_requested_at: datetime | None = None
+    files_written_at: datetime | None = None
 
 
 @dataclass(frozen=True)
