@@ -101,6 +101,16 @@ def check_leased_lane(full: Driver, lane: LaneName, index: str, archive_class: s
     assert "TEMP B-TREE FOR ORDER BY" not in "\n".join(plans)
 
 
+def test_turns_are_looked_for_from_the_head_on(full: Driver) -> None:
+    """The head of a group is its first row that lives: what lies before it was read once already."""
+    with explained(full.database) as plans:
+        full.claim()
+    bound = "ROW(due_at, id) >= ROW(" if not full.database.is_sqlite else "(due_at,id)>(?,?)"
+    reads = [line for plan in plans for line in plan.splitlines() if bound in line]
+    assert len(reads) == 1, plans
+    assert "Index Cond" in reads[0] or "INDEX ix_jobs_submit_lane (" in reads[0], reads
+
+
 def check_submit_lane(full: Driver) -> None:
     """A queue of any length costs a few seeks per batch in it."""
     with explained(full.database) as plans:
