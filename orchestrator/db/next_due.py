@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, not_, select
+from sqlalchemy import ColumnElement, Connection, literal_column, not_, select
 
 from orchestrator.db import pauses, turns
 from orchestrator.db.lane_claims import is_of
@@ -64,9 +64,9 @@ def find_next_archive(connection: Connection) -> datetime | None:
 
 
 def _first_due(connection: Connection, state: State, *conditions: ColumnElement[bool]) -> datetime | None:
-    query = select(func.min(JOBS.c.due_at)).where(JOBS.c.state == literal_column(f"'{state}'"), *conditions)
-    due: datetime | None = connection.execute(query).scalar_one()
-    return due
+    """Read one row of the lane's index; min() with a bound was planned as a walk through all rows above it."""
+    query = select(JOBS.c.due_at).where(JOBS.c.state == literal_column(f"'{state}'"), *conditions)
+    return connection.execute(query.order_by(JOBS.c.due_at).limit(1)).scalar_one_or_none()
 
 
 def _after_pauses(due: datetime | None, states: Pauses, scope: Scope, now: datetime) -> list[datetime]:
