@@ -110,7 +110,9 @@ def test_polls_are_looked_for_from_the_low_water_on(full: Driver) -> None:
     bound = "due_at >= " if not full.database.is_sqlite else "due_at>?"
     reads = [line for plan in plans for line in plan.splitlines() if bound in line]
     assert len(reads) == 2, plans
-    assert "Aggregate" not in "".join(plans), plans  # a min() that reads every row above the bound
+    assert not [
+        plan for plan in plans if bound in plan and "Aggregate" in plan
+    ]  # a min() over every row above the bound
     for line in reads:
         assert "Index Cond" in line or "USING COVERING INDEX ix_jobs_poll_lane" in line, line
 
