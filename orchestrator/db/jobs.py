@@ -14,6 +14,7 @@ from orchestrator.db import attaching, held_polls, lane_claims, next_due, person
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.low_water import LowWater
 from orchestrator.db.outage import OutageWatch
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
 from orchestrator.domain.decide import Decision
@@ -47,6 +48,7 @@ class SqlJobs:
     def __init__(self, database: Database, *, rng: Random | None = None) -> None:
         self._database = database if rng is None else replace(database, rng=rng)
         self._outages = OutageWatch(database.clock)
+        self._low_water = LowWater(database.clock)
 
     def claim_submissions(self, window: SubmitWindow) -> Claim[ClaimedSubmission]:
         """Take queued jobs with free slots; the commit is the intent."""
@@ -71,22 +73,33 @@ class SqlJobs:
 
         terms = lane_claims.LeaseTerms(lease, process, in_flight, self._outages.find())
 
-        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime, frozenset[str], bool]:
-            if lane is LaneName.POLL:
-                polls = lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
-                return *polls, False
-            if lane is LaneName.ARCHIVE:
-                rows, now = lane_claims.claim_archives(
-                    connection, archive_class, limit=limit, lease=terms, database=database
-                )
-                is_idle = bool(rows) or in_flight.count == 0
-                is_waiting = not is_idle and lane_claims.is_archive_due(connection, archive_class, now)
-                return rows, now, frozenset(), is_waiting
-            raise ValueError(f"the {lane} lane does not claim leases")
+        def claim_archives(connection: Connection) -> tuple[tuple[Job, ...], datetime, bool]:
+            rows, now = lane_claims.claim_archives(
+                connection, archive_class, limit=limit, lease=terms, database=database
+            )
+            is_idle = bool(rows) or in_flight.count == 0
+            return rows, now, not is_idle and lane_claims.is_archive_due(connection, archive_class, now)
 
         with self._outages.watching():
-            rows, now, probe_ids, is_kept_waiting = database.write(work)
-        return Claim(rows, now, boottime, lease, probe_ids=probe_ids, is_kept_waiting=is_kept_waiting)
+            match lane:
+                case LaneName.POLL:
+                    polls = self._claim_polls(limit, terms)
+                    return Claim(polls.rows, polls.now, boottime, lease, probe_ids=polls.probe_ids)
+                case LaneName.ARCHIVE:
+                    rows, now, is_kept_waiting = database.write(claim_archives)
+                    return Claim(rows, now, boottime, lease, is_kept_waiting=is_kept_waiting)
+                case _:
+                    raise ValueError(f"the {lane} lane does not claim leases")
+
+    def _claim_polls(self, limit: int, terms: lane_claims.LeaseTerms) -> lane_claims.PollClaim:
+        """Claim, and remember what was looked through once that is committed."""
+        database, low_water = self._database, self._low_water
+        claimed = database.write(
+            lambda c: lane_claims.claim_polls(c, limit=limit, lease=terms, low_water=low_water, database=database)
+        )
+        if claimed.look is not None:
+            low_water.note_claim(claimed.look)
+        return claimed
 
     def find_next_due(
         self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
@@ -103,7 +116,8 @@ class SqlJobs:
                         connection, credential=credential, batch_id=batch_id, window=window, now=now
                     )
                 case LaneName.POLL:
-                    return next_due.find_next_poll(connection, now=database.now(connection))
+                    now = database.now(connection)
+                    return next_due.find_next_poll(connection, low_water=self._low_water, now=now)
                 case LaneName.ARCHIVE:
                     return next_due.find_next_archive(connection)
                 case _:

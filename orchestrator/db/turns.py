@@ -26,6 +26,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    tuple_,
     union_all,
 )
 
@@ -75,7 +76,10 @@ class Head:
 
 
 def find_models(connection: Connection, credential: str) -> list[str]:
-    """Return the models that have queued jobs, in name order, by skipping through the index."""
+    """Return the models that have queued jobs, in name order, by skipping through the index from its end.
+
+    Claims take from the beginning of each model's part, and leave versions there that no vacuum may have removed.
+    """
     return sorted(connection.execute(_models_query(), {"credential": credential}).scalars())
 
 
@@ -125,8 +129,10 @@ def _pick_of_priority(
 
 
 def _parameters_of(heads: Sequence[Head], limit: int, now: datetime) -> dict[str, object]:
-    keys = {f"key_{place}": head.fair_key for place, head in enumerate(heads)}
-    return {"priority": heads[0].priority, "limit": limit, "now": now, **keys}
+    asked: dict[str, object] = {"priority": heads[0].priority, "limit": limit, "now": now}
+    for place, head in enumerate(heads):
+        asked |= {f"key_{place}": head.fair_key, f"due_{place}": head.due_at, f"id_{place}": head.job_id}
+    return asked
 
 
 def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[str]) -> dict[str, datetime | None]:
@@ -140,7 +146,7 @@ def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[
 
 @lru_cache(maxsize=GROUPS_AT_ONCE)
 def _first_of_each(has_batch: bool, count: int) -> Select[str, str, datetime, int]:  # noqa: FBT001 - the cache's key
-    """The first `limit` due jobs of each of `count` fair keys of one priority, numbered from 1 within their key."""
+    """The first `limit` due jobs from the head of each of `count` fair keys of one priority, numbered within their key."""
     parts = []
     for place in range(count):
         group = (
@@ -149,6 +155,10 @@ def _first_of_each(has_batch: bool, count: int) -> Select[str, str, datetime, in
                 _of_queue(JOBS, has_batch),
                 JOBS.c.priority == bindparam("priority", type_=SmallInteger()),
                 JOBS.c.fair_key == bindparam(f"key_{place}", type_=TEXT),
+                tuple_(
+                    JOBS.c.due_at, JOBS.c.id
+                )  # rows gone from before the head leave versions that are not read again
+                >= tuple_(bindparam(f"due_{place}", type_=Utc()), bindparam(f"id_{place}", type_=TEXT)),
             )
             .where(JOBS.c.due_at <= bindparam("now", type_=Utc()))
             .order_by(JOBS.c.due_at, JOBS.c.id)
@@ -164,10 +174,10 @@ def _first_of_each(has_batch: bool, count: int) -> Select[str, str, datetime, in
 @cache
 def _models_query() -> Select[str]:
     queued = (JOBS.c.credential == bindparam("credential")) & is_queued(JOBS)
-    first = select(func.min(JOBS.c.model)).where(queued).scalar_subquery()
-    models = select(first.label("model")).cte("models", recursive=True)
-    later = select(func.min(JOBS.c.model)).where(queued, JOBS.c.model > models.c.model).scalar_subquery()
-    models = models.union_all(select(later).where(models.c.model.is_not(None)))
+    last = select(func.max(JOBS.c.model)).where(queued).scalar_subquery()
+    models = select(last.label("model")).cte("models", recursive=True)
+    earlier = select(func.max(JOBS.c.model)).where(queued, JOBS.c.model < models.c.model).scalar_subquery()
+    models = models.union_all(select(earlier).where(models.c.model.is_not(None)))
     return select(models.c.model).where(models.c.model.is_not(None))
 
 
