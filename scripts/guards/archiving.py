@@ -194,10 +194,10 @@ GUARDS = (
     ),
     Guard(
         name="a body has a cap",
-        promise="An endless body is stopped.",
+        promise="An endless body is stopped, and what came of it is no file.",
         file=FETCH,
-        kept="            if sink.byte_count + len(chunk) > max_bytes:\n",
-        removed="            if sink.byte_count + len(chunk) < 0:\n",
+        kept='                raise Permanent(suspects.TOO_LARGE, f"more than {max_bytes} bytes")\n',
+        removed="                return\n",
         tests=FETCHED,
     ),
     Guard(
