@@ -88,6 +88,17 @@ def test_a_wake_up_is_one_small_message_that_expires(valkey: Valkey) -> None:
     assert valkey.client.keys("celery-task-meta-*") == []
 
 
+def test_a_wake_up_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery repeats by default, for seconds, what the next tick makes up for anyhow."""
+    app = make_celery("redis://127.0.0.1:1/0")
+    sent: list[dict[str, object]] = []
+    monkeypatch.setattr(app, "send_task", lambda name, **options: sent.append({"name": name, **options}))
+    make_send(app)(LaneName.POLL)
+    (message,) = sent
+    assert (message["name"], message["queue"]) == ("orchestrator.poll", "poll")
+    assert message["retry"] is False
+
+
 def test_a_broker_that_is_away_is_transient() -> None:
     """No exception of Celery's or of a client library's leaves celery_app."""
     for scheme in ("redis", "amqp"):

@@ -258,6 +258,20 @@ def test_records_that_come_together_share_one_sync(tmp_path: Path, monkeypatch: 
     assert [record.submission_id for record in found.records()] == ["sub_0", "sub_1", "sub_2"]
 
 
+def test_its_name_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synced lines help nobody in a file whose name is gone: the folder is synced once the name is there."""
+    named: list[bool] = []
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        named.append(os.path.samestat(os.fstat(fd), tmp_path.stat()) and (tmp_path / "p.jsonl").exists())
+        real_fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    FileJournal(tmp_path, "p")
+    assert named == [True]
+
+
 @pytest.mark.parametrize("refuses", ["part of the line", "the whole line"])
 def test_a_line_that_does_not_fit_takes_none_of_its_group_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str
