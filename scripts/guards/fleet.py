@@ -239,7 +239,6 @@ GUARDS = (
         kept="        if is_paid or not given_up:\n            return\n",
         removed="        if not given_up:\n            return\n",
         tests=DRAINED,
-        redundant="SubmitLane.release does nothing; the drain does not rely on it",
     ),
     Guard(
         name="lost leases are dropped",
