@@ -247,6 +247,7 @@ GUARDS = (
         kept="            if id(flight.work) in gone:\n                flight.future.cancel()\n",
         removed="            _ = gone\n",
         tests=DRAINED,
+        hangs=True,
     ),
     Guard(
         name="a bug in one piece of work spares the others",
@@ -263,6 +264,7 @@ GUARDS = (
         kept="        wait = max((due - self._clock.now()).total_seconds(), SHORTEST_LOOK_SECONDS)\n",
         removed="        wait = max((due - self._clock.now()).total_seconds(), 0.0)\n",
         tests=DRAINED,
+        hangs=True,
     ),
     Guard(
         name="a sweep that fails spares the others",

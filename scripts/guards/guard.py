@@ -14,6 +14,7 @@ class GuardMoved(Exception):
 class Guard:
     """`kept` is the exact source text, found once in `file`; `removed` replaces it. `tests` are those that must fail
     then: a file, or `file::function` where a file takes long. `redundant` says why none can: what else keeps the promise.
+    `hangs`: it keeps something from going on for ever, and what catches its removal is a test's own time limit.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Guard:
     removed: str
     tests: tuple[str, ...]
     redundant: str = ""
+    hangs: bool = False
 
     def remove(self, source: str) -> str:
         """Return the source without the guard. Raises GuardMoved unless its text is there exactly once."""

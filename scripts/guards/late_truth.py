@@ -154,6 +154,7 @@ GUARDS = (
         kept="            for result in results:\n                self._write_alone(result)\n",
         removed="            self._unwritten += results\n",
         tests=("tests/lanes/test_drain.py",),
+        hangs=True,
     ),
     Guard(
         name="a refused result is given up",

@@ -121,6 +121,7 @@ GUARDS = (
         kept="        trust_env=False,\n        follow_redirects=False,\n",
         removed="        trust_env=True,\n        follow_redirects=False,\n",
         tests=("tests/zai/test_http_clients.py",),
+        redundant="httpx asks the environment for no proxy when it is given a transport, and ours has one",
     ),
     Guard(
         name="a poll's connection is not retried by its library",
@@ -182,8 +183,8 @@ GUARDS = (
         name="an unreadable answer is unknown",
         promise="A 200 that is cut, empty or no JSON is held, not tried again.",
         file=CLIENT,
-        kept="            if isinstance(doubt, Uncertain):\n",
-        removed="            if not isinstance(doubt, Uncertain):\n",
+        kept="            doubt = submit_error(None, evidence)\n",
+        removed='            doubt = submit_error(wire.ErrorAnswer("1302", str(problem)), evidence)\n',
         tests=("tests/zai/test_submit_answers.py",),
     ),
     Guard(

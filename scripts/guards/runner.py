@@ -31,17 +31,18 @@ _HUNG = re.compile(r"^(FAILED .*Failed: Timeout|\+{5,} Timeout)", re.MULTILINE)
 
 
 class Outcome(StrEnum):
-    """What a removal came to. Only the first two are as they should be."""
+    """What a removal came to. Only the first three are as they should be."""
 
     CAUGHT = "caught"
+    WAITED = "waited"  # a test ran into its time limit, as the table says it must
     REDUNDANT = "redundant"  # no test failed, as the table says, and why
     SURVIVED = "SURVIVED"
     BROKEN = "BROKEN"  # nothing was tested: no collection, no test, a fixture that failed
-    HUNG = "HUNG"  # a test waited too long: it noticed, but does not say what is wrong
+    HUNG = "HUNG"  # a test waited too long, and the table does not expect it: it may notice something else
     NEEDED = "NEEDED"  # called redundant by the table, and a test failed
 
 
-GOOD = frozenset({Outcome.CAUGHT, Outcome.REDUNDANT})
+GOOD = frozenset({Outcome.CAUGHT, Outcome.WAITED, Outcome.REDUNDANT})
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def judge(guard: Guard, ended: Ended) -> tuple[Outcome, str]:
     if ended.code == 0:
         return (Outcome.REDUNDANT if guard.redundant else Outcome.SURVIVED), ""
     if ended.code is None or _HUNG.search(ended.output):
-        return Outcome.HUNG, by
+        return (Outcome.WAITED if guard.hangs and by else Outcome.HUNG), by
     if ended.code != 1 or not by:
         return Outcome.BROKEN, ""
     return (Outcome.NEEDED if guard.redundant else Outcome.CAUGHT), by

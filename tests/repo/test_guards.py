@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,13 @@ def test_only_a_failed_test_catches(code: int | None, output: str, redundant: st
     assert found is outcome
     if outcome is Outcome.CAUGHT:
         assert by == "tests/a.py::test_b[c d]"
+
+
+def test_a_time_limit_catches_where_the_table_says_so() -> None:
+    """Some guards keep a loop from going round for ever: without them there is nothing to assert."""
+    ended = Ended(1, "FAILED tests/a.py::test_b - Failed: Timeout (>20.0s) from pytest-timeout.")
+    assert judge(replace(make_guard("x"), hangs=True), ended) == (Outcome.WAITED, "tests/a.py::test_b")
+    assert judge(replace(make_guard("x"), hangs=True), Ended(None, ""))[0] is Outcome.HUNG
 
 
 def test_a_guard_is_removed_tried_and_put_back(tmp_path: Path) -> None:
