@@ -246,6 +246,7 @@ GUARDS = (
         kept="outcome, token=row.job.lease_token)",
         removed="outcome, token=None)",
         tests=("tests/services/test_sweeping.py",),
+        redundant="a verdict that is there is never replaced, and evidence that its row did not take moves nothing",
     ),
     Guard(
         name="only a lapsed lease is a lapse",
