@@ -100,6 +100,7 @@ GUARDS = (
         kept="        resubmits = context.limits.resubmit_max > 0\n",
         removed="        resubmits = context.limits.resubmit_max >= 0\n",
         tests=("tests/services/test_persons.py",),
+        redundant="a cap of 0, which is the default, allows no resubmission; this spares the sweep its look",
     ),
     Guard(
         name="the policy counts its own presses",
