@@ -21,7 +21,7 @@ GUARDS = (
         file=ARCHIVE,
         kept="    if not _is_stored(store, file):\n        raise Transient(",
         removed="    if not file:\n        raise Transient(",
-        tests=STORING,
+        tests=("tests/services/test_storing.py::test_a_store_that_refuses_once_is_tried_again",),
     ),
     Guard(
         name="the read-back compares SHA-256",
@@ -29,7 +29,7 @@ GUARDS = (
         file=ARCHIVE,
         kept="    return found.byte_count == file.byte_count and found.sha256 == file.sha256\n",
         removed="    return found.byte_count == file.byte_count\n",
-        tests=STORING,
+        tests=("tests/services/test_storing.py::test_what_the_store_changed_is_found_before_the_row_says_archived",),
     ),
     Guard(
         name="the bytes are what the role says",
@@ -37,7 +37,7 @@ GUARDS = (
         file=ARCHIVE,
         kept="    if not facts.content_type.startswith(MEDIA_OF_ROLE[role]):\n",
         removed="    if not facts.content_type:\n",
-        tests=STORING,
+        tests=("tests/services/test_storing.py::test_what_is_not_the_file_is_never_archived",),
     ),
     Guard(
         name="the container is walked to its end",
@@ -53,7 +53,7 @@ GUARDS = (
         file=ARCHIVE,
         kept="        if error.code.startswith(STORE_CODES):",
         removed="        if not error.code:",
-        tests=STORING,
+        tests=("tests/services/test_storing.py::test_a_store_that_says_404_does_not_make_the_link_dead",),
     ),
     Guard(
         name="papers belong to success",
@@ -61,7 +61,7 @@ GUARDS = (
         file=ARCHIVE,
         kept="""        return ArchiveStep(tuple(results), error=f"manifest.json could not be stored: {error}")\n""",
         removed="        log.warning(str(error))\n",
-        tests=STORING,
+        tests=("tests/services/test_storing.py::test_a_store_that_refuses_once_is_tried_again",),
     ),
     Guard(
         name="what was stored before a death is not stored again",
@@ -69,7 +69,7 @@ GUARDS = (
         file=ARCHIVE,
         kept="    if store.find(file.key) is not None and _is_stored(store, file):\n",
         removed="    if store.find(file.key) is None and _is_stored(store, file):\n",
-        tests=STORING,
+        tests=("tests/services/test_storing.py::test_what_was_stored_before_a_death_is_not_stored_again",),
     ),
     Guard(
         name="the spool is cleared",
@@ -77,7 +77,7 @@ GUARDS = (
         file=ARCHIVE,
         kept="    finally:\n        await asyncio.to_thread(spool.unlink, missing_ok=True)\n",
         removed="    finally:\n        log.debug(spool.name)\n",
-        tests=STORING,
+        tests=("tests/services/test_storing.py::test_what_is_not_the_file_is_never_archived",),
     ),
     Guard(
         name="success needs every output",
@@ -190,7 +190,7 @@ GUARDS = (
         file=FETCH,
         kept="                if sink.byte_count == 0:\n",
         removed="                if sink.byte_count < 0:\n",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_wrong_answers",),
     ),
     Guard(
         name="a body has a cap",
@@ -198,7 +198,7 @@ GUARDS = (
         file=FETCH,
         kept='                raise Permanent(suspects.TOO_LARGE, f"more than {max_bytes} bytes")\n',
         removed="                return\n",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_wrong_answers",),
     ),
     Guard(
         name="a declared length has the cap too",
@@ -206,7 +206,7 @@ GUARDS = (
         file=ANSWERS,
         kept="    if int(text) > max_bytes:\n",
         removed="    if int(text) < 0:\n",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_wrong_answers",),
     ),
     Guard(
         name="a download has a pace",
@@ -214,7 +214,7 @@ GUARDS = (
         file=FETCH,
         kept="                if sink.byte_count < floor:\n",
         removed="                if sink.byte_count < 0:\n",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_a_drip_is_stopped_at_the_minimum_rate",),
     ),
     Guard(
         name="a download has a deadline",
@@ -230,7 +230,7 @@ GUARDS = (
         file=ANSWERS,
         kept='    if encoding not in ("", "identity"):\n',
         removed="    if not encoding and not answer:\n",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_wrong_answers",),
     ),
     Guard(
         name="documents are refused",
@@ -238,7 +238,7 @@ GUARDS = (
         file=ANSWERS,
         kept="    if DOCUMENT.fullmatch(kind):\n",
         removed="    if DOCUMENT.fullmatch(kind) and not kind:\n",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_documents_are_refused_by_their_type",),
     ),
     Guard(
         name="redirects of links are refused",
@@ -246,7 +246,7 @@ GUARDS = (
         file=ANSWERS,
         kept="    if 300 <= status < 400:\n",
         removed="    if 300 <= status < 300:\n",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_every_status_has_an_outcome",),
     ),
     Guard(
         name="the spool is no link to elsewhere",
@@ -254,7 +254,7 @@ GUARDS = (
         file="orchestrator/egress/sink.py",
         kept="os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC",
         removed="os.O_TRUNC | os.O_CLOEXEC",
-        tests=FETCHED,
+        tests=("tests/egress/test_fetch.py::test_the_spool_is_never_a_link_to_elsewhere",),
     ),
     Guard(
         name="a local file is hashed as it is copied",
@@ -262,7 +262,7 @@ GUARDS = (
         file=LOCAL,
         kept="            if sha256 is not None and digest != sha256:\n",
         removed="            if sha256 is not None and digest is None:\n",
-        tests=("tests/storage/test_local.py",),
+        tests=("tests/storage/test_local.py::test_a_changed_spool_file_is_not_stored",),
     ),
     Guard(
         name="no key leaves the archive",
@@ -270,7 +270,7 @@ GUARDS = (
         file="orchestrator/storage/keys.py",
         kept='any(segment in ("", ".", "..") for segment in segments)',
         removed='any(segment in ("", ".") for segment in segments)',
-        tests=("tests/storage/test_contract.py",),
+        tests=("tests/storage/test_contract.py::test_no_key_leaves_the_archive",),
     ),
     Guard(
         name="no link inside the archive leads out",
@@ -278,7 +278,7 @@ GUARDS = (
         file=LOCAL,
         kept=" or not path.resolve().is_relative_to(self._root.resolve()):\n",
         removed=":\n",
-        tests=("tests/storage/test_local.py",),
+        tests=("tests/storage/test_local.py::test_a_link_out_of_the_archive_is_refused",),
     ),
     Guard(
         name="a Complete is looked behind",
@@ -286,7 +286,7 @@ GUARDS = (
         file=S3,
         kept="        self._check_length(key, size)\n",
         removed="",
-        tests=("tests/storage/test_s3.py",),
+        tests=("tests/storage/test_s3.py::test_the_upload_is_remembered_before_its_first_part",),
     ),
     Guard(
         name="a read-back hashes what a store cannot prove",
@@ -312,7 +312,7 @@ GUARDS = (
         file="orchestrator/storage/s3_upload.py",
         kept="            remember(self._upload_id)\n            with",
         removed="            with",
-        tests=("tests/storage/test_s3.py",),
+        tests=("tests/storage/test_s3.py::test_the_upload_is_remembered_before_its_first_part",),
     ),
     Guard(
         name="a failed upload is aborted",
@@ -320,7 +320,7 @@ GUARDS = (
         file="orchestrator/storage/s3_upload.py",
         kept="            self._abort()\n            raise\n",
         removed="            raise\n",
-        tests=("tests/storage/test_s3.py",),
+        tests=("tests/storage/test_s3.py::test_a_failed_upload_is_aborted",),
     ),
     Guard(
         name="only old uploads are swept",
@@ -328,6 +328,6 @@ GUARDS = (
         file=S3,
         kept='                    if upload["Initiated"].astimezone(UTC) < before:\n',
         removed='                    if upload["Initiated"].astimezone(UTC):\n',
-        tests=("tests/storage/test_s3.py",),
+        tests=("tests/storage/test_s3.py::test_only_old_uploads_below_the_prefix_are_swept",),
     ),
 )

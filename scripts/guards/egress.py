@@ -58,7 +58,7 @@ GUARDS = (
         file=PINNED,
         kept="allow_redirects=False",
         removed="allow_redirects=True",
-        tests=("tests/egress/test_fetch.py",),
+        tests=("tests/egress/test_fetch.py::test_redirects_are_not_followed",),
     ),
     Guard(
         name="only usual ports",

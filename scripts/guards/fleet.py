@@ -22,7 +22,7 @@ GUARDS = (
         file=CELERY,
         kept="        worker.tick()\n        self._schedule(",
         removed="        self._schedule(",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_the_ticker_names_the_lanes_that_stand_still_and_goes_on",),
     ),
     Guard(
         name="the ticker goes on",
@@ -30,7 +30,7 @@ GUARDS = (
         file=CELERY,
         kept="        worker.tick()\n        self._schedule(consumer, worker.tick_seconds * self._rng.uniform(1 - TICK_SPREAD, 1 + TICK_SPREAD))\n",
         removed="        worker.tick()\n",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_the_ticker_names_the_lanes_that_stand_still_and_goes_on",),
     ),
     Guard(
         name="a lane that drains here is not woken by message",
@@ -38,7 +38,7 @@ GUARDS = (
         file=CELERY,
         kept="            if not self._host.is_draining(lane):\n                self._sender",
         removed="            if lane:\n                self._sender",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_the_ticker_names_the_lanes_that_stand_still_and_goes_on",),
     ),
     Guard(
         name="a worker stops after a bug",
@@ -46,7 +46,7 @@ GUARDS = (
         file=CELERY,
         kept="        if self._host.crash is not None:\n            self.request_stop()\n",
         removed="",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_a_worker_stops_after_a_bug_in_a_lane",),
     ),
     Guard(
         name="messages expire",
@@ -54,7 +54,7 @@ GUARDS = (
         file=CELERY,
         kept="                expires=MESSAGE_LIFE.total_seconds(),\n",
         removed="",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_a_wake_up_is_one_small_message_that_expires",),
     ),
     Guard(
         name="publishing is not repeated",
@@ -70,7 +70,7 @@ GUARDS = (
         file=CELERY,
         kept='        accept_content=["json"],',
         removed='        accept_content=["json", "pickle"],',
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_nothing_is_kept_repeated_or_waited_for",),
     ),
     Guard(
         name="a frozen broker is given up",
@@ -78,7 +78,7 @@ GUARDS = (
         file=CELERY,
         kept='        "socket_timeout": SOCKET_SECONDS,\n',
         removed="",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_a_frozen_broker_is_given_up_after_a_second",),
     ),
     Guard(
         name="a broker that is away is transient",
@@ -86,7 +86,7 @@ GUARDS = (
         file=CELERY,
         kept='            raise Transient("broker_unavailable", f"{type(error).__name__}: {error}") from error\n',
         removed="            raise\n",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_a_broker_that_is_away_is_transient",),
     ),
     Guard(
         name="an unreadable message ends the connection, not the worker",
@@ -102,7 +102,7 @@ GUARDS = (
         file=CELERY,
         kept="            interval_max=RECONNECT_SECONDS,\n",
         removed="            interval_max=30,\n",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_a_lost_broker_is_tried_every_two_seconds_until_a_stop",),
     ),
     Guard(
         name="SteadyConsumer is the consumer",
@@ -110,7 +110,7 @@ GUARDS = (
         file=CELERY,
         kept='        worker_consumer=f"{__name__}:SteadyConsumer",\n',
         removed="",
-        tests=APP,
+        tests=("tests/fleet/test_celery_app.py::test_workers_use_our_consumer",),
     ),
     Guard(
         name="one drain of a lane at a time",
@@ -222,7 +222,7 @@ GUARDS = (
         file=DRAIN,
         kept="if may_claim and not self._stop.is_requested and not self._unwritten else 0",
         removed="if may_claim and not self._unwritten else 0",
-        tests=DRAINED,
+        tests=("tests/lanes/test_drain.py::test_a_stop_waits_for_paid_calls",),
     ),
     Guard(
         name="a stop waits for paid calls",
@@ -230,7 +230,7 @@ GUARDS = (
         file=DRAIN,
         kept="        if not self._held or (is_paid and not self._stop.is_aborting):\n",
         removed="        if not self._held:\n",
-        tests=DRAINED,
+        tests=("tests/lanes/test_drain.py::test_a_stop_waits_for_paid_calls",),
     ),
     Guard(
         name="a paid call is not released",
@@ -255,7 +255,7 @@ GUARDS = (
         file=DRAIN,
         kept="            error = flight.future.exception()\n            if error is None:\n",
         removed="            error = flight.future.exception()\n            if error is None or flight.future.result():\n",
-        tests=DRAINED,
+        tests=("tests/lanes/test_drain.py::test_a_bug_in_one_piece_of_work_spares_the_others",),
     ),
     Guard(
         name="due but not to be had does not spin",
@@ -272,7 +272,7 @@ GUARDS = (
         file="orchestrator/services/lanes/sweep.py",
         kept='        except StepError as error:\n            result = f"failed: {error}"\n',
         removed='        except ZeroDivisionError as error:\n            result = f"failed: {error}"\n',
-        tests=("tests/services/test_sweeping.py",),
+        tests=("tests/services/test_sweeping.py::test_a_task_that_fails_spares_the_others",),
     ),
     Guard(
         name="a pause calls off what is held",
@@ -280,7 +280,7 @@ GUARDS = (
         file=HELD,
         kept="                if work.waiter is not None and self.is_called_off(work):\n",
         removed="                if work.waiter is not None and not self._works:\n",
-        tests=("tests/services/test_holding.py",),
+        tests=("tests/services/test_holding.py::test_a_pause_reaches_the_other_rows_of_its_scope_at_once",),
     ),
     Guard(
         name="a row that waits for its turn is called off",
@@ -288,7 +288,7 @@ GUARDS = (
         file=POLL,
         kept="                    if self._held.is_called_off(work):\n                        return PollResult(work, None)\n",
         removed="",
-        tests=("tests/services/test_holding.py",),
+        tests=("tests/services/test_holding.py::test_a_row_that_waits_for_its_turn_is_called_off",),
     ),
     Guard(
         name="a probe's answer is written",
@@ -296,7 +296,7 @@ GUARDS = (
         file=POLL,
         kept="        if work.is_probe or not is_nothing_new",
         removed="        if not is_nothing_new",
-        tests=("tests/services/test_holding.py", "tests/services/test_polling.py"),
+        tests=("tests/services/test_holding.py::test_one_probe_ends_a_pause_and_then_rows_are_held_again",),
     ),
     Guard(
         name="questions at once are bounded",
@@ -304,6 +304,6 @@ GUARDS = (
         file=POLL,
         kept="                async with self._turns:\n",
         removed="                async with asyncio.Semaphore():\n",
-        tests=("tests/services/test_holding.py",),
+        tests=("tests/services/test_holding.py::test_no_more_questions_at_once_than_agreed",),
     ),
 )

@@ -16,7 +16,9 @@ GUARDS = (
         file=LANE,
         kept="        await self._keeper.keep(JournalRecord(submission.id, job.kind, evidence))\n",
         removed="",
-        tests=("tests/services/test_submitting.py",),
+        tests=(
+            "tests/services/test_submitting.py::test_an_answer_is_journalled_before_it_is_committed_and_kept_until_then",
+        ),
     ),
     Guard(
         name="an answer is waited for until it is on disk",
@@ -197,7 +199,7 @@ GUARDS = (
         file=SWEEP,
         kept="        if unmatched:\n            log.error",
         removed="        if unmatched < 0:\n            log.error",
-        tests=("tests/services/test_restore.py",),
+        tests=("tests/services/test_restore.py::test_an_answer_without_its_submission_keeps_its_kind_back",),
     ),
     Guard(
         name="a dead process's answers come before its silence",
@@ -205,7 +207,7 @@ GUARDS = (
         file=SWEEP,
         kept="        replayed, unmatched = _replay(context, journal)\n",
         removed="        replayed, unmatched = 0, 0\n",
-        tests=("tests/services/test_takeover.py",),
+        tests=("tests/services/test_takeover.py::test_an_answer_in_the_journal_of_a_dead_process_is_linked",),
     ),
     Guard(
         name="what a dead process was sending is unknown",
@@ -213,7 +215,7 @@ GUARDS = (
         file=SWEEP,
         kept="""            _settle_unknown(context, row, "process_died", "the process that was sending it died before an answer came")\n""",
         removed="            _ = row\n",
-        tests=("tests/services/test_takeover.py",),
+        tests=("tests/services/test_takeover.py::test_what_a_dead_process_was_sending_is_unknown_at_once",),
     ),
     Guard(
         name="rows of a dead process are given back",
@@ -221,7 +223,7 @@ GUARDS = (
         file=SWEEP,
         kept="        released += context.jobs.release_dead(journal.process)\n",
         removed="",
-        tests=("tests/services/test_takeover.py",),
+        tests=("tests/services/test_takeover.py::test_rows_that_a_dead_process_was_polling_are_given_back",),
     ),
     Guard(
         name="a journal is settled after the commit",
@@ -237,7 +239,7 @@ GUARDS = (
         file=SWEEP,
         kept="    for row in lapsed:\n        _settle_unknown(",
         removed="    for row in lapsed[:0]:\n        _settle_unknown(",
-        tests=("tests/services/test_sweeping.py",),
+        tests=("tests/services/test_sweeping.py::test_a_lapsed_submission_is_held_and_only_once_it_has_lapsed",),
     ),
     Guard(
         name="a lapse names its token",
@@ -254,6 +256,6 @@ GUARDS = (
         file="orchestrator/db/jobs.py",
         kept="_find_submitting(c, JOBS.c.due_at <= database.now(c), limit=limit)",
         removed="_find_submitting(c, JOBS.c.due_at.is_not(None), limit=limit)",
-        tests=("tests/services/test_sweeping.py",),
+        tests=("tests/services/test_sweeping.py::test_a_lapsed_submission_is_held_and_only_once_it_has_lapsed",),
     ),
 )

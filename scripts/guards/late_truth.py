@@ -105,7 +105,7 @@ GUARDS = (
         file=SETTLING,
         kept="select(JOBS).where(wanted).order_by(JOBS.c.id).with_for_update()",
         removed="select(JOBS).where(wanted).order_by(JOBS.c.id)",
-        tests=("tests/db/test_races.py",),
+        tests=("tests/db/test_races.py::test_one_decision_wins",),
     ),
     Guard(
         name="no two reports about one job in a group",
@@ -162,7 +162,7 @@ GUARDS = (
         file=DRAIN,
         kept='        except (Permanent, NotFound) as error:\n            log.error("result_refused"',
         removed='        except ZeroDivisionError as error:\n            log.error("result_refused"',
-        tests=("tests/lanes/test_drain.py",),
+        tests=("tests/lanes/test_drain.py::test_a_result_that_the_database_refuses_spares_the_others",),
     ),
     Guard(
         name="results are kept while the database is away",
@@ -170,7 +170,7 @@ GUARDS = (
         file=DRAIN,
         kept="            self._unwritten += results\n            log.warning",
         removed="            log.warning",
-        tests=("tests/lanes/test_drain.py",),
+        tests=("tests/lanes/test_drain.py::test_results_are_kept_until_they_could_be_written",),
     ),
     Guard(
         name="nothing is claimed while results wait",
@@ -178,7 +178,7 @@ GUARDS = (
         file=DRAIN,
         kept="if may_claim and not self._stop.is_requested and not self._unwritten else 0",
         removed="if may_claim and not self._stop.is_requested else 0",
-        tests=("tests/lanes/test_drain.py",),
+        tests=("tests/lanes/test_drain.py::test_results_are_kept_until_they_could_be_written",),
     ),
     Guard(
         name="a fenced paid answer is used as late evidence",
@@ -186,7 +186,7 @@ GUARDS = (
         file="orchestrator/services/lanes/submit.py",
         kept="        if applied.is_fenced:\n            applied = store_evidence(",
         removed="        if applied.is_fenced and not applied:\n            applied = store_evidence(",
-        tests=("tests/services/test_submitting.py",),
+        tests=("tests/services/test_submitting.py::test_an_answer_after_the_sweep_brings_its_job_back_by_itself",),
     ),
     Guard(
         name="an open paid task wins",

@@ -95,7 +95,7 @@ GUARDS = (
         file=CLAIMS,
         kept="due.limit(limit).with_for_update(skip_locked=True).cte",
         removed="due.limit(limit).cte",
-        tests=("tests/db/test_races.py",),
+        tests=("tests/db/test_races.py::test_no_row_is_leased_twice",),
     ),
     Guard(
         name="a renewal needs the token",
@@ -256,7 +256,7 @@ GUARDS = (
         file="orchestrator/db/engine.py",
         kept='        connection.execute("PRAGMA synchronous=FULL")\n',
         removed='        connection.execute("PRAGMA synchronous=NORMAL")\n',
-        tests=("tests/db/test_engine.py",),
+        tests=("tests/db/test_engine.py::test_sqlite_survives_a_power_cut_and_keeps_references",),
     ),
     Guard(
         name="SQLite writers take the lock first",

@@ -48,7 +48,7 @@ GUARDS = (
         file=CALL,
         kept="            self.before_first_byte()\n        except",
         removed="            pass\n        except",
-        tests=("tests/zai/test_moment.py",),
+        tests=("tests/zai/test_moment.py::test_a_lease_that_is_too_old_stops_the_call_before_its_first_byte",),
     ),
     Guard(
         name="the first byte decides",
@@ -56,7 +56,7 @@ GUARDS = (
         file=CALL,
         kept="        self.sent_at = now\n",
         removed="        self.sent_at = None if now else now\n",
-        tests=("tests/zai/test_moment.py",),
+        tests=("tests/zai/test_moment.py::test_a_plain_request_through_a_proxy_was_sent",),
     ),
     Guard(
         name="after the first byte nothing is called not sent",
@@ -64,7 +64,7 @@ GUARDS = (
         file=CALL,
         kept="        if trace.sent_at is None:\n",
         removed="        if trace.http_status is None:\n",
-        tests=("tests/zai/test_moment.py",),
+        tests=("tests/zai/test_moment.py::test_a_plain_request_through_a_proxy_was_sent",),
     ),
     Guard(
         name="a proxy's CONNECT is not the request",
@@ -72,7 +72,7 @@ GUARDS = (
         file=CALL,
         kept="""        if getattr(info.get("request"), "method", None) == b"CONNECT":\n            return\n""",
         removed="",
-        tests=("tests/zai/test_moment.py",),
+        tests=("tests/zai/test_moment.py::test_a_proxys_connect_is_not_the_request",),
     ),
     Guard(
         name="one deadline over connect, send and body",
@@ -80,7 +80,7 @@ GUARDS = (
         file=CALL,
         kept="        async with asyncio.timeout(deadline.total_seconds()):\n            await _exchange",
         removed="        async with asyncio.timeout(None):\n            await _exchange",
-        tests=("tests/zai/test_moment.py",),
+        tests=("tests/zai/test_moment.py::test_running_out_of_time_after_the_first_byte_is_uncertain",),
     ),
     Guard(
         name="an endless answer is cut",
@@ -88,7 +88,7 @@ GUARDS = (
         file=CALL,
         kept="            if len(trace.body) >= ANSWER_CAP_BYTES:\n",
         removed="            if len(trace.body) < 0:\n",
-        tests=("tests/zai/test_moment.py",),
+        tests=("tests/zai/test_moment.py::test_an_endless_answer_is_cut_at_the_cap",),
     ),
     Guard(
         name="no retries in the transport",
@@ -112,7 +112,7 @@ GUARDS = (
         file=CALL,
         kept="stream=True, follow_redirects=False)",
         removed="stream=True, follow_redirects=True)",
-        tests=("tests/zai/test_moment.py",),
+        tests=("tests/zai/test_moment.py::test_an_answer_of_any_status_is_evidence",),
     ),
     Guard(
         name="proxies of the environment are ignored",

@@ -108,7 +108,7 @@ GUARDS = (
         file="orchestrator/db/persons.py",
         kept="EVENTS.c.type == Trigger.RESUBMIT, EVENTS.c.actor == actor",
         removed="EVENTS.c.type == Trigger.RETRIED, EVENTS.c.actor == actor",
-        tests=("tests/db/test_persons.py",),
+        tests=("tests/db/test_persons.py::test_the_cap_counts_the_policys_own_presses",),
     ),
     Guard(
         name="only held jobs are resubmitted",
@@ -188,7 +188,7 @@ GUARDS = (
         file=ATTACHING,
         kept="    _require_free(connection, job, attachment.task_id)\n",
         removed="",
-        tests=("tests/db/test_persons.py",),
+        tests=("tests/db/test_persons.py::test_another_jobs_task_is_refused_by_name",),
     ),
     Guard(
         name="an attached id that was taken meanwhile leaves nothing",
@@ -204,7 +204,7 @@ GUARDS = (
         file=ATTACHING,
         kept="    if holder is not None:\n        return Adopted(",
         removed="    if holder is not None and not holder:\n        return Adopted(",
-        tests=("tests/db/test_persons.py",),
+        tests=("tests/db/test_persons.py::test_the_same_task_is_the_same_job",),
     ),
     Guard(
         name="who loses the race to adopt finds the winner's job",
@@ -212,7 +212,7 @@ GUARDS = (
         file="orchestrator/db/persons.py",
         kept="    except Permanent:  # a unique",
         removed="    except ZeroDivisionError:  # a unique",
-        tests=("tests/db/test_persons.py",),
+        tests=("tests/db/test_persons.py::test_many_who_adopt_one_task_meet_in_one_job",),
     ),
     Guard(
         name="immediate kinds have no task to attach",
@@ -220,7 +220,7 @@ GUARDS = (
         file=LIFECYCLE,
         kept="        require_tasks(kinds, job.kind, job.model)\n",
         removed="",
-        tests=("tests/db/test_persons.py", "tests/services/test_persons.py"),
+        tests=("tests/db/test_persons.py::test_kinds_that_are_answered_at_once_have_no_task",),
     ),
     Guard(
         name="immediate kinds cannot be adopted",
@@ -228,7 +228,7 @@ GUARDS = (
         file="orchestrator/services/adoption.py",
         kept="    require_tasks(kinds, kind.name, model)\n",
         removed="",
-        tests=("tests/services/test_persons.py",),
+        tests=("tests/services/test_persons.py::test_what_cannot_be_adopted",),
     ),
     Guard(
         name="an attached id is a word",
@@ -280,7 +280,7 @@ GUARDS = (
     row = connection.execute(unlocked(JOBS).where(JOBS.c.id == job_id)).mappings().one()
     job = load_job(connection, row)
 """,
-        tests=("tests/db/test_persons.py", "tests/db/test_races.py"),
+        tests=("tests/db/test_persons.py::test_twenty_who_press_resubmit_make_one_submission",),
     ),
     Guard(
         name="a restore holds what could be paid again",
@@ -320,7 +320,7 @@ GUARDS = (
         file="orchestrator/services/restore.py",
         kept="tuple(job for job in held if job.id not in in_archive and job.id not in doubtful)",
         removed="tuple(job for job in held if job.id not in doubtful)",
-        tests=("tests/services/test_restore.py",),
+        tests=("tests/services/test_restore.py::test_what_the_archive_has_is_not_released",),
     ),
     Guard(
         name="an unmatched answer keeps its kind back",
@@ -328,6 +328,6 @@ GUARDS = (
         file="orchestrator/services/restore.py",
         kept="tuple(job for job in held if job.id not in in_archive and job.id not in doubtful)",
         removed="tuple(job for job in held if job.id not in in_archive)",
-        tests=("tests/services/test_restore.py",),
+        tests=("tests/services/test_restore.py::test_an_answer_without_its_submission_keeps_its_kind_back",),
     ),
 )

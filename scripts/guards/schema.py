@@ -128,7 +128,7 @@ GUARDS = (
         file="orchestrator/db/migrate.py",
         kept="    if problem is not None:\n        raise ConfigError(",
         removed="    if problem is not None and not problem:\n        raise ConfigError(",
-        tests=("tests/db/test_migrations.py",),
+        tests=("tests/db/test_migrations.py::test_a_schema_that_does_not_fit_is_refused",),
     ),
     Guard(
         name="upgrades take turns",
@@ -136,6 +136,6 @@ GUARDS = (
         file="orchestrator/db/migrate.py",
         kept="""                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})\n""",
         removed="",
-        tests=("tests/db/test_migrations.py",),
+        tests=("tests/db/test_migrations.py::test_two_upgrades_at_once_take_turns",),
     ),
 )
