@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -68,9 +69,12 @@ def run_all(guards: Sequence[Guard], trees: Sequence[Tree]) -> Iterator[Result]:
         finally:
             free.put(tree)
 
-    with ThreadPoolExecutor(len(trees)) as pool:
+    pool = ThreadPoolExecutor(len(trees))
+    try:
         for future in as_completed([pool.submit(run, guard) for guard in guards]):
             yield future.result()
+    finally:  # after an interrupt what has begun ends, and no more begins
+        pool.shutdown(cancel_futures=True)
 
 
 def fingerprint(guard: Guard) -> str:
@@ -143,6 +147,7 @@ def _remove(guards: Sequence[Guard], jobs: int) -> list[Result]:
 
 def main() -> None:
     """Exit 1 when a guard can be removed unnoticed, or when nothing clear was learned about one."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C: the copies are cleared away
     options = _parse()
     guards = _choose(options)
     if options.list:
