@@ -236,7 +236,7 @@ GUARDS = (
         file=LIFECYCLE,
         kept="    check_task_id(task_id)\n\n    def choose",
         removed="    def choose",
-        tests=("tests/services/test_persons.py",),
+        tests=("tests/db/test_persons.py::test_only_a_word_is_attached",),
     ),
     Guard(
         name="an adopted id is a word",
