@@ -66,12 +66,20 @@ GUARDS = (
         tests=("tests/db/test_batches.py",),
     ),
     Guard(
-        name="batches are locked before they are looked at",
-        promise="A finish that meets late truth leaves the batch running.",
+        name="a batch with active jobs is not finished",
+        promise="A batch is closed once nothing of it moves.",
         file="orchestrator/db/batches.py",
         kept="    close = update(BATCHES).where(BATCHES.c.id.in_(ids), running, ~_has_active_member())",
         removed="    close = update(BATCHES).where(BATCHES.c.id.in_(ids), running)",
         tests=("tests/db/test_batches.py",),
+    ),
+    Guard(
+        name="a finish locks its batches before it looks",
+        promise="A finish that meets late truth leaves the batch running.",
+        file="orchestrator/db/batches.py",
+        kept=".order_by(BATCHES.c.id).with_for_update(skip_locked=True)",
+        removed=".order_by(BATCHES.c.id)",
+        tests=("tests/db/test_races.py",),
     ),
     Guard(
         name="late truth waits for a finish under way",
