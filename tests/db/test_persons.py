@@ -13,11 +13,12 @@ from threading import Barrier
 import pytest
 from sqlalchemy import update
 
+from orchestrator.db import attaching
 from orchestrator.db.engine import open_database
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.domain.decide import Decision, decide_cancel, decide_policy_resubmit
-from orchestrator.domain.errors import Conflict, NotFound
+from orchestrator.domain.errors import Conflict, InvalidParams, NotFound
 from orchestrator.domain.job import Job, Origin, Verdict
 from orchestrator.domain.outcomes import (
     AnswerComplete,
@@ -191,6 +192,27 @@ def test_another_jobs_task_is_refused_by_name(driver: Driver) -> None:
     assert driver.get(held.id) == held
     with pytest.raises(NotFound):
         attach(driver, "job_x")
+
+
+def test_a_task_that_was_taken_between_look_and_write_leaves_nothing(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A13 by hand, a moment later: the unique key tells, and neither submission nor event of the attempt stays."""
+    driver.add_processing("taken")
+    held = driver.add_held()
+    monkeypatch.setattr(attaching, "_require_free", lambda *_: None)  # it was free when it was looked at
+    with pytest.raises(Conflict):
+        attach(driver, held.id, "taken")
+    assert driver.get(held.id) == held
+
+
+@pytest.mark.parametrize("task_id", ["", "a b", "x" * 257])
+def test_only_a_word_is_attached(driver: Driver, task_id: str) -> None:
+    """What no address can carry would be asked about for ever."""
+    held = driver.add_held()
+    with pytest.raises(InvalidParams):
+        attach(driver, held.id, task_id)
+    assert driver.get(held.id) == held
 
 
 def test_a_job_that_was_never_sent_gets_an_adopted_submission(driver: Driver) -> None:

@@ -51,14 +51,15 @@ def test_it_is_private_and_its_name_is_taken_once(tmp_path: Path) -> None:
         FileJournal(tmp_path, "p")
 
 
-def test_a_torn_last_line_is_no_record(tmp_path: Path) -> None:
-    """A crash in mid-write loses that record alone; the job stays unknown rather than wrong."""
+def test_a_torn_last_line_is_no_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A crash in mid-write loses that record alone; the job stays unknown rather than wrong. It is no damage."""
     journal = FileJournal(tmp_path, "dead")
     journal.append(JournalRecord("sub_1", "video", EVIDENCE))
     os.write(journal._fd, b'{"submission": "sub_2", "kin')
     os.close(journal._fd)
     (found,) = FileJournal(tmp_path, "heir").dead()
     assert [record.submission_id for record in found.records()] == ["sub_1"]
+    assert caplog.records == []
 
 
 def test_only_a_dead_owner_is_taken_over(tmp_path: Path) -> None:
@@ -256,6 +257,20 @@ def test_records_that_come_together_share_one_sync(tmp_path: Path, monkeypatch: 
     os.close(journal._fd)
     (found,) = FileJournal(tmp_path, "heir").dead()
     assert [record.submission_id for record in found.records()] == ["sub_0", "sub_1", "sub_2"]
+
+
+def test_its_name_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synced lines help nobody in a file whose name is gone: the folder is synced once the name is there."""
+    named: list[bool] = []
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        named.append(os.path.samestat(os.fstat(fd), tmp_path.stat()) and (tmp_path / "p.jsonl").exists())
+        real_fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    FileJournal(tmp_path, "p")
+    assert named == [True]
 
 
 @pytest.mark.parametrize("refuses", ["part of the line", "the whole line"])

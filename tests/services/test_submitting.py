@@ -269,6 +269,7 @@ def test_an_answer_is_journalled_before_it_is_committed_and_kept_until_then(benc
         away: Any = JobsThatAreAway(real, refusals=3, on_refusal=note)
         job = bench.only(bench.start_processing(replace(real, jobs=away), line))
     assert seen == [True, True, True]
+    assert journal_text(bench) == "", "the database has everything: the journal went with its process"
     assert job.state in (State.PROCESSING, State.ARCHIVING)
     assert bench.posts() == 1
     assert len(bench.ledger()) == 1
