@@ -132,7 +132,12 @@ def replay_dead_journals(context: LaneContext) -> str:
 
 
 def resubmit_unknown(context: LaneContext) -> str:
-    """ORCHESTRATOR_ON_UNKNOWN=resubmit: submit again what an unexplained call holds, under its cap and waiting time."""
+    """ORCHESTRATOR_ON_UNKNOWN=resubmit: submit again what an unexplained call holds, under its cap and waiting time.
+
+    Does nothing under any other policy.
+    """
+    if context.limits.resubmit_max == 0:
+        return "left to persons"
     count = 0
     for job_id in _iter_held_unknown(context):
         applied = context.jobs.resubmit_held(
