@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import NullPool, create_engine, select, text, update
 
-from orchestrator.config import Settings
+from orchestrator.config import load_settings
 from orchestrator.crashpoints import KILLED, VARIABLE, CrashPoint
 from orchestrator.db.engine import parse_url
 from orchestrator.db.rows import SUBMISSIONS
@@ -131,13 +131,14 @@ class Walk:
 
     def check(self, *, is_holding: bool) -> None:
         """Ask the doctor about everything that was written; he has the provider's ledger."""
-        settings = Settings(
-            data_dir=self.desk.data_dir,
-            database_url=self.url,
-            archive_url=self.settings.get("ORCHESTRATOR_ARCHIVE_URL"),
-            s3_endpoint_url=self.settings.get("ORCHESTRATOR_S3_ENDPOINT_URL"),
-            s3_region=self.settings.get("ORCHESTRATOR_S3_REGION"),
-        )
+        given = {
+            "data_dir": self.desk.data_dir,
+            "database_url": self.url,
+            "archive_url": self.settings.get("ORCHESTRATOR_ARCHIVE_URL"),
+            "s3_endpoint_url": self.settings.get("ORCHESTRATOR_S3_ENDPOINT_URL"),
+            "s3_region": self.settings.get("ORCHESTRATOR_S3_REGION"),
+        }
+        settings = load_settings(given)
         with open_app(settings) as app:
             assert_healthy(app, ledger=self.desk.ledger(), allow=AFTER_A_KILL if is_holding else ())
 
