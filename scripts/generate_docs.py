@@ -98,7 +98,7 @@ def draw_crash_points() -> Iterator[str]:
     yield "`make test` a half of the combinations (each point on both databases), `make test-all` all. By hand:"
     yield ""
     yield "```sh"
-    yield f"{VARIABLE}={CrashPoint.ANSWER_KEPT} orchestrator run examples/quickstart.jsonl --sandbox; echo $?"
+    yield f"{VARIABLE}={CrashPoint.ANSWER_KEPT} orchestrator run examples/quickstart.jsonl --sandbox"
     yield "orchestrator run examples/quickstart.jsonl --sandbox"
     yield "```"
     yield ""
