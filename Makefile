@@ -45,6 +45,7 @@ test-all: test ## test, then what needs apt: the image's steps, docker-compose.y
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
 	$(VENV)/bin/python -m pytest -q -m rabbitmq
+	$(PYTEST) -q -m whole_walk
 	scripts/install_swift.sh
 	ORCHESTRATOR_TEST_SWIFT=1 $(PYTEST) -q -m swift
 

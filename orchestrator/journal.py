@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.advice import Entry, Source, Then
 from orchestrator.domain.errors import ConfigError, Transient
 from orchestrator.domain.outcomes import CallEvidence, Moment
@@ -68,6 +69,7 @@ class FileJournal:
                 self._unsettled.update(record.submission_id for record in records)
                 for line in lines:
                     refusals += self._write_line(line)
+            reach(CrashPoint.JOURNAL_WRITTEN)
             os.fdatasync(self._fd)
         except OSError as error:
             raise Transient("journal_unwritable", f"{self._path.name}: {error.strerror}") from error
@@ -270,7 +272,9 @@ def _create_locked(path: Path) -> int:
     fd = os.open(unfinished, flags, PRIVATE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        reach(CrashPoint.JOURNAL_MADE)
         path.hardlink_to(unfinished)  # unlike a rename it refuses a name that is taken
+        reach(CrashPoint.JOURNAL_NAMED)
         _sync_directory(path.parent)
     except OSError:
         os.close(fd)

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator import logs
+from orchestrator import crashpoints, logs
 from orchestrator.cli.exits import errors_told
-from orchestrator.config import Settings, load_with_sources
+from orchestrator.config import Settings, load_with_sources, read_crash_point
 from orchestrator.domain.errors import Fault, InvalidParams
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +37,7 @@ class CommonOptions:
         """Read the settings as `settings` does; also return where each came from."""
         settings, sources = load_with_sources({"data_dir": self.data_dir, **flags}, config_file=self.config)
         logs.set_up(settings.log_format, level=logging.getLevelNamesMapping()[settings.log_level.upper()])
+        crashpoints.arm(read_crash_point())
         return settings, sources
 
     def format_for(self, *, one: bool) -> str:

@@ -26,7 +26,12 @@ from orchestrator.domain.states import State
 from orchestrator.embedded import running_lanes
 from orchestrator.services.explain import advise
 from orchestrator.services.lanes.host import Mailboxes
-from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
+from orchestrator.services.lanes.sweep import (
+    finish_batches,
+    replay_dead_journals,
+    resubmit_unknown,
+    settle_own_unfinished,
+)
 from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
 from orchestrator.wiring import App, error_catalogue, open_lanes
@@ -90,6 +95,7 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
     wakeup = Mailboxes()
     with open_lanes(app, wakeup, batch_id=batch_id, total_slots=total_slots) as context:
         replay_dead_journals(context)  # a killed run's answers first: its jobs need not wait for their leases
+        resubmit_unknown(context)  # and what they leave in doubt, where a setting says so: a run ends without its sweep
         with (
             running_lanes(context, wakeup, tick_seconds=app.settings.tick_seconds) as lanes,
             interrupts(lanes) as signals,

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import BudgetError, Conflict, Fault
 from orchestrator.domain.ids import BATCH, JOB, make_id
 from orchestrator.domain.job import Batch, NewJob
@@ -77,6 +78,7 @@ def create_or_join(batch: Batch, taker: Taker) -> tuple[Batch, bool]:
         if winner is None or winner.generation != batch.generation:
             raise
         return winner, False
+    reach(CrashPoint.BATCH_CREATED)
     return batch, True
 
 
@@ -94,13 +96,16 @@ def fill_batch(
         links = [(_number(line), _id(line), equal[_key(line)]) for line in chunk if _key(line) in equal]
         if links:
             taker.batches.link_existing(batch.id, links)
+            reach(CrashPoint.LINES_LINKED)
         if fresh:
             now = taker.clock.now()
             jobs = [_make_job(line, batch, taker, now) for line in fresh]
             new_count += taker.batches.add_jobs(batch.id, jobs, actor=taker.owner)
+            reach(CrashPoint.JOBS_ADDED)
         reused_count += len(links)
         _add_prices(prices, fresh)
     taker.batches.finish_intake(batch.id)
+    reach(CrashPoint.INTAKE_CLOSED)
     return Intake(taker.batches.get(batch.id), new_count, reused_count, is_resumed, prices.total())
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json
 from orchestrator.domain.kind import FrozenInput, InputFacts, InputSlot, Kind, input_key
@@ -172,6 +173,7 @@ def _copy(located: LocatedInput, *, reader: InputReader, store: Store, spool: Pa
             metadata={},
             remember_upload=_forget,  # an upload that is cut short is aborted by the sweep of stale ones
         )
+        reach(CrashPoint.INPUT_STORED)
 
 
 def _forget(upload_id: str) -> None:
@@ -186,6 +188,7 @@ def _spooled(stream: BinaryIO, spool: Path) -> Iterator[tuple[Path, str]]:
     try:
         with os.fdopen(descriptor, "wb") as target:
             sha256, _ = _hash(stream, target.write)
+        reach(CrashPoint.INPUT_SPOOLED)
         yield Path(name), sha256.hex()
     finally:
         Path(name).unlink(missing_ok=True)

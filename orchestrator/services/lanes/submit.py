@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import Decision, Evidence, settle_late
 from orchestrator.domain.decide.late import settle
 from orchestrator.domain.errors import LeaseTooOld, StepError, Uncertain
@@ -68,6 +69,8 @@ class SubmitLane:
         if free <= 0:
             return []
         claim = context.jobs.claim_submissions(self._make_window(free))
+        if claim.rows:
+            reach(CrashPoint.INTENT_COMMITTED)
         time = DrainTime(claim.now, context.clock.monotonic())
         works = []
         for row in claim.rows:
@@ -86,7 +89,9 @@ class SubmitLane:
         except StepError as error:
             known = NOBODY_KNOWS if isinstance(error, Uncertain) else NOTHING_SENT
             return SubmitResult(work, error.evidence or known, outcome_of_call_error(error))
+        reach(CrashPoint.ANSWERED)
         await self._keeper.keep(JournalRecord(submission.id, job.kind, evidence))
+        reach(CrashPoint.ANSWER_KEPT)
         return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
@@ -131,6 +136,7 @@ class SubmitLane:
         allowed = (work.lease - self._context.deadline_of(work.claimed.job.kind)).total_seconds()
         if elapsed > allowed:
             raise LeaseTooOld(f"{elapsed:.0f} s after the claim, of {allowed:.0f} s allowed before the first byte")
+        reach(CrashPoint.CONNECTED)
 
     def _report_of(self, result: SubmitResult) -> EvidenceReport:
         work = result.work
@@ -141,7 +147,9 @@ class SubmitLane:
     def _finish(self, result: SubmitResult, applied: Applied) -> None:
         context, row = self._context, result.work.claimed
         if applied.is_fenced:
+            reach(CrashPoint.ANSWER_FENCED)
             applied = store_evidence(context, row.submission.id, result.evidence, result.outcome, token=None)
+        reach(CrashPoint.ANSWER_COMMITTED)
         context.journal.settle(row.submission.id)
         report(applied, row.job.id, row.submission.id, verdict_of(result.outcome))
         context.wake_after(applied.decision)
