@@ -310,8 +310,8 @@ GUARDS = (
         name="an upload is remembered before its first part",
         promise="What a dead process leaves at the store can be found and aborted.",
         file="orchestrator/storage/s3_upload.py",
-        kept="            remember(self._upload_id)\n            with",
-        removed="            with",
+        kept="            remember(self._upload_id)\n",
+        removed="",
         tests=("tests/storage/test_s3.py::test_the_upload_is_remembered_before_its_first_part",),
     ),
     Guard(

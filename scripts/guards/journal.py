@@ -64,8 +64,8 @@ GUARDS = (
         name="the journal is locked for life",
         promise="A living process's journal is nobody else's.",
         file=JOURNAL,
-        kept="        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        path.hardlink_to",
-        removed="        path.hardlink_to",
+        kept="        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        reach(CrashPoint.JOURNAL_MADE)",
+        removed="        reach(CrashPoint.JOURNAL_MADE)",
         tests=TESTS,
     ),
     Guard(
@@ -73,6 +73,7 @@ GUARDS = (
         promise="No sweep takes a journal for a dead one while it is being made.",
         file=JOURNAL,
         kept="""        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        reach(CrashPoint.JOURNAL_MADE)
         path.hardlink_to(unfinished)  # unlike a rename it refuses a name that is taken
 """,
         removed="""        path.hardlink_to(unfinished)  # unlike a rename it refuses a name that is taken

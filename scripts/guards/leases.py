@@ -101,8 +101,8 @@ GUARDS = (
         name="claims skip what others lock",
         promise="Two processes that claim at once never wait for each other, nor take one row.",
         file=CLAIMS,
-        kept="due.limit(limit).with_for_update(skip_locked=True).cte",
-        removed="due.limit(limit).cte",
+        kept=".limit(limit).with_for_update(skip_locked=True)",
+        removed=".limit(limit)",
         tests=("tests/db/test_races.py::test_no_row_is_leased_twice",),
     ),
     Guard(

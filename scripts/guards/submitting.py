@@ -199,8 +199,8 @@ GUARDS = (
         name="polls of a paused scope wait",
         promise="A poll pause holds every poll but its probe.",
         file="orchestrator/db/lane_claims.py",
-        kept="    rest = _due_polls(now).where(*open_only)\n",
-        removed="    rest = _due_polls(now)\n",
+        kept="_due_polls(now, begin).where(*(not_(is_of(scope)) for scope in closed))",
+        removed="_due_polls(now, begin)",
         tests=("tests/db/test_pauses.py",),
     ),
     Guard(
