@@ -184,8 +184,8 @@ GUARDS = (
         name="a fenced paid answer is used as late evidence",
         promise="An answer that comes after the sweep brings its job back by itself.",
         file="orchestrator/services/lanes/submit.py",
-        kept="            applied = store_evidence(context, row.submission.id, result.evidence",
-        removed="            _ = (context, row.submission.id, result.evidence",
+        kept="            applied = store_evidence(context, row.submission.id, result.evidence, result.outcome, token=None)\n",
+        removed="",
         tests=("tests/services/test_submitting.py::test_an_answer_after_the_sweep_brings_its_job_back_by_itself",),
     ),
     Guard(
