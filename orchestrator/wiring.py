@@ -19,6 +19,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.config import Settings
 from orchestrator.db import migrate
 from orchestrator.db.audit import SqlAudit
+from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
@@ -63,6 +64,7 @@ class App:
     rng: Random
     jobs: SqlJobs
     batches: SqlBatches
+    reports: SqlBatchReports
     history: SqlHistory
     progress: SqlProgress
     restores: SqlRestores
@@ -99,6 +101,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         rng=rng,
         jobs=SqlJobs(database, rng=rng),
         batches=SqlBatches(database, rng=rng),
+        reports=SqlBatchReports(database),
         history=SqlHistory(database),
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),
@@ -141,6 +144,7 @@ def open_lanes(
         yield LaneContext(
             jobs=app.jobs,
             batches=app.batches,
+            reports=app.reports,
             provider=_make_provider(app),
             stores=app.stores,
             fetch=GuardedFetch(allow=settings.egress_allow, ca_bundle=settings.ca_bundle),

@@ -24,9 +24,11 @@ from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
 from orchestrator.embedded import running_lanes
+from orchestrator.services.batch_files import RESULTS, batch_key, write_due_files
 from orchestrator.services.explain import advise
+from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.host import Mailboxes
-from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
+from orchestrator.services.lanes.sweep import finish_batches, make_clerk, replay_dead_journals, settle_own_unfinished
 from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
 from orchestrator.wiring import App, error_catalogue, open_lanes
@@ -99,7 +101,17 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
         if signals.is_aborted:
             settle_own_unfinished(context)
         finish_batches(context)
+        _write_files(app, context, batch_id)
     return _last_look(app, watch, look, signals, render)
+
+
+def _write_files(app: App, context: LaneContext, batch_id: str) -> None:
+    """Put the results beside the outputs; a store that refuses them now gets them from the next run or sweep."""
+    report = write_due_files(make_clerk(context))
+    if batch_id in report.written:
+        click.echo(f"results: {app.batches.get(batch_id).archive_url}/{batch_key(batch_id, RESULTS)}", err=True)
+    elif reason := report.failed.get(batch_id):
+        click.echo(inert_line(f"warning: its results are not in the archive yet: {reason}"), err=True)
 
 
 def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job], str]) -> RunEnd:

@@ -19,6 +19,7 @@ from orchestrator.domain.ports.jobs import (
 )
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
+from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
 
 __all__ = [
@@ -26,10 +27,13 @@ __all__ = [
     "Adoption",
     "Applied",
     "Attachment",
+    "BatchReports",
     "Batches",
     "ClaimedSubmission",
     "Clock",
+    "Costs",
     "DeadJournal",
+    "ErrorGroup",
     "EvidenceReport",
     "Fetch",
     "Fetched",
@@ -40,6 +44,7 @@ __all__ = [
     "Journal",
     "JournalRecord",
     "LaneName",
+    "LineJob",
     "Member",
     "ObjectFacts",
     "PaidRequest",
