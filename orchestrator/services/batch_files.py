@@ -20,7 +20,7 @@ from typing import IO
 from orchestrator.domain.errors import ConfigError, StepError
 from orchestrator.domain.job import Batch, Job
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.ports import BatchReports, Clock, Store, Stores
+from orchestrator.domain.ports import BatchReports, Clock, LineJob, Store, Stores
 from orchestrator.domain.states import State
 from orchestrator.services.batch_views import batch_object
 from orchestrator.services.views import Object, results_line, show_time
@@ -113,7 +113,12 @@ def iter_results(
 
 
 def iter_jobs(reports: BatchReports, batch_id: str, *, family: Iterable[str] = ()) -> Iterator[Job]:
-    """Yield the members in input order, a page at a time; with `family`, the best of its members for each line."""
+    """Yield the members in input order; with `family`, the best of its members for each line."""
+    return (line.job for line in iter_lines(reports, batch_id, family=family))
+
+
+def iter_lines(reports: BatchReports, batch_id: str, *, family: Iterable[str] = ()) -> Iterator[LineJob]:
+    """As `iter_jobs`, with the line numbers. Read a page at a time; no transaction stays open between them."""
     ids, after = tuple(family), 0
     while True:
         page = (
@@ -123,7 +128,7 @@ def iter_jobs(reports: BatchReports, batch_id: str, *, family: Iterable[str] = (
         )
         if not page:
             return
-        yield from (line.job for line in page)
+        yield from page
         after = page[-1].line_number
 
 

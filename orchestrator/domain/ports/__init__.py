@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
+from orchestrator.domain.ports.cancels import BatchCancels, CancelledGroup
 from orchestrator.domain.ports.jobs import (
     Adopted,
     Adoption,
@@ -27,8 +28,10 @@ __all__ = [
     "Adoption",
     "Applied",
     "Attachment",
+    "BatchCancels",
     "BatchReports",
     "Batches",
+    "CancelledGroup",
     "ClaimedSubmission",
     "Clock",
     "Costs",
