@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.domain.job import Batch
 from orchestrator.domain.ports import Store
 from orchestrator.services.batch_files import batch_key, write_due_files, write_files
@@ -27,6 +29,13 @@ def read_lines(bench: Bench, batch_id: str, name: str) -> list[dict[str, Any]]:
 def read_summary(bench: Bench, batch_id: str) -> dict[str, Any]:
     summary: dict[str, Any] = json.loads(bench.archived_file(batch_key(batch_id, "summary.json")).read_text())
     return summary
+
+
+class KilledReports(SqlBatchReports):
+    """The process dies after the store has everything and before the row says so."""
+
+    def mark_files_written(self, batch_id: str, *, finished_at: datetime) -> bool:
+        raise KeyboardInterrupt
 
 
 def end_held(bench: Bench, context: LaneContext, prompt: str = "a kite") -> str:
@@ -110,13 +119,9 @@ def test_a_death_between_the_store_and_the_row_is_repeated(sqlite_bench: Bench) 
     with bench.process() as context:
         batch_id = end_held(bench, context)
         clerk = make_clerk(context)
-
-        def die(*_: object, **__: object) -> bool:
-            raise KeyboardInterrupt
-
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(context.reports, "mark_files_written", die)
-            write_due_files(clerk)
+        dying = replace(clerk, reports=KilledReports(bench.app.jobs._database))
+        with pytest.raises(KeyboardInterrupt):
+            write_due_files(dying)
         assert due(bench).id == batch_id
         assert write_due_files(clerk).written == [batch_id]
     assert len(read_lines(bench, batch_id, "results.jsonl")) == 1
