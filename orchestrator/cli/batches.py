@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.batch_actions import cancel, retry, run_recorded, watch
+from orchestrator.cli.batch_gallery import gallery
 from orchestrator.cli.batch_lists import errors, list_batches, results, show
 from orchestrator.cli.options import CommonOptions, common_options
 
@@ -20,5 +21,5 @@ def batches(common: CommonOptions) -> None:
     """
 
 
-for command in (list_batches, show, watch, run_recorded, cancel, results, errors, retry):
+for command in (list_batches, show, watch, run_recorded, cancel, results, errors, retry, gallery):
     batches.add_command(command)
