@@ -26,6 +26,7 @@ EMBED_ALL_BYTES = 20_000_000  # what a browser and a mail server still take as o
 TEXT_SHOWN_BYTES = 20_000
 TITLE_CHARACTERS = 120
 STYLE = "gallery.css"
+LABELS = {Role.TRANSCRIPT_JSON: "transcript as JSON"}
 
 
 @dataclass
@@ -128,7 +129,7 @@ def _media(job: Job, output: Output, frame: Frame) -> str:
         return f'<video src="{href}" controls preload="metadata"{_poster(job, frame)} aria-label="{_esc(_title(job))}"></video>'
     if file.content_type.startswith("audio/"):
         return f'<audio src="{href}" controls preload="metadata"></audio>'
-    return f'<p><a href="{href}">{_esc(output.role)}</a></p>'
+    return f'<p><a href="{href}">{_esc(LABELS.get(output.role, output.role))}</a></p>'
 
 
 def _is_poster(job: Job, output: Output) -> bool:
