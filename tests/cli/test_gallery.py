@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from orchestrator.cli.main import main
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 
-HOSTILE = "</p><script>document.title='owned'</script><img src=https://evil.example/x onerror=alert(1)> \" ' & <b>"
+HOSTILE = "</p><script>document.title='owned'</script><img src=https://evil.example/x onerror=document.title='gone'> \" ' & <b>"
 LINES = (
     {"custom_id": "<i>film</i>", "kind": "video", "body": {"model": "viduq1-text", "prompt": HOSTILE}},
     {

@@ -14,7 +14,7 @@ __all__ = ["settings"]
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(240)]
 
 
-def test_the_browser_shows_it_and_nothing_more(settings: dict[str, str], tmp_path: Path) -> None:  # noqa: F811 - the fixture
+def test_the_browser_shows_it_and_nothing_more(settings: dict[str, str], tmp_path: Path) -> None:
     """Pictures and films load from the folder; the hostile prompts stay words."""
     page = tmp_path / "gallery.html"
     make_page(settings, page)
@@ -31,4 +31,4 @@ def test_the_visit_would_see_a_prompt_that_comes_alive(tmp_path: Path) -> None:
     page.write_text(f"<!doctype html><title>jobs.jsonl</title><p>{HOSTILE}")
     seen = visit(page, tmp_path)
     assert "evil.example" in seen.asked
-    assert "<title>owned</title>" in seen.document
+    assert "<title>jobs.jsonl</title>" not in seen.document
