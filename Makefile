@@ -37,7 +37,7 @@ demo-celery: $(VENV)/$(STAMP) ## the same through a fleet: two workers, Valkey, 
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (about 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: test ## test, then what needs apt: the image's steps, docker-compose.yml, Debian's PostgreSQL, RabbitMQ, Swift
+test-all: test ## test, then what needs apt: the image's steps, docker-compose.yml, Debian's PostgreSQL, RabbitMQ, Swift, Chromium
 	scripts/check_image.sh
 	scripts/check_compose.sh
 	scripts/install_postgresql.sh
@@ -46,6 +46,8 @@ test-all: test ## test, then what needs apt: the image's steps, docker-compose.y
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
 	$(VENV)/bin/python -m pytest -q -m rabbitmq
 	$(PYTEST) -q -m whole_walk
+	scripts/install_chromium.sh
+	$(VENV)/bin/python -m pytest -q -m browser
 	scripts/install_swift.sh
 	ORCHESTRATOR_TEST_SWIFT=1 $(PYTEST) -q -m swift
 

@@ -19,6 +19,8 @@ from orchestrator.clock import SystemClock
 from orchestrator.config import Settings
 from orchestrator.db import migrate
 from orchestrator.db.audit import SqlAudit
+from orchestrator.db.batch_cancels import SqlBatchCancels
+from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
@@ -37,6 +39,7 @@ from orchestrator.egress import GuardedFetch
 from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
 from orchestrator.journal import entries as journal_entries
+from orchestrator.services.batch_files import Clerk
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
@@ -63,6 +66,8 @@ class App:
     rng: Random
     jobs: SqlJobs
     batches: SqlBatches
+    reports: SqlBatchReports
+    cancels: SqlBatchCancels
     history: SqlHistory
     progress: SqlProgress
     restores: SqlRestores
@@ -99,6 +104,8 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         rng=rng,
         jobs=SqlJobs(database, rng=rng),
         batches=SqlBatches(database, rng=rng),
+        reports=SqlBatchReports(database),
+        cancels=SqlBatchCancels(database, rng=rng),
         history=SqlHistory(database),
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),
@@ -141,6 +148,7 @@ def open_lanes(
         yield LaneContext(
             jobs=app.jobs,
             batches=app.batches,
+            reports=app.reports,
             provider=_make_provider(app),
             stores=app.stores,
             fetch=GuardedFetch(allow=settings.egress_allow, ca_bundle=settings.ca_bundle),
@@ -156,6 +164,18 @@ def open_lanes(
             tool_version=importlib.metadata.version(DISTRIBUTION),
             batch_id=batch_id,
         )
+
+
+def make_clerk(app: App) -> Clerk:
+    """Return what the files of batches are written with."""
+    return Clerk(
+        reports=app.reports,
+        stores=app.stores,
+        clock=app.clock,
+        kinds=app.kinds,
+        spool=app.settings.spool_dir,
+        tool_version=importlib.metadata.version(DISTRIBUTION),
+    )
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:

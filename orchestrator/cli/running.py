@@ -24,10 +24,14 @@ from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
 from orchestrator.embedded import running_lanes
+from orchestrator.services.batch_files import RESULTS, batch_key, write_due_files
+from orchestrator.services.batch_views import count_active
 from orchestrator.services.explain import advise
+from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.sweep import (
     finish_batches,
+    make_clerk,
     replay_dead_journals,
     resubmit_unknown,
     settle_own_unfinished,
@@ -63,10 +67,13 @@ class RunEnd:
 
 @dataclass(frozen=True)
 class HowToRun:
-    """Who works: this process, its tasks in flight capped over all models; or, with a broker, the fleet's workers."""
+    """Who works: this process, its tasks in flight capped over all models; or, with a broker, the fleet's workers; or,
+    with `is_watching`, whoever does anyhow.
+    """
 
     total_slots: int | None = None
     broker_url: str | None = None
+    is_watching: bool = False
 
 
 def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = None) -> Exit:
@@ -78,9 +85,11 @@ def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = N
 
     if how.broker_url is not None:
         end = hand_over(app, batch_id, broker_url=how.broker_url, render=render)
+    elif how.is_watching:
+        end = watch_over(app, batch_id, render=render)
     else:
         end = run_batch(app, batch_id, total_slots=how.total_slots, render=render)
-    is_ours = how.broker_url is None
+    is_ours = how.broker_url is None and not how.is_watching
     where = app.batches.get(batch_id).archive_url
     advice = {job.id: advise(job, app.kinds) for job in end.held}
     tell_end(end, archive_url=where, data_dir=app.settings.data_dir, advice=advice, is_ours=is_ours)
@@ -105,20 +114,33 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
         if signals.is_aborted:
             settle_own_unfinished(context)
         finish_batches(context)
+        _write_files(app, context, batch_id)
     return _last_look(app, watch, look, signals, render)
+
+
+def _write_files(app: App, context: LaneContext, batch_id: str) -> None:
+    """Put the results beside the outputs; a store that refuses them now gets them from the next run or sweep."""
+    report = write_due_files(make_clerk(context))
+    if batch_id in report.written:
+        click.echo(f"results: {app.batches.get(batch_id).archive_url}/{batch_key(batch_id, RESULTS)}", err=True)
+    elif reason := report.failed.get(batch_id):
+        click.echo(inert_line(f"warning: its results are not in the archive yet: {reason}"), err=True)
 
 
 def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job], str]) -> RunEnd:
     """Wake the workers and watch: print a line per member as it ends. A signal ends the watching, not the work."""
+    with waking(broker_url, clock=app.clock) as sender:
+        sender.wake(LaneName.SUBMIT)
+        return watch_over(app, batch_id, render=render)
+
+
+def watch_over(app: App, batch_id: str, *, render: Callable[[Job], str]) -> RunEnd:
+    """Watch others work: print a line per member as it ends. A signal ends the watching, not the work."""
     watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
     watching = _Watching()
-    with (
-        waking(broker_url, clock=app.clock) as sender,
-        interrupts(watching, WATCH_NOTICES) as signals,
-        progress_display() as display,
-    ):
-        sender.wake(LaneName.SUBMIT)
-        _tell_absence(app)
+    with interrupts(watching, WATCH_NOTICES) as signals, progress_display() as display:
+        if count_active(app.batches.count_states(batch_id)):
+            _tell_absence(app)
         look = _watch(watch, watching, signals, display, render)
     return _last_look(app, watch, look, signals, render)
 

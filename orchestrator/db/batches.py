@@ -239,9 +239,13 @@ def close_done(connection: Connection, database: Database) -> Sequence[str]:
 
 
 def _lock_batch(connection: Connection, batch_id: str) -> None:
-    query = select(BATCHES.c.id).where(BATCHES.c.id == batch_id).with_for_update()
-    if connection.execute(query).first() is None:
+    """Whoever cancels a batch holds this lock too: no line comes in behind it."""
+    query = select(BATCHES.c.cancel_requested_at).where(BATCHES.c.id == batch_id).with_for_update()
+    row = connection.execute(query).first()
+    if row is None:
         raise NotFound(f"there is no batch {batch_id}")
+    if row.cancel_requested_at is not None:
+        raise Conflict(f"{batch_id} was cancelled while it was being taken in")
 
 
 def _has_active_member() -> ColumnElement[bool]:

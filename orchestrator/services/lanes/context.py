@@ -10,7 +10,18 @@ from pathlib import Path
 from random import Random
 
 from orchestrator.domain.decide import Decision
-from orchestrator.domain.ports import Batches, Clock, Fetch, Jobs, Journal, LaneName, Provider, Stores, Wakeup
+from orchestrator.domain.ports import (
+    Batches,
+    BatchReports,
+    Clock,
+    Fetch,
+    Jobs,
+    Journal,
+    LaneName,
+    Provider,
+    Stores,
+    Wakeup,
+)
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import ACTIVE, State
 
@@ -50,6 +61,7 @@ class LaneContext:
 
     jobs: Jobs
     batches: Batches
+    reports: BatchReports
     provider: Provider
     stores: Stores
     fetch: Fetch

@@ -15,6 +15,7 @@ from orchestrator.domain.job import SURE_REFUSALS
 from orchestrator.domain.outcomes import CallEvidence, Unknown
 from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, HeldUnknown, LaneName
 from orchestrator.domain.ports.restores import JOURNALS_SWEEP
+from orchestrator.services.batch_files import Clerk, write_due_files
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.outcome import verdict_of
 from orchestrator.services.lanes.submit import read_answer, report, store_evidence
@@ -54,6 +55,7 @@ class SweepLane:
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
             *([Maintenance("resubmissions", every, lambda: resubmit_unknown(context))] if resubmits else []),
             Maintenance("finished_batches", every, lambda: finish_batches(context)),
+            Maintenance("batch_files", every, lambda: write_batch_files(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
             Maintenance("orphan_uploads", HOURLY, lambda: abort_orphans(context)),
         )
@@ -180,6 +182,25 @@ def finish_batches(context: LaneContext) -> str:
     for batch_id in finished:
         log.info("batch_finished", extra={"batch_id": batch_id})
     return f"{len(finished)} batches finished"
+
+
+def write_batch_files(context: LaneContext) -> str:
+    """Write the files of finished batches to their archives; what a store refuses is tried again by the next sweep."""
+    report = write_due_files(make_clerk(context))
+    failed = f", {len(report.failed)} failed: {next(iter(report.failed.values()))}" if report.failed else ""
+    return f"files of {len(report.written)} batches written{failed}"
+
+
+def make_clerk(context: LaneContext) -> Clerk:
+    """Return what the files of batches are written with."""
+    return Clerk(
+        reports=context.reports,
+        stores=context.stores,
+        clock=context.clock,
+        kinds=context.provider.kinds,
+        spool=context.spool,
+        tool_version=context.tool_version,
+    )
 
 
 def sweep_spool(context: LaneContext) -> str:
