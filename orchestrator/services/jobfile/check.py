@@ -96,14 +96,14 @@ class CheckedFile:
         with open_job_file(self.path) as stream:
             for entry in read_entries(read_chunks(stream), self.form, self.kinds):
                 if isinstance(entry, Fault):
-                    raise self._changed(entry.line)
+                    raise file_changed(entry.line)
                 if index >= len(self.line_digests) or digest_entry(entry) != self.line_digests[index]:
-                    raise self._changed(entry.number)
+                    raise file_changed(entry.number)
                 if index not in self.refused:
                     yield self._prepare_again(entry)
                 index += 1
         if index != len(self.line_digests):
-            raise self._changed(None)
+            raise file_changed(None)
 
     def _prepare_again(self, entry: Entry) -> PreparedLine:
         line = entry.read(self.kinds, allow_unknown_model=self.options.allow_unknown_model)
@@ -112,9 +112,11 @@ class CheckedFile:
             raise BatchFileError(faults)
         return prepared
 
-    def _changed(self, line: int | None) -> BatchFileError:
-        message = "the job file changed after it was checked"
-        return BatchFileError([Fault("file_changed", None, message, "run the command again", line=line)])
+
+def file_changed(line: int | None) -> BatchFileError:
+    """Return the error of a file that is not the one that was checked."""
+    message = "the job file changed after it was checked"
+    return BatchFileError([Fault("file_changed", None, message, "run the command again", line=line)])
 
 
 def check_file(

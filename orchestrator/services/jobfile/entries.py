@@ -16,6 +16,9 @@ from orchestrator.services.jobfile.lines import RawLine, split_lines
 from orchestrator.services.jobfile.request import ReadLine, is_blank, read_line
 from orchestrator.services.jobfile.yamlfile import MAX_YAML_BYTES, read_items
 
+MAX_FILE_BYTES = 200 * 1000 * 1000
+"""Surfaces section 3."""
+
 
 class Form(StrEnum):
     """The formats of a job file."""
@@ -32,7 +35,7 @@ class Form(StrEnum):
     @property
     def max_bytes(self) -> int:
         """Surfaces section 3; YAML is for what hands write, and much slower to read."""
-        return MAX_YAML_BYTES if self is Form.YAML else 200 * 1000 * 1000
+        return MAX_YAML_BYTES if self is Form.YAML else MAX_FILE_BYTES
 
 
 _BY_SUFFIX = {".csv": Form.CSV, ".tsv": Form.CSV, ".yaml": Form.YAML, ".yml": Form.YAML}

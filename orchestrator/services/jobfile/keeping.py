@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.ports import Store
-from orchestrator.services.jobfile.check import CheckedFile
+from orchestrator.services.jobfile.check import CheckedFile, file_changed, open_job_file
 
 CONTENT_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv", "yaml": "application/yaml"}
 
@@ -23,7 +24,13 @@ def refused_key_of(batch_id: str) -> str:
 
 
 def keep_file(checked: CheckedFile, batch_id: str, store: Store) -> None:
-    """Store the file byte for byte, and the faults of refused lines; safe to repeat. Raises StepErrors of the store."""
+    """Store the file byte for byte, and the faults of refused lines; safe to repeat.
+
+    Raises BatchFileError when it is not the file that was checked, and StepErrors of the store.
+    """
+    with open_job_file(checked.path) as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != checked.sha256:
+            raise file_changed(None)
     store.put_file(
         input_key_of(batch_id, checked.form.extension),
         checked.path,

@@ -10,9 +10,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Protocol
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.kind import Kind
@@ -26,6 +26,26 @@ MAX_YAML_BYTES = 10 * 1000 * 1000
 _PLAIN_JSON = re.compile(r"null|true|false|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _BAD_SIGNS = re.compile("[\x00\ud800-\udfff]")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Mark(Protocol):
+    """A place in the text, counted from 0."""
+
+    line: int
+    column: int
+    index: int
+
+
+class _Event(Protocol):
+    """What the reader of YAML says next; scalars have all of it."""
+
+    start_mark: _Mark
+    end_mark: _Mark
+    anchor: str | None
+    tag: str | None
+    value: str
+    style: str | None
+    implicit: tuple[bool, bool]
 
 
 @dataclass
@@ -68,7 +88,7 @@ class _Chunks:
 
 def read_items(chunks: Iterable[bytes]) -> Iterator[Item | Fault]:
     """Yield the elements of the list, and the fault that ends the reading where it is no YAML."""
-    events: Iterator[Any] = yaml.parse(_Chunks(chunks), Loader=_LOADER)  # type: ignore[no-untyped-call]
+    events: Iterator[_Event] = yaml.parse(_Chunks(chunks), Loader=_LOADER)
     try:
         yield from _read_list(events)
     except yaml.MarkedYAMLError as error:
@@ -81,7 +101,7 @@ def read_items(chunks: Iterable[bytes]) -> Iterator[Item | Fault]:
         yield Fault("invalid_yaml", None, f"not YAML: {first}", "save the file as UTF-8 text", line=1)
 
 
-def _read_list(events: Iterator[Any]) -> Iterator[Item | Fault]:
+def _read_list(events: Iterator[_Event]) -> Iterator[Item | Fault]:
     is_open = False
     for event in events:
         if is_open and isinstance(event, yaml.SequenceEndEvent):
@@ -101,7 +121,7 @@ def _read_list(events: Iterator[Any]) -> Iterator[Item | Fault]:
             return
 
 
-def _read_item(event: Any, events: Iterator[Any]) -> Item:
+def _read_item(event: _Event, events: Iterator[_Event]) -> Item:
     item = Item(event.start_mark.line + 1)
     last = _Build(item, events).take(event, ())
     if last.end_mark.index - event.start_mark.index > MAX_LINE_BYTES:
@@ -112,22 +132,22 @@ def _read_item(event: Any, events: Iterator[Any]) -> Item:
 class _Build:
     """Makes the value of one element of its events."""
 
-    def __init__(self, item: Item, events: Iterator[Any]) -> None:
+    def __init__(self, item: Item, events: Iterator[_Event]) -> None:
         self._item = item
         self._events = events
 
-    def take(self, event: Any, path: Path) -> Any:
+    def take(self, event: _Event, path: Path) -> _Event:
         """Keep the value at the path; return its last event."""
         value, last = self._read(event, path)
         self._item.value = value
         return last
 
-    def _refuse(self, code: str, path: Path, message: str, hint: str | None, event: Any) -> None:
+    def _refuse(self, code: str, path: Path, message: str, hint: str | None, event: _Event) -> None:
         mark = event.start_mark
         fault = Fault(code, make_param(path), message, hint, line=mark.line + 1, column=mark.column + 1)
         self._item.faults.append(fault)
 
-    def _read(self, event: Any, path: Path) -> tuple[object, Any]:
+    def _read(self, event: _Event, path: Path) -> tuple[object, _Event]:
         if getattr(event, "anchor", None):
             what = "an alias (*)" if isinstance(event, yaml.AliasEvent) else "an anchor (&)"
             self._refuse("unsupported_yaml", path, f"{what} stands here", "write the value out", event)
@@ -145,7 +165,7 @@ class _Build:
             return self._object(path)
         return None, event
 
-    def _list(self, path: Path) -> tuple[list[object], Any]:
+    def _list(self, path: Path) -> tuple[list[object], _Event]:
         values: list[object] = []
         for event in self._events:
             if isinstance(event, yaml.SequenceEndEvent):
@@ -154,14 +174,14 @@ class _Build:
             values.append(value)
         raise yaml.YAMLError("the list does not end")
 
-    def _object(self, path: Path) -> tuple[dict[str, object], Any]:
+    def _object(self, path: Path) -> tuple[dict[str, object], _Event]:
         values: dict[str, object] = {}
         for event in self._events:
             if isinstance(event, yaml.MappingEndEvent):
                 return values, event
             key = self._key(event, path, values)
             inner = self._below(path, key)
-            value, last = self._read(next(self._events), inner)
+            value, _ = self._read(next(self._events), inner)
             place, mark = self._item.places[inner], event.start_mark
             self._item.places[inner] = Place(place.line, place.column, mark.line + 1, mark.column + 1)
             values[key] = value
@@ -171,7 +191,7 @@ class _Build:
         """Too deep is refused already: the path of what lies below need not grow with it."""
         return (*path, step) if len(path) <= MAX_DEPTH else path
 
-    def _key(self, event: Any, path: Path, values: Mapping[str, object]) -> str:
+    def _key(self, event: _Event, path: Path, values: Mapping[str, object]) -> str:
         if not isinstance(event, yaml.ScalarEvent):
             self._refuse("unsupported_yaml", path, "a key is no text", "write NAME: value", event)
             self._read(event, path)
@@ -187,7 +207,7 @@ class _Build:
             self._refuse("invalid_text", path, "this key holds NUL or half a surrogate pair", None, event)
         return key
 
-    def _scalar(self, event: Any, path: Path) -> object:
+    def _scalar(self, event: _Event, path: Path) -> object:
         text = str(event.value)
         if event.style is not None or not event.implicit[0]:
             if _BAD_SIGNS.search(text):
