@@ -44,6 +44,16 @@ class InputFacts:
     duration_seconds: float | None = None
 
 
+class CellType(StrEnum):
+    """How the text of a table's cell becomes a value of a body's field."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    FLAG = "flag"
+    JSON = "json"
+    """Text, or JSON where the text begins like a list or an object."""
+
+
 @dataclass(frozen=True)
 class Model:
     """One model of a kind. `slots` is the documented number of requests in flight (zai-api.md 10.1)."""
@@ -69,6 +79,13 @@ class Kind(ABC):
     """Assumed life of a result link that does not say (zai-api.md 4.7)."""
     archive_class: str
     """`video` or `other`: the two classes in which the archive lane orders its work."""
+
+    usual_duration: timedelta = timedelta(minutes=1)
+    """How long a request usually holds its slot: an estimate for people, never a rule."""
+
+    @abstractmethod
+    def field_types(self) -> Mapping[str, CellType]:
+        """Return every field that a body of this kind may have, whatever its model, and how a cell of it is read."""
 
     @abstractmethod
     def check(self, body: Json, *, allow_unknown_model: bool = False) -> list[Fault]:

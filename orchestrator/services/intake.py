@@ -30,6 +30,7 @@ from orchestrator.services.inputs import InputReader, copy_inputs, in_line
 from orchestrator.services.jobfile.check import CheckedFile, CheckOptions, PreparedLine, check_file, prepare
 from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, printable, show
 from orchestrator.services.jobfile.inline import InputRefused
+from orchestrator.services.jobfile.keeping import keep_file
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, make_param, read_request
 from orchestrator.services.jobfile.strictjson import read_json
@@ -52,21 +53,27 @@ MAX_IDEMPOTENCY_KEY = 255
 
 
 def take_file(
-    checked: CheckedFile, taker: Taker, *, is_forced: bool = False, max_cost_micros: int | None = None
+    checked: CheckedFile,
+    taker: Taker,
+    *,
+    is_forced: bool = False,
+    max_cost_micros: int | None = None,
+    is_partial: bool = False,
 ) -> Intake:
     """Make the checked file a batch, or find the batch that it is already.
 
     The newest batch of the same identity goes on; `is_forced` makes a new generation that pays again. Lines that equal
-    earlier jobs of the environment (custom_id and body) become members of the batch as they stand. Raises
+    earlier jobs of the environment (custom_id and body) become members of the batch as they stand. `is_partial`: bad
+    lines are left out, their faults and the file kept in the archive under batches/<id>/. Raises
     BatchFileError (the file or an input changed since), BudgetError, and StepErrors of the store.
     """
-    checked.require_good()
+    checked.require_good(is_partial=is_partial)
     found = taker.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if found is not None and found.is_intake_done and not is_forced:
         _hold_rest(found, taker, max_cost_micros)
         return Intake(found, 0, 0, is_resumed=True)
     is_resumed = found is not None and not is_forced
-    batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker)
+    batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker, max_cost_micros)
     if max_cost_micros is not None:
         cost = price_new(batch, checked.read_again(), taker)
         require_within(cost.micros, cost.unpriced_count, max_cost_micros)
@@ -74,18 +81,20 @@ def take_file(
     if not is_resumed:
         batch, is_first = create_or_join(batch, taker)
         is_resumed = not is_first
+    keep_file(checked, batch.id, taker.store)
     return fill_batch(batch, checked.read_again(), taker, is_resumed=is_resumed)
 
 
-def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker) -> Batch:
-    return make_batch(
+def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker, max_cost_micros: int | None) -> Batch:
+    batch = make_batch(
         identity_sha256=checked.identity_sha256,
         environment=checked.options.environment,
         name=checked.name,
-        line_count=checked.line_count,
+        line_count=checked.good_count,
         newest=newest,
         taker=taker,
     )
+    return replace(batch, refused_count=len(checked.refused), max_cost_micros=max_cost_micros)
 
 
 def _hold_rest(batch: Batch, taker: Taker, limit: int | None) -> None:

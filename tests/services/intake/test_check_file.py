@@ -172,13 +172,6 @@ def test_unknown_body_fields_are_warnings(desk: Desk) -> None:
     assert checked.warnings[0].param == "body.camera"
 
 
-@pytest.mark.parametrize("name", ["jobs.csv", "jobs.yaml", "JOBS.YML"])
-def test_other_formats_are_said_not_to_be_supported_yet(desk: Desk, name: str) -> None:
-    """Issue 2: an error with its number, not a heap of JSON errors."""
-    checked = check_file(desk.write([image()], name=name), KINDS, options=SANDBOX)
-    assert codes(checked.faults) == [(1, None, "not_supported", None)]
-
-
 def test_the_estimate_adds_up_per_model(desk: Desk) -> None:
     """Counts and table prices of good lines, exact to the micro-unit."""
     desk.add("talk.wav", wav())

@@ -38,7 +38,7 @@ def test_a_good_file_becomes_queued_jobs_with_frozen_bodies(desk: Desk) -> None:
     sha256 = hashlib.sha256(sound).hexdigest()
     assert jobs[2].body["file"] == {"$input": sha256, "bytes": len(sound), "type": "audio/wav", "name": "talk.wav"}
     assert jobs[2].input == {"file": "audio/talk.wav"}
-    assert desk.store.objects == {input_key(sha256): sound}
+    assert desk.inputs == {input_key(sha256): sound}
     assert intake.batch.is_intake_done
     assert (intake.new_count, intake.reused_count, intake.is_resumed) == (3, 0, False)
     assert intake.cost.micros == 200_000 + 15_000 + 1_200
@@ -187,7 +187,8 @@ def test_an_input_that_the_archive_holds_is_not_copied_again(desk: Desk) -> None
     desk.add("same.wav", wav())
     take_file(desk.check([talk("t1"), talk("t2", "same.wav")]), desk.taker)
     take_file(desk.check([talk("t3")]), desk.taker)
-    assert desk.store.put_count == 1
+    assert list(desk.inputs) == [input_key(hashlib.sha256(wav()).hexdigest())]
+    assert desk.store.put_count == 1 + 2  # and the two job files
 
 
 def test_pictures_in_a_body_become_inputs_too(desk: Desk) -> None:
@@ -200,7 +201,7 @@ def test_pictures_in_a_body_become_inputs_too(desk: Desk) -> None:
     kept = {"$input": sha256, "bytes": len(png()), "type": "image/png", "name": "inline"}
     assert job.body["image_url"] == [kept, link]
     assert job.input["image_url"] == [f"(image/png, {len(png()):,} bytes inline)", link]
-    assert desk.store.objects == {input_key(sha256): png()}
+    assert desk.inputs == {input_key(sha256): png()}
 
 
 def test_a_budget_is_held_before_anything_is_stored(desk: Desk) -> None:
