@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from orchestrator.domain.errors import Fault
-from orchestrator.domain.job import Json, Price
+from orchestrator.domain.job import Json, Price, Role
 from orchestrator.domain.retry import PollSchedule
 
 
@@ -96,6 +96,10 @@ class Kind(ABC):
     def advise(self, provider_code: str) -> str | None:
         """Return one sentence on what a person should do about this code of the provider, None when it is not known."""
         return None
+
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        """Return what a request may make, by index of the output; none of it is promised."""
+        return {}
 
     def price(self, body: Json) -> Price | None:
         """Return the table price of one request, None when the table does not know the model."""
