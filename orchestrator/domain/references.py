@@ -54,6 +54,6 @@ def find_references(kind: Kind, body: Json) -> Sequence[tuple[InputSlot, Referen
     return [(slot, reference) for slot, reference in found if reference is not None]
 
 
-def fits(slot: InputSlot, role: Role | None) -> bool:
-    """Return True when an output of this role may stand in the slot; None is an output that is never made."""
-    return role is not None and MEDIA.get(role) is slot.medium
+def fits(medium: Medium, role: Role | None) -> bool:
+    """Return True when an output of this role may stand where this belongs; None is an output that is never made."""
+    return role is not None and MEDIA.get(role) is medium

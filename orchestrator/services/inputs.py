@@ -20,6 +20,7 @@ from orchestrator.domain.job import Json
 from orchestrator.domain.kind import FrozenInput, InputFacts, InputSlot, Kind, input_key
 from orchestrator.domain.media import MediaRefused, measure, sniff
 from orchestrator.domain.ports import Store
+from orchestrator.domain.references import advise_form, looks_like_reference, parse_reference
 from orchestrator.services.jobfile.fields import show
 from orchestrator.services.jobfile.inline import (
     MAX_INPUT_BYTES,
@@ -115,6 +116,9 @@ class InputReader:
 
     def _find(self, slot: InputSlot) -> _Measured | None:
         param = param_of(slot)
+        if looks_like_reference(slot.value):
+            _check_reference(slot, param)
+            return None
         if is_link(slot.value):
             check_link(slot.value, param, may_be_link=slot.may_be_link)
             return None
@@ -134,6 +138,13 @@ class InputReader:
         except PathRefused as refused:
             message = f"{param} is {show(text)}: {refused.message}"
             raise InputRefused(Fault(refused.code, param, message, refused.hint)) from refused
+
+
+def _check_reference(slot: InputSlot, param: str) -> None:
+    """A reference stays text until its job's turn comes; what it names is judged with the whole file."""
+    if parse_reference(slot.value) is None:
+        message = f"{param} is {show(slot.value)}: not a reference to another line's output"
+        raise InputRefused(Fault("invalid_reference", param, message, advise_form(slot.value)))
 
 
 def copy_inputs(

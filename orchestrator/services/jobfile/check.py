@@ -11,7 +11,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,7 @@ from orchestrator.domain.errors import BatchFileError, Fault, NotFound, RequestE
 from orchestrator.domain.job import Json, Price
 from orchestrator.domain.kind import Kind
 from orchestrator.services.inputs import InputReader, LocatedInput
+from orchestrator.services.jobfile.graph import Graph
 from orchestrator.services.jobfile.lines import RawLine, find_foreign, read_chunks, split_lines
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, Request, in_body, is_blank, read_line
@@ -71,6 +72,8 @@ class CheckedFile:
     kinds: Mapping[str, Kind] = field(repr=False)
     reader: InputReader = field(repr=False)
     line_digests: array[int] = field(repr=False)
+    identities: Mapping[int, str] = field(default_factory=dict, repr=False)
+    """What stands for body_sha256 of lines that use what others make, by index (docs/decisions/0012)."""
 
     def require_good(self) -> None:
         """Raise BatchFileError unless every line passed."""
@@ -86,17 +89,17 @@ class CheckedFile:
                     continue
                 if index >= len(self.line_digests) or _digest(raw) != self.line_digests[index]:
                     raise self._changed(raw.number)
-                yield self._prepare_again(raw)
+                yield self._prepare_again(raw, self.identities.get(index))
                 index += 1
         if index != len(self.line_digests):
             raise self._changed(None)
 
-    def _prepare_again(self, raw: RawLine) -> PreparedLine:
+    def _prepare_again(self, raw: RawLine, identity: str | None) -> PreparedLine:
         line = read_line(raw, self.kinds, allow_unknown_model=self.options.allow_unknown_model)
         prepared, faults = prepare(line, self.reader)
         if prepared is None:
             raise BatchFileError(faults)
-        return prepared
+        return prepared if identity is None else replace(prepared, body_sha256=identity)
 
     def _changed(self, line: int | None) -> BatchFileError:
         message = "the job file changed after it was checked"
@@ -142,6 +145,8 @@ class _Check:
         self._byte_count = 0
         self._line_digests: array[int] = array("Q")
         self._ids = SeenIds()
+        self._graph = Graph(self._ids)
+        self._refused: set[int] = set()
         self._prices = PriceSum()
         self._has_inputs = False
 
@@ -178,19 +183,25 @@ class _Check:
             line = line.also(double)
         prepared, faults = prepare(line, self._reader)
         self.log.add(faults)
-        if prepared is not None:
+        self._graph.take(line, prepared.body_sha256 if prepared else None)
+        if prepared is None:
+            self._refused.add(len(self._line_digests) - 1)
+        else:
             self._prices.add(prepared.request.kind.name, prepared.request.model, prepared.price)
             self._has_inputs = self._has_inputs or bool(prepared.inputs)
 
     def finish(self, path: Path, name: str) -> CheckedFile:
         sha256 = self._digest.hexdigest()
+        verdict = self._graph.judge(self._refused)
+        self.log.add(fault for _, fault in verdict.faults)
+        self.log.add(self._graph.warn(verdict.orphans))
         return CheckedFile(
             path=path,
             name=name,
             sha256=sha256,
             byte_count=self._byte_count,
             line_count=len(self._line_digests),
-            faults=tuple(self.log.faults),
+            faults=tuple(sorted(self.log.faults, key=lambda fault: fault.line or 0)),
             fault_count=self.log.fault_count,
             warnings=tuple(self.log.warnings),
             warning_count=self.log.warning_count,
@@ -201,6 +212,7 @@ class _Check:
             kinds=self._kinds,
             reader=self._reader,
             line_digests=self._line_digests,
+            identities=verdict.identities,
         )
 
 
