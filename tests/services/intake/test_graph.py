@@ -17,6 +17,11 @@ def film(name: str, picture: object, **fields: object) -> dict[str, Any]:
     return {**video(name, image_url=picture), **fields}
 
 
+def drawn(prompt: str) -> dict[str, object]:
+    """The body of a picture with this prompt."""
+    return {"model": "glm-image", "prompt": prompt, "size": "1280x1280"}
+
+
 def told(faults: tuple[Fault, ...]) -> list[tuple[int | None, str, str | None]]:
     """What is compared of faults."""
     return [(fault.line, fault.code, fault.param) for fault in faults]
@@ -33,7 +38,7 @@ def test_a_chain_in_any_order_is_good(desk: Desk) -> None:
 
 def test_prompts_are_never_looked_at(desk: Desk) -> None:
     """Braces in a prompt are the user's own text."""
-    checked = desk.check([image("a", prompt="{{nobody.outputs[0].url}} {{")])
+    checked = desk.check([image("a", body=drawn("{{nobody.outputs[0].url}} {{"))])
     assert checked.faults == ()
     assert next(iter(checked.read_again())).request.depends_on == ()
 
@@ -136,7 +141,7 @@ def test_a_line_that_uses_a_changed_line_is_another_request(desk: Desk) -> None:
     """
     film_of = film("v", "{{a.outputs[0].url}}")
     after = {**image("o"), "depends_on": "a"}
-    changed = image("a", prompt="another")
+    changed = image("a", body=drawn("another"))
     first = {line.request.custom_id: line.body_sha256 for line in desk.check([image("a"), film_of, after]).read_again()}
     same = {line.request.custom_id: line.body_sha256 for line in desk.check([film_of, image("a"), after]).read_again()}
     other = {line.request.custom_id: line.body_sha256 for line in desk.check([changed, film_of, after]).read_again()}
