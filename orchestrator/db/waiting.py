@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Select, Update, bindparam, literal_column, se
 from orchestrator.db.dependencies import DEPENDENCIES
 from orchestrator.db.engine import Database
 from orchestrator.db.inserts import insert_many
-from orchestrator.db.rows import JOBS, table_of
+from orchestrator.db.rows import JOBS, load_outputs, read_job, table_of
 from orchestrator.db.rowset import encode_keys, is_among
 from orchestrator.db.tables import BatchMemberRow
 from orchestrator.db.writes import settle_dependents
-from orchestrator.domain.job import NewJob
+from orchestrator.domain.job import Job, NewJob
 from orchestrator.domain.states import State
 
 MEMBERS = table_of(BatchMemberRow)
@@ -36,6 +36,16 @@ def enter_parents(batch_id: str, *, database: Database) -> None:
     page: Sequence[str] = [""]
     while page := database.read(partial(_find_dependents, batch_id=batch_id, after=page[-1])):
         database.write(partial(_enter_page, batch_id=batch_id, job_ids=page, database=database))
+
+
+def load_parents(connection: Connection, job_id: str) -> dict[str, Job]:
+    """Return the jobs that one depends on, by the name it knows them by, with their outputs."""
+    query = select(DEPENDENCIES.c.parent_name, JOBS).join_from(
+        DEPENDENCIES, JOBS, JOBS.c.id == DEPENDENCIES.c.parent_id
+    )
+    rows = connection.execute(query.where(DEPENDENCIES.c.job_id == job_id)).mappings().all()
+    outputs = load_outputs(connection, [row["id"] for row in rows])
+    return {row["parent_name"]: read_job(row, outputs=outputs[row["id"]]) for row in rows}
 
 
 def settle_stragglers(*, limit: int, database: Database) -> int:

@@ -106,7 +106,7 @@ class InputReader:
         frozen = {path: item.frozen.as_json() for path, item in located.items()}
         shown = {path: _shorten(item) for path, item in located.items()}
         seen_body = {name: value for name, value in body.items() if name != "model"}
-        return FrozenBody(_put(body, frozen), _put(seen_body, shown), tuple(located.values())), faults
+        return FrozenBody(put_values(body, frozen), put_values(seen_body, shown), tuple(located.values())), faults
 
     def open(self, located: LocatedInput) -> BinaryIO:
         """Open an input again. Raises InputRefused."""
@@ -241,8 +241,8 @@ def _locate(slot: InputSlot, found: _Measured) -> LocatedInput:
     return LocatedInput(frozen, slot.value, param, inline)
 
 
-def _put(body: Json, values: Mapping[tuple[str | int, ...], object]) -> dict[str, object]:
-    """Return a copy of the body with the values at these paths replaced; lists on the way are copied."""
+def put_values(body: Json, values: Mapping[tuple[str | int, ...], object]) -> dict[str, object]:
+    """Return a copy of the body with the values at these paths replaced; what is on the way is copied."""
     copy = dict(body)
     for path, value in values.items():
         if len(path) == 1:
