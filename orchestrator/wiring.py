@@ -31,7 +31,7 @@ from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
 from orchestrator.domain.errors import ConfigError, NotFound
-from orchestrator.domain.kind import Kind, input_key
+from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
@@ -190,9 +190,9 @@ def _make_provider(app: App) -> ZaiProvider:
             "ORCHESTRATOR_ZAI_API_KEY", "needed to call the Z.ai API; or try --sandbox, which needs no key"
         )
 
-    async def read_input(archive_url: str, sha256: str) -> bytes:
+    async def read_input(archive_url: str, key: str) -> bytes:
         store = app.stores.open(archive_url)
-        return await asyncio.to_thread(lambda: b"".join(store.read_chunks(input_key(sha256))))
+        return await asyncio.to_thread(lambda: b"".join(store.read_chunks(key)))
 
     return ZaiProvider(
         base_url=settings.zai_base_url,

@@ -15,6 +15,7 @@ from orchestrator.db.inserts import insert_many, insert_missing
 from orchestrator.db.rows import JOBS, price_columns, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tables import BatchMemberRow, BatchRow
+from orchestrator.db.waiting import enter_parents, insert_dependencies
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
@@ -152,8 +153,9 @@ class SqlBatches:
         return UnpaidCost(int(micros), unpriced_count)
 
     def finish_intake(self, batch_id: str) -> None:
-        """Every line is in."""
+        """Every line is in: what the jobs depend on is looked up, then the intake is done."""
         database = self._database
+        enter_parents(batch_id, database=database)
 
         def work(connection: Connection) -> None:
             now = database.now(connection)
@@ -259,6 +261,7 @@ def _insert_jobs(
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
     insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
     insert_members(connection, batch_id, jobs)
+    insert_dependencies(connection, batch_id, jobs)
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
     append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 
@@ -301,8 +304,8 @@ def make_job_row(job: NewJob, batch_id: str, now: datetime) -> dict[str, object]
         **price_columns(job.price),
         "created_at": now,
         "not_before": job.not_before,
-        "due_at": max(now, job.not_before) if job.not_before else now,
-        "waiting_on_count": 0,
+        "due_at": None if job.depends_on else max(now, job.not_before) if job.not_before else now,
+        "waiting_on_count": len(job.depends_on),
         "submission_count": 0,
         "poll_count": 0,
         "attempt_count": 0,

@@ -10,7 +10,17 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 
-from orchestrator.db import attaching, held_polls, lane_claims, next_due, persons, settling, submit_claim, sweeps
+from orchestrator.db import (
+    attaching,
+    held_polls,
+    lane_claims,
+    next_due,
+    persons,
+    settling,
+    submit_claim,
+    sweeps,
+    waiting,
+)
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
@@ -271,6 +281,14 @@ class SqlJobs:
             return True
 
         return database.write(work)
+
+    def load_parents(self, job_id: str) -> Mapping[str, Job]:
+        """Return the jobs that one depends on, by name, with their outputs."""
+        return self._database.read(lambda c: waiting.load_parents(c, job_id))
+
+    def settle_stragglers(self, *, limit: int) -> int:
+        """Settle jobs that wait although nothing keeps them."""
+        return waiting.settle_stragglers(limit=limit, database=self._database)
 
     def remember_upload(self, output_id: str, upload_id: str) -> None:
         """Keep a multipart upload's id."""

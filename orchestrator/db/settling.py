@@ -168,7 +168,7 @@ def _may_settle(job: Job, report: EvidenceReport, stored: Stored) -> bool:
 
 def _write_of(settled: Settled, decision: Decision) -> Write:
     report = settled.report
-    data = {"submission_id": report.submission_id}
+    data = {"submission_id": report.submission_id, **report.data}
     return Write(settled.job, decision, report.token, report.actor, report.reason, data)
 
 

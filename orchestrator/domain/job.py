@@ -192,6 +192,8 @@ class Job:
     custom_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     priority: int = 5
+    not_before: datetime | None = None
+    waiting_on_count: int = 0
     input: Json = field(default_factory=dict)
     price: Price | None = None
     provider_task_id: str | None = None

@@ -158,6 +158,8 @@ def check_one(
         if value is not None
         else (None, problems)
     )
+    if request is not None and request.depends_on:
+        faults.append(_refuse_dependency(request.depends_on[0]))
     line, every = prepare(ReadLine(1, request, tuple(faults)), reader)
     plain = [replace(fault, line=None, column=None, param=fault.param and printable(fault.param)) for fault in every]
     if line is None:
@@ -210,6 +212,11 @@ def _get_kind(name: str, kinds: Mapping[str, Kind]) -> Kind:
     near = get_close_matches(name, kinds, n=1)
     hint = f"did you mean {near[0]}?" if near else None
     raise UnknownKind(f"kind is {show(name)}; {', '.join(sorted(kinds))} are allowed", param="kind", hint=hint)
+
+
+def _refuse_dependency(name: str) -> Fault:
+    message = f"a single request cannot refer to {show(name)}: there is no other line beside it"
+    return Fault("unknown_dependency", None, message, "put both into a job file")
 
 
 def _as_json(single: SingleRequest, kind: Kind) -> tuple[Json | None, list[Fault]]:

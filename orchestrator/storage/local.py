@@ -39,6 +39,11 @@ class LocalStore:
     def url(self) -> str:
         return self._url
 
+    @property
+    def has_public_links(self) -> bool:
+        """A path leads nobody else anywhere."""
+        return False
+
     def put_file(
         self,
         key: str,

@@ -11,7 +11,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from orchestrator.domain.job import Json, Price
 from orchestrator.domain.kind import Kind
 from orchestrator.services.inputs import InputReader, LocatedInput
 from orchestrator.services.jobfile.entries import Entry, Form, digest_entry, form_of, read_entries
+from orchestrator.services.jobfile.graph import Graph
 from orchestrator.services.jobfile.lines import find_foreign, read_chunks
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, Request, in_body
@@ -77,6 +78,8 @@ class CheckedFile:
     kinds: Mapping[str, Kind] = field(repr=False)
     reader: InputReader = field(repr=False)
     line_digests: array[int] = field(repr=False)
+    identities: Mapping[int, str] = field(default_factory=dict, repr=False)
+    """What stands for body_sha256 of lines that use what others make, by index (docs/decisions/0012)."""
 
     @property
     def good_count(self) -> int:
@@ -100,17 +103,17 @@ class CheckedFile:
                 if index >= len(self.line_digests) or digest_entry(entry) != self.line_digests[index]:
                     raise file_changed(entry.number)
                 if index not in self.refused:
-                    yield self._prepare_again(entry)
+                    yield self._prepare_again(entry, self.identities.get(index))
                 index += 1
         if index != len(self.line_digests):
             raise file_changed(None)
 
-    def _prepare_again(self, entry: Entry) -> PreparedLine:
+    def _prepare_again(self, entry: Entry, identity: str | None) -> PreparedLine:
         line = entry.read(self.kinds, allow_unknown_model=self.options.allow_unknown_model)
         prepared, faults = prepare(line, self.reader)
         if prepared is None:
             raise BatchFileError(faults)
-        return prepared
+        return prepared if identity is None else replace(prepared, body_sha256=identity)
 
 
 def file_changed(line: int | None) -> BatchFileError:
@@ -158,6 +161,7 @@ class _Check:
         self._refused: set[int] = set()
         self._is_whole = True
         self._ids = SeenIds()
+        self._graph = Graph(self._ids)
         self._prices = PriceSum()
         self._has_inputs = False
 
@@ -206,6 +210,7 @@ class _Check:
             line = line.also(double)
         prepared, faults = prepare(line, self._reader)
         self.log.add(faults)
+        self._graph.take(line, prepared.body_sha256 if prepared else None)
         if prepared is None:
             self._refused.add(len(self._line_digests) - 1)
         else:
@@ -214,13 +219,17 @@ class _Check:
 
     def finish(self, path: Path, name: str) -> CheckedFile:
         sha256 = self._digest.hexdigest()
+        verdict = self._graph.judge(self._refused)
+        self.log.add(fault for _, fault in verdict.faults)
+        self.log.add(self._graph.warn(verdict.orphans))
+        self._refused.update(verdict.orphans, (index for index, _ in verdict.faults))
         return CheckedFile(
             path=path,
             name=name,
             sha256=sha256,
             byte_count=self._byte_count,
             line_count=len(self._line_digests),
-            faults=tuple(self.log.faults),
+            faults=tuple(sorted(self.log.faults, key=lambda fault: fault.line or 0)),
             fault_count=self.log.fault_count,
             warnings=tuple(self.log.warnings),
             warning_count=self.log.warning_count,
@@ -234,6 +243,7 @@ class _Check:
             kinds=self._kinds,
             reader=self._reader,
             line_digests=self._line_digests,
+            identities=verdict.identities,
         )
 
 

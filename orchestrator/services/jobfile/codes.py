@@ -37,6 +37,14 @@ _FAULTS = (
     ("unknown_url", "no kind has this url", "Use one of the urls shown, or kind instead."),
     ("kind_mismatch", "kind and url name two kinds", "Leave one of them out."),
     ("duplicate_custom_id", "the custom_id stands on an earlier line", "Give each line an id of its own."),
+    ("unknown_dependency", "no line of the file has the custom_id named", "Name a line of the same file."),
+    ("dependency_cycle", "lines depend on each other in a circle", "Break the circle."),
+    ("dependency_too_deep", "over 100 lines depend on each other in a chain", "Split the chain over several files."),
+    (
+        "impossible_reference",
+        "the line named makes no such output, or none that belongs in this place",
+        "Name an output of the right sort.",
+    ),
     ("reserved_name", "a name that this program keeps for itself", "Rename the field."),
     (
         "input_missing",
@@ -66,6 +74,7 @@ _FAULTS = (
     ("invalid_pair", "an option is not NAME=VALUE", "Write NAME=VALUE."),
 )
 _WARNINGS = (
+    ("dependency_refused", "a line that it depends on is refused", "Correct that line first."),
     ("similar_custom_id", "two ids differ only in case or in how a character is written", "Check that both are meant."),
     ("invisible_characters", "the custom_id holds characters that cannot be seen", "Check that they are meant."),
 )

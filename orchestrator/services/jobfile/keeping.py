@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.ports import Store
 from orchestrator.services.jobfile.check import CheckedFile, file_changed, open_job_file
+from orchestrator.services.jobfile.lines import read_chunks
 
 CONTENT_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv", "yaml": "application/yaml"}
 
@@ -29,8 +30,11 @@ def keep_file(checked: CheckedFile, batch_id: str, store: Store) -> None:
     Raises BatchFileError when it is not the file that was checked, and StepErrors of the store.
     """
     with open_job_file(checked.path) as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != checked.sha256:
-            raise file_changed(None)
+        digest = hashlib.sha256()
+        for chunk in read_chunks(stream):
+            digest.update(chunk)
+    if digest.hexdigest() != checked.sha256:
+        raise file_changed(None)
     store.put_file(
         input_key_of(batch_id, checked.form.extension),
         checked.path,

@@ -9,6 +9,7 @@ from datetime import datetime
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json
 from orchestrator.domain.kind import INPUT_MARK, Kind
+from orchestrator.domain.references import find_references
 from orchestrator.services.jobfile import fields as check
 from orchestrator.services.jobfile.lines import MAX_LINE_BYTES, RawLine
 from orchestrator.services.jobfile.places import JsonPlaces, KnownPlaces, Place, Places
@@ -29,6 +30,15 @@ class Request:
     tags: Mapping[str, str] = field(default_factory=dict)
     priority: int = check.DEFAULT_PRIORITY
     not_before: datetime | None = None
+    named: tuple[str, ...] = ()
+    """The custom_ids in `depends_on`; `is_one_name` when it is written without a list."""
+    is_one_name: bool = False
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The custom_ids of the jobs that it waits for: those it names, and those whose outputs it uses."""
+        used = (reference.name for _, reference in find_references(self.kind, self.body))
+        return tuple(dict.fromkeys((*self.named, *used)))
 
     @property
     def model(self) -> str:
@@ -105,6 +115,7 @@ def read_request(
     tags, tag_faults = check.check_tags(value.get("tags"))
     priority, priority_faults = check.check_priority(value.get("priority"))
     not_before, time_faults = check.check_not_before(value.get("not_before"))
+    named, name_faults = check.check_depends_on(value.get("depends_on"))
     body, body_faults = _read_body(value.get("body"), kind, allow_unknown_model=allow_unknown_model)
     custom_id = value.get("custom_id")
     # A single request may go without a custom_id; a line of a file may not.
@@ -118,11 +129,13 @@ def read_request(
         *tag_faults,
         *priority_faults,
         *time_faults,
+        *name_faults,
     ]
     if kind is None or not isinstance(value.get("body"), Mapping):
         return None, faults
     name = custom_id if isinstance(custom_id, str) else None
-    return Request(kind, body, name, line_number, tags, priority, not_before), faults
+    is_one_name = isinstance(value.get("depends_on"), str)
+    return Request(kind, body, name, line_number, tags, priority, not_before, named, is_one_name), faults
 
 
 def _read_body(value: object, kind: Kind | None, *, allow_unknown_model: bool) -> tuple[Json, list[Fault]]:

@@ -95,6 +95,8 @@ class LaneContext:
             self.wakeup.wake(LaneName.POLL)
         if decision.final_answer is not None or decision.source is State.SUBMITTING:
             self.wakeup.wake(LaneName.SUBMIT)
+        if decision.target is State.SUCCEEDED:
+            self.wakeup.wake(LaneName.SUBMIT)  # others may have waited for it
         if decision.target not in ACTIVE:
             self.wakeup.wake(LaneName.SWEEP)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator.crashpoints import CrashPoint, reach
@@ -25,6 +26,7 @@ from orchestrator.domain.ports import (
 from orchestrator.services.lanes.context import DrainTime, LaneContext
 from orchestrator.services.lanes.keeping import AnswerKeeper
 from orchestrator.services.lanes.outcome import outcome_of_call_error, verdict_of
+from orchestrator.services.references import Resolved, has_references, resolve
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ class SubmitResult:
     work: SubmitWork
     evidence: CallEvidence
     outcome: SubmitOutcome
+    used: Mapping[str, object] = field(default_factory=dict)
+    """What its references were resolved to, for the history."""
 
 
 class SubmitLane:
@@ -81,8 +85,9 @@ class SubmitLane:
     async def perform(self, work: SubmitWork) -> SubmitResult:
         """Make the paid call and keep its raw answer on this disk before anything else sees it."""
         context, job, submission = self._context, work.claimed.job, work.claimed.submission
-        request = PaidRequest(submission.id, job.kind, job.model, job.body, job.archive_url)
         try:
+            resolved = await self._resolve(work)
+            request = PaidRequest(submission.id, job.kind, job.model, resolved.body, job.archive_url)
             evidence = await context.provider.call(request, before_first_byte=lambda: self._refuse_zombie(work))
         except LeaseTooOld as error:
             return SubmitResult(work, NOTHING_SENT, NotSent("lease_too_old", str(error)))
@@ -92,7 +97,20 @@ class SubmitLane:
         reach(CrashPoint.ANSWERED)
         await self._keeper.keep(JournalRecord(submission.id, job.kind, evidence))
         reach(CrashPoint.ANSWER_KEPT)
-        return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
+        return SubmitResult(work, evidence, read_answer(context, job.kind, evidence), resolved.used)
+
+    async def _resolve(self, work: SubmitWork) -> Resolved:
+        """Nothing is sent yet: whatever is raised here was not sent. Most jobs refer to nothing and ask nobody."""
+        context, job = self._context, work.claimed.job
+        kind = context.provider.kinds.get(job.kind)
+        if kind is None or not has_references(job, kind):
+            return Resolved(job.body)
+        now = work.time.now(context.clock)
+
+        def look() -> Resolved:
+            return resolve(job, kind, context.jobs.load_parents(job.id), context.stores, now)
+
+        return await asyncio.to_thread(look)
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
         """Commit what is known, in one transaction where it can be. A fenced paid answer is applied at once as late."""
@@ -142,7 +160,8 @@ class SubmitLane:
         work = result.work
         now = work.time.now(self._context.clock)
         submission_id, token = work.claimed.submission.id, work.claimed.job.lease_token
-        return make_report(self._context, submission_id, result.evidence, result.outcome, token=token, now=now)
+        report = make_report(self._context, submission_id, result.evidence, result.outcome, token=token, now=now)
+        return replace(report, data=result.used)
 
     def _finish(self, result: SubmitResult, applied: Applied) -> None:
         context, row = self._context, result.work.claimed

@@ -23,6 +23,7 @@ from orchestrator.services.lanes.submit import read_answer, report, store_eviden
 log = logging.getLogger(__name__)
 
 LAPSED_AT_ONCE = 200
+STRAGGLERS_AT_ONCE = 500
 POLICY = "policy"
 SPOOL_AGE = timedelta(hours=6)
 UPLOAD_AGE = timedelta(hours=24)
@@ -54,6 +55,7 @@ class SweepLane:
             Maintenance(f"{JOURNALS_SWEEP}{host}", every, lambda: replay_dead_journals(context)),
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
             *([Maintenance("resubmissions", every, lambda: resubmit_unknown(context))] if resubmits else []),
+            Maintenance("dependencies", every, lambda: settle_stragglers(context)),
             Maintenance("finished_batches", every, lambda: finish_batches(context)),
             Maintenance("batch_files", every, lambda: write_batch_files(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
@@ -172,6 +174,15 @@ def settle_own_unfinished(context: LaneContext) -> int:
     for row in rows:
         _settle_unknown(context, row, "aborted", "the call was given up on the second interrupt")
     return len(rows)
+
+
+def settle_stragglers(context: LaneContext) -> str:
+    """Let go, or fail, jobs that wait for others although nothing keeps them any more."""
+    count = context.jobs.settle_stragglers(limit=STRAGGLERS_AT_ONCE)
+    if count:
+        log.warning("stragglers_settled", extra={"jobs": count})
+        context.wakeup.wake(LaneName.SUBMIT)
+    return f"{count} jobs had waited for nothing"
 
 
 def finish_batches(context: LaneContext) -> str:

@@ -91,6 +91,9 @@ class ImageKind(ZaiKind):
     def gives_task(self, model: str) -> bool:
         return model == ASYNC_MODEL
 
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        return {0: Role.IMAGE}  # always one picture (2.3), whatever the SDK's `n` says
+
     def route(self, body: Json) -> Route:
         if body.get("model") == ASYNC_MODEL:
             return Route("/async/images/generations")

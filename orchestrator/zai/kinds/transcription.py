@@ -103,6 +103,9 @@ class TranscriptionKind(ZaiKind):
     def gives_task(self, model: str) -> bool:
         return False
 
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        return {0: Role.TRANSCRIPT, 1: Role.TRANSCRIPT_JSON}
+
     def route(self, body: Json) -> Route:
         return Route("/audio/transcriptions", Encoding.MULTIPART, InputForm.FILE, file_field="file")
 

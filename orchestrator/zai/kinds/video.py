@@ -181,6 +181,9 @@ class VideoKind(ZaiKind):
     def gives_task(self, model: str) -> bool:
         return True
 
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        return {0: Role.VIDEO, 1: Role.COVER}
+
     def route(self, body: Json) -> Route:
         return Route("/videos/generations")
 

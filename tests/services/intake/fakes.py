@@ -99,6 +99,7 @@ class FakeStore:
     """Objects in a dictionary."""
 
     url: str = "file:///archive"
+    has_public_links: bool = False
     objects: dict[str, bytes] = field(default_factory=dict)
     put_count: int = 0
 

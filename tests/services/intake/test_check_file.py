@@ -81,7 +81,6 @@ TOP: list[tuple[dict[str, object], str, str | None]] = [
     ({"not_before": "\u0662026-11-30T08:00:00Z"}, "invalid_time", "not_before"),
     ({"not_before": 1764489600}, "invalid_time", "not_before"),
     ({"webhook": "https://example.com"}, "not_supported", "webhook"),
-    ({"depends_on": ["x"]}, "not_supported", "depends_on"),
     ({"piority": 5}, "unknown_field", "piority"),
 ]
 
