@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from orchestrator.services.intake import CheckOptions, check_file
+from orchestrator.services.intake import CheckOptions
 from orchestrator.services.jobfile.tally import MAX_FAULTS
-from tests.services.intake.desk import KINDS, SANDBOX, Desk, codes, image, talk, video, wav
+from tests.services.intake.desk import Desk, codes, image, talk, video, wav
 
 Expected = list[tuple[int | None, int | None, str, str | None]]
 
