@@ -51,9 +51,9 @@ class Money(click.ParamType[int]):
 
 @contextmanager
 def checked_file(
-    file: Path, settings: Settings, options: CheckOptions, *, form: str | None = None
+    file: Path, settings: Settings, options: CheckOptions, *, form: str | None = None, is_quiet: bool = False
 ) -> Iterator[CheckedFile]:
-    """Check the file and say its warnings; it stays readable until the end of the block."""
+    """Check the file and, unless `is_quiet`, say its warnings; it stays readable until the end of the block."""
     with _job_file(file) as (path, folder, name):
         checked = check_file(
             path,
@@ -64,7 +64,7 @@ def checked_file(
             name=name,
             form=Form(form) if form else None,
         )
-        for warning in checked.warnings:
+        for warning in () if is_quiet else checked.warnings:
             click.echo(inert(fault_text(warning)), err=True)
         yield checked
 
