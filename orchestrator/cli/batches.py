@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.batch_actions import cancel, retry, run_recorded, watch
 from orchestrator.cli.batch_gallery import gallery
+from orchestrator.cli.batch_intake import check, submit
 from orchestrator.cli.batch_lists import errors, list_batches, results, show
 from orchestrator.cli.options import CommonOptions, common_options
 
@@ -13,7 +14,7 @@ from orchestrator.cli.options import CommonOptions, common_options
 @click.group()
 @common_options
 def batches(common: CommonOptions) -> None:
-    """Look at batches: how far each is, what it cost, what failed; stop one, try it again.
+    """Check job files and record them as batches; look after those: how far each is, what it cost, what failed; stop one, try it again.
 
     \b
     Batches of `run --sandbox` live in a data directory of their own:
@@ -21,5 +22,5 @@ def batches(common: CommonOptions) -> None:
     """
 
 
-for command in (list_batches, show, watch, run_recorded, cancel, results, errors, retry, gallery):
+for command in (check, submit, list_batches, show, watch, run_recorded, cancel, results, errors, retry, gallery):
     batches.add_command(command)

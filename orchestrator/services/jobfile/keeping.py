@@ -29,11 +29,7 @@ def keep_file(checked: CheckedFile, batch_id: str, store: Store) -> None:
 
     Raises BatchFileError when it is not the file that was checked, and StepErrors of the store.
     """
-    with open_job_file(checked.path) as stream:
-        digest = hashlib.sha256()
-        for chunk in read_chunks(stream):
-            digest.update(chunk)
-    if digest.hexdigest() != checked.sha256:
+    if _hash_file(checked) != checked.sha256:
         raise file_changed(None)
     store.put_file(
         input_key_of(batch_id, checked.form.extension),
@@ -45,6 +41,14 @@ def keep_file(checked: CheckedFile, batch_id: str, store: Store) -> None:
     )
     if checked.refused:
         store.put_bytes(refused_key_of(batch_id), _as_lines(checked.faults), content_type="application/jsonl")
+
+
+def _hash_file(checked: CheckedFile) -> str:
+    digest = hashlib.sha256()
+    with open_job_file(checked.path) as stream:
+        for chunk in read_chunks(stream):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _as_lines(faults: Iterable[Fault]) -> bytes:

@@ -197,7 +197,7 @@ class _Build:
             self._read(event, path)
             return ""
         key = str(event.value)
-        if key == "<<" and event.style is None:
+        if key == "<<" and not event.style:
             self._refuse("unsupported_yaml", path, "a merge key (<<) stands here", "write the fields out", event)
         elif key in values:
             self._refuse("duplicate_key", (*path, key), f"the key {key!r} stands twice", "keep one of them", event)
@@ -209,7 +209,7 @@ class _Build:
 
     def _scalar(self, event: _Event, path: Path) -> object:
         text = str(event.value)
-        if event.style is not None or not event.implicit[0]:
+        if event.style or not event.implicit[0]:  # the style of a plain word is None or empty
             if _BAD_SIGNS.search(text):
                 self._refuse("invalid_text", path, "this text holds NUL or half a surrogate pair", None, event)
             return text
