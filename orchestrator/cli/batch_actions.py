@@ -11,9 +11,9 @@ import click
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.jobfiles import Money
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
-from orchestrator.cli.run import Money
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.domain.advice import Source

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,28 +145,31 @@ def test_a_batch_opened_while_it_is_written_is_written_again(sqlite_bench: Bench
     assert read_lines(bench, batch_id, "results.jsonl")[0]["status"] == "failed"
 
 
+@contextmanager
+def in_the_way(folder: Path) -> Iterator[None]:
+    """Put a file in a folder's place; what the folder holds comes back with it."""
+    kept = folder.with_name("kept")
+    folder.rename(kept)
+    folder.write_text("in the way")
+    yield
+    folder.unlink()
+    kept.rename(folder)
+
+
 def test_one_archive_that_is_away_does_not_stop_the_others(sqlite_bench: Bench) -> None:
     """Promise 9: its batch stays due and is written once the archive is back; the others have their files at once."""
     bench = sqlite_bench
     with bench.process() as context:
         first = end_held(bench, context)
         away = bench.folder / "data" / "archive" / "batches"
-        away.parent.mkdir(parents=True, exist_ok=True)
-        if away.exists():  # the job file itself is kept there
-            away.rename(away.with_name("kept"))
-        away.write_text("in the way")
-        report = write_due_files(make_clerk(context))
-        assert list(report.failed) == [first]
-        away.unlink()
-        if away.with_name("kept").exists():
-            away.with_name("kept").rename(away)
+        with in_the_way(away):
+            assert list(write_due_files(make_clerk(context)).failed) == [first]
         bench.use_archive((bench.folder / "elsewhere").as_uri())
         second = end_held(bench, context, "another kite")
-        away.write_text("in the way")
-        report = write_due_files(make_clerk(context))
-        assert (report.written, list(report.failed)) == ([second], [first])
-        assert "1 failed" in write_batch_files(context)
-        away.unlink()
+        with in_the_way(away):
+            report = write_due_files(make_clerk(context))
+            assert (report.written, list(report.failed)) == ([second], [first])
+            assert "1 failed" in write_batch_files(context)
         assert write_due_files(make_clerk(context)).written == [first]
 
 
