@@ -25,6 +25,7 @@ from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError, Conflict
+from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 from orchestrator.services.intake import CheckOptions
 from orchestrator.services.lifecycle import needs_new_charge, retry_job
@@ -111,7 +112,9 @@ def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
         )
     if charged:
         ask("go on?", is_sure=is_sure)
-    for job in failed:
+    for job in sorted(failed, key=lambda job: job.failure_code == "dependency_failed"):
+        if app.history.get_job(job.id).state is not State.FAILED:
+            continue  # it came back with the job that it depends on
         try:
             retry_job(app.jobs, job.id, rules=app.rules, may_charge=True, actor="local", reason="run --retry-failed")
         except Conflict as conflict:  # an unexplained call of it may still be under way: the others need not wait

@@ -200,7 +200,7 @@ def _watch(
             for job in look.ended:
                 display.emit(render(job))
             display.show(look)
-            if look.is_done or look.obstacle is not None:
+            if look.is_done or look.is_stuck or look.obstacle is not None:
                 return look
         if signals.signal is not None and lanes.is_ended:
             return look or watch.look()
@@ -248,9 +248,11 @@ def tell_end(
     counts = end.look.counts.by_state
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
     click.echo(f"{states}; {spending_text(end.look.spending)}; {end.look.elapsed.total_seconds():.0f} s", err=True)
-    if end.look.active_count:
+    if end.look.active_count and not end.look.is_stuck:
         next_step = "run the same file again to go on" if is_ours else "the workers go on; run it again to watch"
         click.echo(f"not finished: {active_text(end.look)}; {next_step}", err=True)
+    if end.look.is_stuck:
+        click.echo("what is left waits for held jobs: settle them, then run the same file again", err=True)
     if end.look.obstacle:
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
         entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE)

@@ -20,7 +20,7 @@ from orchestrator.db.rows import JOBS, read_job, table_of
 from orchestrator.db.rowset import INT, TEXT, UTC, Types, encode_keys, encode_rows, is_among, make_rowset
 from orchestrator.db.tables import JobDependencyRow
 from orchestrator.domain.decide import Decision, Standing, decide_dependent, find_due
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import Job, Parent
 from orchestrator.domain.states import FINAL, State, Trigger
 
 DEPENDENCIES = table_of(JobDependencyRow)
@@ -114,6 +114,20 @@ def _standing_query(is_sqlite: bool) -> Select[*tuple[Any, ...]]:  # noqa: FBT00
 
 def _read_standing(row: Any) -> Standing:  # noqa: ANN401 - a row of the query above
     return Standing(int(row.waiting_count), row.dead_name)
+
+
+def load_parents(connection: Connection, job_id: str) -> tuple[Parent, ...]:
+    """Return those that a job depends on, by name."""
+    query = (
+        select(DEPENDENCIES.c.parent_name, DEPENDENCIES.c.parent_id, JOBS.c.state)
+        .join_from(DEPENDENCIES, JOBS, JOBS.c.id == DEPENDENCIES.c.parent_id, isouter=True)
+        .where(DEPENDENCIES.c.job_id == job_id)
+        .order_by(DEPENDENCIES.c.parent_name)
+    )
+    return tuple(
+        Parent(row.parent_name, row.parent_id, State(str(row.state)) if row.state else None)
+        for row in connection.execute(query)
+    )
 
 
 def write_counts(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, func, literal_column, select
 
 from orchestrator.db.attaching import adopt
+from orchestrator.db.dependencies import load_parents
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
 from orchestrator.db.rows import JOBS, SUBMISSIONS
@@ -30,7 +32,7 @@ def transact(
     database: Database,
 ) -> Applied:
     """Lock a job, load all of it, write what `change` returns. Raises NotFound; Conflicts of `change` come out."""
-    job = load_job(connection, lock_job(connection, job_id))
+    job = replace(load_job(connection, lock_job(connection, job_id)), parents=load_parents(connection, job_id))
     now = database.now(connection)
     decision = change(job, now)
     if decision is not None:

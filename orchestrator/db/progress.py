@@ -80,7 +80,11 @@ class SqlProgress:
         return self._database.read(work)
 
     def find_holds(self, batch_id: str) -> Sequence[Hold | None]:
-        return self._find_holds(and_(_is_member(batch_id), JOBS.c.state == State.QUEUED))
+        return self._find_holds(and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count == 0))
+
+    def count_waiting(self, batch_id: str) -> int:
+        is_waiting = and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count > 0)
+        return self._database.read(lambda c: c.execute(select(func.count()).where(is_waiting)).scalar_one())
 
     def find_hold(self, job_id: str) -> Hold | None:
         return next(iter(self._find_holds(and_(JOBS.c.id == job_id, JOBS.c.state == State.QUEUED))), None)

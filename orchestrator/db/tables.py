@@ -207,6 +207,13 @@ class JobRow(Base):
             sqlite_where=text("state = 'archiving'"),
             postgresql_where=text("state = 'archiving'"),
         ),
+        Index(
+            "ix_jobs_waiting",
+            "state",
+            "id",
+            sqlite_where=text("state = 'queued' AND waiting_on_count > 0"),
+            postgresql_where=text("state = 'queued' AND waiting_on_count > 0"),
+        ),
         Index("ix_jobs_state", "state", "id"),
         Index("ix_jobs_kind_state", "kind", "state", "id"),
         {"comment": "One request of ours: where it stands, when it is due, what came of it"},

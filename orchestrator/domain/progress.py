@@ -43,7 +43,12 @@ class Progress(Protocol):
         """Add up what the members cost so far, per currency."""
 
     def find_holds(self, batch_id: str) -> Sequence[Hold | None]:
-        """Return, for every model with queued members, the pause that holds it the longest; None when none does."""
+        """Return, for every model with queued members that wait for no other job, the pause that holds it the longest;
+        None when none does.
+        """
+
+    def count_waiting(self, batch_id: str) -> int:
+        """Return how many queued members wait for other jobs."""
 
     def find_hold(self, job_id: str) -> Hold | None:
         """Return the pause that holds a queued job, None when none does."""

@@ -22,6 +22,7 @@ SOURCES: Mapping[State, tuple[Source, ...]] = {
     State.ARCHIVING: (Source.LINK, Source.ARCHIVE),
 }
 """Where the trouble of a job that goes on by itself comes from."""
+MOST_NAMED = 5
 _CODE = re.compile(r"(?:manifest\.json could not be stored: )?(\w+): ")
 
 
@@ -95,6 +96,8 @@ def _ask_kind(job: Job, kinds: Mapping[str, Kind]) -> str | None:
 
 
 def _describe_queued(job: Job, now: datetime, hold: Hold | None) -> str:
+    if job.waiting_on_count:
+        return _describe_waiting(job)
     if hold is not None:
         whom = "the account" if hold.is_credential else f"model {hold.name}"
         why = f" ({hold.message or hold.code})" if hold.message or hold.code else ""
@@ -103,6 +106,17 @@ def _describe_queued(job: Job, now: datetime, hold: Hold | None) -> str:
     if _is_ahead(job, now):
         return f"{refused}; next try {_when(job, now)}" if refused else f"it starts at {_moment(job.due_at)}"
     return f"it waits for a free slot of {job.model}{f'; {refused}' if refused else ''}"
+
+
+def _describe_waiting(job: Job) -> str:
+    """Names are there where they were loaded; lists of jobs say how many."""
+    if not job.awaited:
+        return f"it waits for {_count(job.waiting_on_count, 'other job')} to succeed"
+    named = [f"{parent.name} ({parent.state or 'not taken in yet'})" for parent in job.awaited[:MOST_NAMED]]
+    rest = len(job.awaited) - len(named)
+    more = f" and {_count(rest, 'other')}" if rest else ""
+    held = any(parent.state is State.NEEDS_REVIEW for parent in job.awaited)
+    return f"it waits for {', '.join(named)}{more}{'; a person settles what needs review' if held else ''}"
 
 
 def _describe_processing(job: Job, now: datetime) -> str:

@@ -15,6 +15,7 @@ PAUSE_PATIENCE = timedelta(minutes=15)  # surfaces section 1: a model pause endi
 STORE_PATIENCE = timedelta(minutes=10)  # the same for a store that refuses every write
 OVERLAP = timedelta(minutes=2)  # rows commit out of order; nobody commits later than this after its finished_at
 AT_ONCE = 500
+MOVING = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Look:
     elapsed: timedelta
     obstacle: str | None
     obstacle_code: str | None = None
+    is_stuck: bool = False
+    """What is left waits for jobs that people have to settle."""
 
     @property
     def active_count(self) -> int:
@@ -67,7 +70,15 @@ class BatchWatch:
             elapsed=timedelta(seconds=now - self._started),
             obstacle=obstacle and obstacle[0],
             obstacle_code=obstacle and obstacle[1],
+            is_stuck=self._is_stuck(counts.by_state),
         )
+
+    def _is_stuck(self, counts: Mapping[str, int]) -> bool:
+        """Counted after `counts`: a job that was let go since then is missing, and the next look sees it move."""
+        queued = counts.get(State.QUEUED, 0)
+        if not queued or not counts.get(State.NEEDS_REVIEW, 0) or any(counts.get(state, 0) for state in MOVING):
+            return False
+        return self.progress.count_waiting(self.batch_id) == queued
 
     def _read_ended(self) -> Iterator[Job]:
         """Yield members that ended since the last look, a stretch of overlap included."""
@@ -89,8 +100,7 @@ class BatchWatch:
             minutes = STORE_PATIENCE.total_seconds() / 60
             text = f"the archive has refused every write for {minutes:.0f} minutes: {refusal}"
             return text, refusal.partition(":")[0]
-        moving = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
-        if any(counts.get(state, 0) for state in moving) or not counts.get(State.QUEUED, 0):
+        if any(counts.get(state, 0) for state in MOVING) or not counts.get(State.QUEUED, 0):
             return None
         holds = self.progress.find_holds(self.batch_id)
         now_at = self.clock.now()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+
+import pytest
+from sqlalchemy import update
 
 from orchestrator.db.rows import JOBS
 from orchestrator.domain.decide import decide_cancel, decide_retry
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import NewJob
 from orchestrator.domain.outcomes import (
     AnswerComplete,
@@ -221,3 +227,91 @@ def test_a_provider_failure_fails_the_children(driver: Driver) -> None:
     driver.report(driver.claim_one(), TaskAccepted("task-1"))
     driver.finish_poll(parent.id, ProviderFailed("1301", "no"))
     assert driver.get(child.id).failure_code == "dependency_failed"
+
+
+def test_a_child_of_a_dead_parent_is_not_retried_by_hand(driver: Driver) -> None:
+    """Its retry is refused and names the parent: nothing could come of it."""
+    parent, child = named("p"), named("c", "p")
+    driver.add(parent, child)
+    fail(driver, parent.id)
+    with pytest.raises(Conflict, match="depends on p, which is failed") as refused:
+        retry(driver, child.id)
+    assert parent.id in (refused.value.hint or "")
+
+
+def test_the_sweep_settles_what_waits_for_nothing(driver: Driver) -> None:
+    """A job that waits although its parents have ended is let go or failed, and nothing else is touched."""
+    good, bad, open_ = named("good"), named("bad"), named("open")
+    happy, sad, waiting = named("happy", "good"), named("sad", "bad"), named("waiting", "open")
+    driver.add(good, bad, open_, happy, sad, waiting)
+    assert driver.jobs.settle_stragglers(limit=10) == 0
+    forge = {"failure_code": "content_policy", "due_at": None, "finished_at": START}
+    with driver.database.begin_write() as connection:
+        done = update(JOBS).where(JOBS.c.id == good.id)
+        connection.execute(done.values(state="succeeded", due_at=None, finished_at=START))
+        connection.execute(update(JOBS).where(JOBS.c.id == bad.id).values(state="failed", **forge))
+    assert driver.jobs.settle_stragglers(limit=10) == 2
+    assert driver.get(happy.id).due_at is not None
+    assert driver.get(sad.id).failure_code == "dependency_failed"
+    assert count(driver, waiting.id) == 1
+    assert driver.jobs.settle_stragglers(limit=10) == 0
+
+
+def at_once(*works: Callable[[], object]) -> None:
+    """Run each in a thread of its own, all let go together; what they raise comes out."""
+    start = threading.Barrier(len(works))
+    errors: list[BaseException] = []
+
+    def run(work: Callable[[], object]) -> None:
+        start.wait()
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+@pytest.mark.parametrize("round_", range(8))
+def test_two_parents_that_end_at_once_let_the_child_go(driver: Driver, round_: int) -> None:
+    """Whoever is second sees the first: the child is never left waiting for two jobs that have succeeded."""
+    one, two, child = named("one"), named("two"), named("child", "one", "two")
+    driver.add(one, two, child)
+    for row in driver.claim(**MANY):
+        driver.report(row, AnswerComplete((make_draft(),)))
+    held = driver.jobs.claim_due(LaneName.ARCHIVE, limit=2, lease=HOUR).rows
+    ends = [ArchiveStep(tuple(OutputStored(output.id, make_file()) for output in job.outputs)) for job in held]
+    decided = [(job, driver.decide(job, end)) for job, end in zip(held, ends, strict=True)]
+    at_once(*(lambda pair=pair: driver.jobs.apply([pair]) for pair in decided))
+    assert (count(driver, child.id), driver.get(child.id).due_at is None) == (0, False)
+    assert driver.events(child.id) == ["accepted", "dependencies_met"]
+
+
+@pytest.mark.parametrize("round_", range(8))
+def test_a_parent_that_ends_while_the_intake_ends_is_seen(driver: Driver, round_: int) -> None:
+    """The end of an intake and the end of a parent cannot miss each other."""
+    parent, child = named("p"), named("c", "p")
+    batch = make_batch()
+    driver.batches.create(batch)
+    numbered = [replace(job, line_number=line) for line, job in enumerate((parent, child), start=1)]
+    driver.batches.add_jobs(batch.id, numbered, actor="local")
+    at_once(lambda: cancel(driver, parent.id), lambda: driver.batches.finish_intake(batch.id))
+    assert driver.get(child.id).failure_code == "dependency_failed"
+
+
+@pytest.mark.parametrize("round_", range(8))
+def test_a_retry_and_a_cancel_at_once_leave_one_truth(driver: Driver, round_: int) -> None:
+    """One parent is retried while the other is cancelled: the child is failed by the dead one, whoever was first."""
+    one, two, child = named("one"), named("two"), named("child", "one", "two")
+    driver.add(one, two, child)
+    cancel(driver, one.id)
+    at_once(lambda: retry(driver, one.id), lambda: cancel(driver, two.id))
+    assert driver.get(child.id).failure_code == "dependency_failed"
+    retry(driver, two.id)
+    assert (driver.state(child.id), count(driver, child.id)) == (State.QUEUED, 2)

@@ -83,6 +83,7 @@ def test_every_lane_reads_its_own_index(full: Driver) -> None:
     check_leased_lane(full, LaneName.ARCHIVE, "ix_jobs_archive_lane", "video")
     check_submit_lane(full)
     check_lapse_sweep(full)
+    check_stragglers(full)
 
 
 def check_leased_lane(full: Driver, lane: LaneName, index: str, archive_class: str | None) -> None:
@@ -134,6 +135,13 @@ def check_submit_lane(full: Driver) -> None:
         full.jobs.find_next_due(LaneName.SUBMIT, window=make_window(slots={"*": 50}))
     assert len(rows) == 5
     assert_seeks(plans, "ix_jobs_submit_lane")
+
+
+def check_stragglers(full: Driver) -> None:
+    """The sweep that looks for jobs that wait for nothing reads those that wait, not the queue and not the history."""
+    with explained(full.database) as plans:
+        assert full.jobs.settle_stragglers(limit=10) == 0
+    assert_seeks(plans, "ix_jobs_waiting")
 
 
 def check_lapse_sweep(full: Driver) -> None:

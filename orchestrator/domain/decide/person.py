@@ -77,6 +77,11 @@ def _find_way(
             f"{job.id} may have been charged already; a retry could pay twice",
             hint=f"orchestrator jobs resubmit {job.id} pays again on purpose",
         )
+    if dead := next((parent for parent in job.parents if parent.is_dead), None):
+        raise Conflict(
+            f"{job.id} depends on {dead.name}, which is {dead.state}",
+            hint=f"orchestrator jobs retry {dead.job_id} brings back what depends on it",
+        )
     if not may_charge:
         raise Conflict(f"retrying {job.id} is a new charge", hint="confirm it")
     _require_waited([s for s in job.submissions if s.verdict is Verdict.UNKNOWN], job, rules, now)
