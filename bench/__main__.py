@@ -21,6 +21,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "claims": (),
     "polling": (),
     "submit": (),
+    "check": (),
     "archive": (),
     "schedules": (),
     "slots": (),

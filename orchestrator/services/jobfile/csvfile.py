@@ -18,6 +18,7 @@ from orchestrator.services.jobfile.strictjson import MAX_INTEGER, Path, read_jso
 OWN_COLUMNS = ("custom_id", "method", "url", "kind", "priority", "not_before", "webhook", "depends_on")
 TAG = "tag."
 _CELL = re.compile(r'"((?:[^"]|"")*+)"(?=,|\Z)|([^",]*+)(?=,|\Z)')
+_QUOTED = re.compile(r'"(?:[^"]|"")*+("?)')
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,18})\.[0-9]{1,18}", re.ASCII)
 
@@ -102,7 +103,7 @@ def split_cells(text: str) -> list[tuple[int, str]] | int:
     while True:
         found = _CELL.match(text, position)
         if found is None:
-            return text.index('"', position + (text[position] == '"'))
+            return _find_quote(text, position)
         quoted = found.group(1)
         cells.append((position, quoted.replace('""', '"') if quoted is not None else found.group(2)))
         position = found.end() + 1
@@ -143,14 +144,18 @@ def _has_stray(parts: Sequence[bytes]) -> bool:
     return isinstance(at, int) and not _opens(text, at)
 
 
+def _find_quote(text: str, position: int) -> int:
+    """Return the offset of the quote that spoils the cell at `position`: the one that opens it when it has no end."""
+    opened = _QUOTED.match(text, position)
+    if opened is None:
+        return text.index('"', position)
+    return opened.end() - 1 if opened.group(1) else position
+
+
 def _opens(text: str, at: int) -> bool:
-    """Say whether an open quoted cell is what stops the reading: every cell before is whole."""
-    position = 0
-    while (found := _CELL.match(text, position)) is not None:
-        position = found.end() + 1
-        if position > len(text):
-            return False
-    return text[position : position + 1] == '"' and re.fullmatch(r'"(?:[^"]|"")*+', text[position:]) is not None
+    """Say whether the quote at `at` opens a cell that goes on behind the text."""
+    found = _QUOTED.match(text, at)
+    return found is not None and not found.group(1) and text[:at].endswith(("", ",")[at > 0])
 
 
 def _unclosed(line: int, what: str) -> Fault:
