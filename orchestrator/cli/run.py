@@ -48,7 +48,11 @@ class Money(click.ParamType[int]):
 @click.option("--sandbox", is_flag=True, help="Use the simulator in place of the real API: no key, nothing is paid.")
 @click.option("--archive", help="Where outputs go: file:///... or s3://bucket/prefix.")
 @click.option("--concurrency", type=click.IntRange(1), help="Most tasks in flight, over all models.")
-@click.option("--max-cost", type=Money(), help="Refuse before the first cent if the file would cost more.")
+@click.option(
+    "--max-cost",
+    type=Money(),
+    help="Its budget: refused before the first cent if it would cost more, and held while it runs.",
+)
 @click.option("--retry-failed", is_flag=True, help="Retry failed jobs of an earlier run; this can be a new charge.")
 @click.option("--force-new", is_flag=True, help="Pay for every line again, even if the same file has run before.")
 @click.option("--allow-unknown-model", is_flag=True, help="Let models through that are not in our tables, unpriced.")
@@ -145,6 +149,9 @@ def _take(app: App, checked: CheckedFile, *, is_forced: bool, max_cost: int | No
 
 
 def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
+    _tell_budget(intake)
+    if intake.batch.cancel_requested_at is not None:
+        click.echo(f"{intake.batch.id} is being cancelled: lines that were not in yet stay out", err=True)
     name = f"{checked.name}: {checked.line_count} jobs ({intake.batch.id})"
     if intake.is_resumed and not intake.new_count and not intake.reused_count:
         click.echo(f"{name}, known already: going on where it stopped; nothing is paid for twice", err=True)
@@ -153,6 +160,18 @@ def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
     if intake.reused_count:
         parts.append(f"{intake.reused_count} reused from earlier runs, not paid again")
     click.echo(f"{name}: {', '.join(parts)}; {_price_text(intake)}", err=True)
+
+
+def _tell_budget(intake: Intake) -> None:
+    """Say what holds for a known batch: the budget it has, or the one that it had."""
+    limit, former = intake.batch.max_cost_micros, intake.former_budget
+    if limit is None or not intake.is_resumed:
+        return
+    if limit == former:
+        click.echo(f"budget: {show_micros(limit)}, as before; --max-cost changes it", err=True)
+    else:
+        before = "none" if former is None else show_micros(former)
+        click.echo(f"budget: {show_micros(limit)} from now on; it was {before}", err=True)
 
 
 def _price_text(intake: Intake) -> str:

@@ -155,7 +155,7 @@ def test_a_kill_at_any_write_of_ingest_ends_in_the_right_jobs(desk: Desk, is_for
         assert sorted(trial.batches.members[intake.batch.id]) == list(range(1, 503))
         assert len(trial.batches.jobs) == earlier + (502 if is_forced else 500)
         assert trial.batches.batches[intake.batch.id].is_intake_done
-    assert kills == (4 if is_forced else 6)
+    assert kills == 4
 
 
 def test_an_input_that_changed_since_the_check_is_refused(desk: Desk) -> None:
