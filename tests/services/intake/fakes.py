@@ -25,6 +25,7 @@ class FakeBatches:
     jobs: dict[str, NewJob] = field(default_factory=dict)
     members: dict[str, dict[int, Member]] = field(default_factory=dict)
     steps_left: int | None = None
+    asked_counts: list[int] = field(default_factory=list)
 
     def _step(self) -> None:
         if self.steps_left is not None:
@@ -78,6 +79,7 @@ class FakeBatches:
     def find_equal(
         self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
     ) -> Mapping[tuple[str, str], str]:
+        self.asked_counts.append(len(keys))
         found: dict[tuple[str, str], str] = {}
         for job in self.jobs.values():
             assert job.batch_id is not None
