@@ -37,7 +37,6 @@ class CrashPoint(StrEnum):
     INPUT_SPOOLED = "intake.input_spooled", "A file that a request names is copied to the spool, not to the archive."
     INPUT_STORED = "intake.input_stored", "An input is in the archive; no row speaks of it."
     BATCH_CREATED = "intake.batch_created", "The batch is committed and has no jobs."
-    LINES_LINKED = "intake.lines_linked", "Lines that equal earlier jobs are members; the others are not in."
     JOBS_ADDED = "intake.jobs_added", "Jobs are committed; the batch is not known to be whole."
     INTAKE_CLOSED = "intake.closed", "The batch is whole; nobody has been told."
 

@@ -111,6 +111,9 @@ def _tell_refused(checked: CheckedFile) -> None:
 
 
 def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
+    _tell_budget(intake)
+    if intake.batch.cancel_requested_at is not None:
+        click.echo(f"{intake.batch.id} is being cancelled: lines that were not in yet stay out", err=True)
     name = inert(f"{checked.name}: {intake.batch.line_count} jobs ({intake.batch.id})")
     if intake.is_resumed and not intake.new_count and not intake.reused_count:
         click.echo(f"{name}, known already: going on where it stopped; nothing is paid for twice", err=True)
@@ -119,6 +122,18 @@ def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
     if intake.reused_count:
         parts.append(f"{intake.reused_count} reused from earlier runs, not paid again")
     click.echo(f"{name}: {', '.join(parts)}; {_price_text(intake)}", err=True)
+
+
+def _tell_budget(intake: Intake) -> None:
+    """Say what holds for a known batch: the budget it has, or the one that it had."""
+    limit, former = intake.batch.max_cost_micros, intake.former_budget
+    if limit is None or not intake.is_resumed:
+        return
+    if limit == former:
+        click.echo(f"budget: {show_micros(limit)}, as before; --max-cost changes it", err=True)
+    else:
+        before = "none" if former is None else show_micros(former)
+        click.echo(f"budget: {show_micros(limit)} from now on; it was {before}", err=True)
 
 
 def _price_text(intake: Intake) -> str:

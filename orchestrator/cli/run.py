@@ -37,7 +37,11 @@ from orchestrator.wiring import App, open_app
 @click.option("--sandbox", is_flag=True, help="Use the simulator in place of the real API: no key, nothing is paid.")
 @click.option("--archive", help="Where outputs go: file:///... or s3://bucket/prefix.")
 @click.option("--concurrency", type=click.IntRange(1), help="Most tasks in flight, over all models.")
-@click.option("--max-cost", type=Money(), help="Refuse before the first cent if the file would cost more.")
+@click.option(
+    "--max-cost",
+    type=Money(),
+    help="Its budget: refused before the first cent if it would cost more, and held while it runs.",
+)
 @click.option("--retry-failed", is_flag=True, help="Retry failed jobs of an earlier run; this can be a new charge.")
 @click.option("--force-new", is_flag=True, help="Pay for every line again, even if the same file has run before.")
 @ALLOW_PARTIAL

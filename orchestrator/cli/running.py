@@ -19,7 +19,7 @@ from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.domain.advice import Source
-from orchestrator.domain.errors import Transient
+from orchestrator.domain.errors import BudgetError, Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
@@ -56,9 +56,11 @@ class RunEnd:
 
     @property
     def exit_code(self) -> Exit:
-        """130 and 143 before 6 before 3."""
+        """130 and 143 before 6 before 4 before 3."""
         if self.interrupted is not None:
             return self.interrupted
+        if self.look.obstacle_code == BudgetError.code:
+            return Exit.BUDGET
         if self.look.obstacle is not None:
             return Exit.PROVIDER_TROUBLE
         succeeded = self.look.counts.by_state.get(State.SUCCEEDED, 0)
@@ -255,7 +257,7 @@ def tell_end(
         click.echo("what is left waits for held jobs: settle them, then run the same file again", err=True)
     if end.look.obstacle:
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
-        entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE)
+        entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE, Source.SUBMISSION)
         if entry is not None:
             click.echo(f"hint: {entry.advice}", err=True)
     for job in end.held:

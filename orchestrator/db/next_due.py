@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, literal_column, not_, select
 
-from orchestrator.db import pauses, turns
+from orchestrator.db import budgets, pauses, turns
 from orchestrator.db.lane_claims import is_of
 from orchestrator.db.low_water import FULL_LOOK_SECONDS, LowWater
 from orchestrator.db.pauses import PauseState, Scope
@@ -23,7 +23,10 @@ Pauses = Mapping[Scope, PauseState]
 def find_next_submit(
     connection: Connection, *, credential: str, batch_id: str | None, window: SubmitWindow | None, now: datetime
 ) -> datetime | None:
-    """Return when the next queued job may be taken. Without a window, slots are not looked at."""
+    """Return when the next queued job may be taken. Without a window, slots are not looked at.
+
+    A job that its batch's budget has no room for is not due work: money that comes back wakes the lane as a slot does.
+    """
     states = pauses.load_states(connection, PauseLane.SUBMIT, credential)
     models = turns.find_models(connection, credential)
     if window is not None:
@@ -33,6 +36,8 @@ def find_next_submit(
     found: list[datetime] = []
     for model in models:
         heads = turns.find_heads(connection, turns.Queue(credential, model, batch_id, fair_keys))
+        held = budgets.find(connection, {head.fair_key for head in heads if head.has_budget})
+        heads = budgets.keep_fitting(connection, heads, held)
         due = min((head.due_at for head in heads), default=None)
         found += _after_pauses(due, states, Scope(credential, model), now)
     return min(found, default=None)

@@ -7,7 +7,7 @@ within one key by due_at, id. Every step is an index seek: nothing here reads th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from itertools import groupby
@@ -32,10 +32,11 @@ from sqlalchemy import (
 
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
-from orchestrator.db.tables import BatchMemberRow
+from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.types import Utc
 
 MEMBERS = table_of(BatchMemberRow)
+BATCHES = table_of(BatchRow)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 GROUPS_AT_ONCE = 100  # terms of one UNION ALL; SQLite allows 500
 
@@ -63,6 +64,7 @@ class Turn:
 
     rank: tuple[int, int, datetime, datetime]
     job_id: str
+    fair_key: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Head:
     priority: int
     fair_key: str
     due_at: datetime
+    has_budget: bool
+    """Its batch has one: whether it may be taken is to be looked at (db.budgets)."""
 
 
 def find_models(connection: Connection, credential: str) -> list[str]:
@@ -92,13 +96,13 @@ def find_fair_keys(connection: Connection, batch_id: str) -> tuple[str, ...]:
 def find_heads(connection: Connection, queue: Queue) -> list[Head]:
     """Return the first job of every (priority, fair key) that has queued jobs, due or not, highest priority first."""
     rows = connection.execute(_heads_query(queue.batch_id is not None), queue.parameters)
-    found = [Head(row.id, row.priority, row.fair_key, row.due_at) for row in rows]
+    found = [Head(row.id, row.priority, row.fair_key, row.due_at, row.has_budget) for row in rows]
     return sorted(found, key=lambda head: (-head.priority, head.fair_key))
 
 
-def pick(connection: Connection, queue: Queue, *, limit: int, now: datetime) -> list[Turn]:
-    """Return the next `limit` due jobs of a queue, in order."""
-    due = [head for head in find_heads(connection, queue) if head.due_at <= now]
+def pick(connection: Connection, queue: Queue, heads: Sequence[Head], *, limit: int, now: datetime) -> list[Turn]:
+    """Return the next `limit` due jobs of a queue, in order, from behind those of its heads that may be taken."""
+    due = [head for head in heads if head.due_at <= now]
     picked: list[Turn] = []
     for _, group in groupby(due, key=lambda head: head.priority):
         left = limit - len(picked)
@@ -124,7 +128,7 @@ def _pick_of_priority(
         asked = queue.parameters | _parameters_of(part, limit if len(ordered) < limit else 1, now)
         for row in connection.execute(_first_of_each(queue.batch_id is not None, len(part)), asked):
             rank = (-part[0].priority, row.place, served.get(row.fair_key) or NEVER, row.due_at)
-            turns.append(Turn(rank, row.id))
+            turns.append(Turn(rank, row.id, row.fair_key))
     return sorted(turns)[:limit]
 
 
@@ -197,7 +201,7 @@ def _last_served_query(is_sqlite: bool) -> Select[str, datetime]:  # noqa: FBT00
 
 
 @cache
-def _heads_query(has_batch: bool) -> Select[str, int, str, datetime]:  # noqa: FBT001 - the cache's key
+def _heads_query(has_batch: bool) -> Select[str, int, str, datetime, bool]:  # noqa: FBT001 - the cache's key
     """Skip from the first job of one (priority, fair key) to the first of the next."""
     head, following = JOBS.alias("head"), JOBS.alias("following")
     heads = (
@@ -213,7 +217,9 @@ def _heads_query(has_batch: bool) -> Select[str, int, str, datetime]:  # noqa: F
             heads, following, following.c.id == func.coalesce(same_priority, next_priority)
         )
     )
-    return select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at)
+    limited = select(literal(1)).where(BATCHES.c.id == heads.c.fair_key, BATCHES.c.max_cost_micros.is_not(None))
+    has_budget = limited.correlate(heads).exists().label("has_budget")
+    return select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at, has_budget)
 
 
 def _highest_priority(

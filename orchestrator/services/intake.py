@@ -20,6 +20,7 @@ from orchestrator.domain.kind import Kind
 from orchestrator.services.batches import (
     Intake,
     Taker,
+    change_budget,
     create_or_join,
     fill_batch,
     make_batch,
@@ -64,14 +65,16 @@ def take_file(
 
     The newest batch of the same identity goes on; `is_forced` makes a new generation that pays again. Lines that equal
     earlier jobs of the environment (custom_id and body) become members of the batch as they stand. `is_partial`: bad
-    lines are left out, their faults and the file kept in the archive under batches/<id>/. Raises
-    BatchFileError (the file or an input changed since), BudgetError, and StepErrors of the store.
+    lines are left out, their faults and the file kept in the archive under batches/<id>/. `max_cost_micros` becomes the
+    batch's budget, a known batch's too; None keeps what that has. Raises BatchFileError (the file or an input changed
+    since), BudgetError, and StepErrors of the store.
     """
     checked.require_good(is_partial=is_partial)
     found = taker.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if found is not None and found.is_intake_done and not is_forced:
         _hold_rest(found, taker, max_cost_micros)
-        return Intake(found, 0, 0, is_resumed=True)
+        batch = change_budget(found, taker, max_cost_micros)
+        return Intake(batch, 0, 0, is_resumed=True, former_budget=found.max_cost_micros)
     is_resumed = found is not None and not is_forced
     batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker, max_cost_micros)
     if max_cost_micros is not None:
@@ -81,11 +84,13 @@ def take_file(
     if not is_resumed:
         batch, is_first = create_or_join(batch, taker)
         is_resumed = not is_first
+    former = batch.max_cost_micros if is_resumed else None
+    batch = change_budget(batch, taker, max_cost_micros)
     keep_file(checked, batch.id, taker.store)
-    return fill_batch(batch, checked.read_again(), taker, is_resumed=is_resumed)
+    return replace(fill_batch(batch, checked.read_again(), taker, is_resumed=is_resumed), former_budget=former)
 
 
-def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker, max_cost_micros: int | None) -> Batch:
+def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker, limit: int | None) -> Batch:
     batch = make_batch(
         identity_sha256=checked.identity_sha256,
         environment=checked.options.environment,
@@ -93,14 +98,15 @@ def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker, m
         line_count=checked.good_count,
         newest=newest,
         taker=taker,
+        max_cost_micros=limit,
     )
-    return replace(batch, refused_count=len(checked.refused), max_cost_micros=max_cost_micros)
+    return replace(batch, refused_count=len(checked.refused))
 
 
 def _hold_rest(batch: Batch, taker: Taker, limit: int | None) -> None:
     if limit is not None:
         rest = taker.batches.price_unpaid(batch.id)
-        require_within(rest.micros, rest.unpriced_count, limit)
+        require_within(rest.total_micros, rest.unpriced_count, limit)
 
 
 def _copy_all(checked: CheckedFile, taker: Taker) -> None:
@@ -198,6 +204,7 @@ def take_one(
         line_count=1,
         newest=None,
         taker=taker,
+        max_cost_micros=max_cost_micros,
     )
     if found is None:
         batch, _ = create_or_join(batch, taker)

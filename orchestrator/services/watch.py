@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import Batches, Clock, JobCounts
-from orchestrator.domain.progress import Hold, Progress, Spending
+from orchestrator.domain.progress import BudgetHold, Hold, Progress, Spending
 from orchestrator.domain.states import ACTIVE, State
+from orchestrator.services.explain import describe_budget
 
 PAUSE_PATIENCE = timedelta(minutes=15)  # surfaces section 1: a model pause ending later than this ends the run
 STORE_PATIENCE = timedelta(minutes=10)  # the same for a store that refuses every write
@@ -106,7 +107,10 @@ class BatchWatch:
         now_at = self.clock.now()
         if not holds or not all(hold is not None and _is_pointless(hold, now_at) for hold in holds):
             return None
-        hold = next(hold for hold in holds if hold)
+        pauses = [hold for hold in holds if isinstance(hold, Hold)]
+        if not pauses:
+            return _tell_budget(holds)
+        hold = pauses[0]
         whom = "the account" if hold.is_credential else f"model {hold.name}"
         why = f"{hold.message or 'paused'} [{hold.code}]"
         return f"every job left waits for {whom}: {why}; the pause ends at {hold.until:%Y-%m-%d %H:%M} UTC", hold.code
@@ -125,6 +129,15 @@ class BatchWatch:
         return errors[0]
 
 
-def _is_pointless(hold: Hold, now: datetime) -> bool:
-    """A pause whose time has passed is about to be probed: whoever has topped the account up may go on."""
+def _tell_budget(holds: Sequence[Hold | BudgetHold | None]) -> tuple[str, str]:
+    hold = next(hold for hold in holds if isinstance(hold, BudgetHold))
+    return f"every job left is paused: budget; {describe_budget(hold)}", hold.code
+
+
+def _is_pointless(hold: Hold | BudgetHold, now: datetime) -> bool:
+    """A pause whose time has passed is about to be probed: whoever has topped the account up may go on. A budget waits
+    for a person: nothing is in flight any more that could give money back.
+    """
+    if isinstance(hold, BudgetHold):
+        return True
     return hold.until > (now if hold.is_credential else now + PAUSE_PATIENCE)

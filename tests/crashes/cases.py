@@ -75,7 +75,6 @@ CASES: tuple[Case, ...] = (
     *_each(CrashPoint.INPUT_SPOOLED, 1),
     *_each(CrashPoint.INPUT_STORED, 1),
     *_each(CrashPoint.BATCH_CREATED, 1),
-    Case(CrashPoint.LINES_LINKED, begins_with=1),
     *_each(CrashPoint.JOBS_ADDED, 1),
     *_each(CrashPoint.INTAKE_CLOSED, 1),
     *_each(CrashPoint.JOURNAL_MADE, 1),
