@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, partial
 
-from sqlalchemy import Connection, Select, Update, bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, literal_column, select, update
 
 from orchestrator.db.dependencies import DEPENDENCIES
 from orchestrator.db.engine import Database
@@ -63,13 +63,22 @@ def find_stragglers(connection: Connection, *, limit: int) -> Sequence[str]:
 
 @cache
 def _stragglers_query() -> Select[str]:
+    return select(JOBS.c.id).where(is_straggler()).order_by(JOBS.c.id).limit(bindparam("most"))
+
+
+def is_straggler() -> ColumnElement[bool]:
+    """Return whether a job waits for others although one of them has failed, or all of them have succeeded."""
     parent = JOBS.alias("parent")
     theirs = select(DEPENDENCIES.c.job_id).join(parent, parent.c.id == DEPENDENCIES.c.parent_id, isouter=True)
     theirs = theirs.where(DEPENDENCIES.c.job_id == JOBS.c.id).correlate(JOBS)
     is_dead = theirs.where(parent.c.state.in_((State.FAILED, State.CANCELLED))).exists()
     is_unmet = theirs.where(parent.c.state.is_distinct_from(State.SUCCEEDED)).exists()
-    is_waiting = (JOBS.c.state == literal_column("'queued'")) & (JOBS.c.waiting_on_count > literal_column("0"))
-    return select(JOBS.c.id).where(is_waiting, is_dead | ~is_unmet).order_by(JOBS.c.id).limit(bindparam("most"))
+    return is_waiting() & (is_dead | ~is_unmet)
+
+
+def is_waiting() -> ColumnElement[bool]:
+    """Return whether a job is queued behind others; spelled so that its own index serves."""
+    return (JOBS.c.state == literal_column("'queued'")) & (JOBS.c.waiting_on_count > literal_column("0"))
 
 
 def _find_dependents(connection: Connection, *, batch_id: str, after: str) -> Sequence[str]:
