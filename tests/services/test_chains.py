@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import update
 
 from orchestrator.db.rows import JOBS
+from orchestrator.domain.errors import Permanent
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
 from orchestrator.services.explain import explain
+from orchestrator.services.lanes import submit
 from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.references import Resolved
 from orchestrator.services.watch import BatchWatch
 from tests.services.bench import Bench
 from tests.services.desk import IMAGE
@@ -127,3 +131,21 @@ def test_the_sweep_looks_for_jobs_that_wait_for_nothing(bench: Bench) -> None:
         bench.sweep(context)
         bench.submit(context)
     assert jobs_of(bench, batch)[1].state is State.PROCESSING
+
+
+def test_a_store_in_trouble_says_nothing_against_the_request(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expired key of the bucket must not fail every film: it waits, unpaid, until the picture can be handed in."""
+
+    def denied(*_: object) -> Resolved:
+        raise Permanent("store_credentials", "the bucket's key has expired")
+
+    with bench.process() as context:
+        batch = draw(bench, context)
+        charged = len(bench.ledger())
+        monkeypatch.setattr(submit, "resolve", denied)
+        bench.let_due(batch)
+        bench.submit(context)
+        _, film = jobs_of(bench, batch)
+    assert (film.state, film.failure_code) == (State.QUEUED, None)
+    assert "expired" in str(film.last_error)
+    assert len(bench.ledger()) == charged

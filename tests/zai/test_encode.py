@@ -219,7 +219,7 @@ def test_an_unknown_kind_is_refused_unsent() -> None:
     async def run() -> None:
         provider = make_provider("http://127.0.0.1:9/")
         request = PaidRequest(REQUEST_ID, "hologram", "m", {}, ARCHIVE)
-        with pytest.raises(Permanent, match="hologram"):
+        with pytest.raises(Transient, match="hologram"):
             await provider.call(request, before_first_byte=FirstByte())
         with pytest.raises(Transient, match="hologram"):
             await provider.poll(PollQuestion("hologram", "m", "t"))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from orchestrator.domain.decide.decision import Decision, JobPatch, cancelled, failed
 from orchestrator.domain.decide.submit import spent_micros
@@ -83,9 +84,15 @@ def _find_way(
             hint=f"orchestrator jobs retry {dead.job_id} brings back what depends on it",
         )
     if not may_charge:
-        raise Conflict(f"retrying {job.id} is a new charge", hint="confirm it")
+        raise Conflict(f"retrying {job.id} is a new charge", hint=f"--yes agrees to it: {_price_of(job)}")
     _require_waited([s for s in job.submissions if s.verdict is Verdict.UNKNOWN], job, rules, now)
     return _pay_again(job, Trigger.RETRIED, now, "retried by hand as a new charge")
+
+
+def _price_of(job: Job) -> str:
+    if job.price is None:
+        return "it has no table price"
+    return f"{Decimal(job.price.micros) / 1_000_000:.2f} {job.price.currency} by the price table"
 
 
 def decide_resubmit(job: Job, rules: Rules, now: datetime) -> Decision:

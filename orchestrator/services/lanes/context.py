@@ -79,8 +79,11 @@ class LaneContext:
     batch_id: str | None = None
 
     def deadline_of(self, kind: str) -> timedelta:
-        """Return the call deadline of a kind: the setting, else the kind's own."""
-        return self.limits.call_deadlines.get(kind, self.provider.kinds[kind].call_deadline)
+        """Return the call deadline of a kind: the setting, else the kind's own, else (a newer release's) the longest."""
+        if kind in self.limits.call_deadlines:
+            return self.limits.call_deadlines[kind]
+        kinds = self.provider.kinds
+        return kinds[kind].call_deadline if kind in kinds else max(known.call_deadline for known in kinds.values())
 
     def wake_after(self, decision: Decision | None) -> None:
         """Tell the lanes that a transition gave them work. Leaving a slot wakes submit.

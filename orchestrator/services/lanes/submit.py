@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import Decision, Evidence, settle_late
 from orchestrator.domain.decide.late import settle
-from orchestrator.domain.errors import LeaseTooOld, StepError, Uncertain
+from orchestrator.domain.errors import InputLost, LeaseTooOld, StepError, Transient, Uncertain
 from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import CallEvidence, InputUnusable, Moment, NotSent, SubmitOutcome, Unknown
 from orchestrator.domain.ports import (
@@ -110,7 +110,12 @@ class SubmitLane:
         def look() -> Resolved:
             return resolve(job, kind, context.jobs.load_parents(job.id), context.stores, now)
 
-        return await asyncio.to_thread(look)
+        try:
+            return await asyncio.to_thread(look)
+        except InputLost:
+            raise
+        except StepError as error:  # a store or a database in trouble says nothing against the request
+            raise Transient("input_unreadable", error.message, evidence=NOTHING_SENT) from error
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
         """Commit what is known, in one transaction where it can be. A fenced paid answer is applied at once as late."""
