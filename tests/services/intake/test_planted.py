@@ -26,8 +26,8 @@ def test_lines_that_an_earlier_job_made_are_known(desk: Desk) -> None:
     """Only what has the same custom_id and body; bad lines are no hindrance."""
     taken = take_file(desk.check([image("a"), image("b")]), desk.taker)
     checked = desk.check(
-        [image("b"), image("c"), video("x", duration=7), {**image("a"), "body": {**image()["body"], "prompt": "y"}}]
-    )  # type: ignore[dict-item]
+        [image("b"), image("c"), video("x", duration=7), image("a", body={"model": "glm-image", "prompt": "y"})]
+    )
     known = find_known(checked, desk.batches)
     assert known.count == 1
     assert [line for line, _ in known.lines] == [1]
