@@ -125,7 +125,7 @@ def _join_lines(lines: Iterable[RawLine]) -> Iterator[Record | Fault]:
         size += len(data) + 1
         quotes += data.count(b'"')
         if raw.data is None or size > MAX_LINE_BYTES + 1:
-            yield _unclosed(first, "over 1 MiB of text follow")
+            yield _unclosed(first, "the row is over 1 MiB")
             return
         if quotes % 2 and not _has_stray(parts):
             continue
@@ -159,7 +159,7 @@ def _opens(text: str, at: int) -> bool:
 
 
 def _unclosed(line: int, what: str) -> Fault:
-    message = f"a quote that opens in the row of line {line} is never closed: {what}; nothing behind it can be read"
+    message = f"a quoted cell in the row of line {line} is not closed in time: {what}; nothing behind it is read"
     return Fault("unclosed_quote", None, message, 'close the cell; a quote inside one is written ""', line=line)
 
 

@@ -48,17 +48,19 @@ def test_a_file_without_a_good_line_or_shape_is_refused_in_part_too(desk: Desk, 
 
 
 @pytest.mark.parametrize(
-    "table",
+    ("table", "code"),
     [
-        "custom_id,kind,model,prompt,huh\na,image,glm-image,x,y\n",
-        'custom_id,kind,model,prompt\na,image,glm-image,x\nb,image,glm-image,"x\n',
+        ("custom_id,kind,model,prompt,huh\na,image,glm-image,x,y\n", "unknown_column"),
+        ('custom_id,kind,model,prompt\na,image,glm-image,x\nb,image,glm-image,"x\n', "unclosed_quote"),
     ],
 )
-def test_a_table_whose_columns_are_in_doubt_is_refused_in_part_too(desk: Desk, table: str) -> None:
+def test_a_table_whose_columns_are_in_doubt_is_refused_in_part_too(desk: Desk, table: str, code: str) -> None:
     """An unknown column or a cell without an end is of the whole file: what it would have changed nobody knows."""
     checked = check_file(desk.write(table.encode(), "jobs.csv"), KINDS, options=SANDBOX)
-    with pytest.raises(BatchFileError):
+    with pytest.raises(BatchFileError) as caught:
         take_file(checked, desk.taker, is_partial=True)
+    assert [fault.code for fault in caught.value.faults] == [code]
+    assert desk.batches.batches == {}
 
 
 def test_kept_faults_are_capped_and_counted_exactly(desk: Desk) -> None:

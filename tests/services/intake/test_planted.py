@@ -25,8 +25,9 @@ def test_planted_faults_are_found_and_nothing_else(desk: Desk) -> None:
 def test_lines_that_an_earlier_job_made_are_known(desk: Desk) -> None:
     """Only what has the same custom_id and body; bad lines are no hindrance."""
     taken = take_file(desk.check([image("a"), image("b")]), desk.taker)
-    changed = image("a") | {"body": {"model": "cogview-4", "prompt": "y"}}
-    checked = desk.check([image("b"), image("c"), video("x", duration=7), changed])
+    checked = desk.check(
+        [image("b"), image("c"), video("x", duration=7), image("a", body={"model": "glm-image", "prompt": "y"})]
+    )
     known = find_known(checked, desk.batches)
     assert known.count == 1
     assert [line for line, _ in known.lines] == [1]

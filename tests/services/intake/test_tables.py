@@ -124,3 +124,10 @@ def test_rows_are_the_jobs_that_lines_would_be(desk: Desk) -> None:
     take_file(desk.check(line), desk.taker)
     intake = take_file(check(desk, HEAD + GOOD), desk.taker)
     assert (intake.new_count, intake.reused_count) == (0, 1)
+
+
+def test_a_quoted_cell_over_many_lines_is_capped(desk: Desk) -> None:
+    """H3: the cap is the row's, not only the line's: a closed cell of over 1 MiB is not taken either."""
+    lines = ("x" * 1000 + "\n") * 1100
+    checked = check(desk, f'{HEAD}{GOOD}b,image,cogview-4-250304,"{lines}",\n')
+    assert codes(checked.faults) == [(3, None, "unclosed_quote", None)]

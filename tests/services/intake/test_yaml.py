@@ -100,3 +100,11 @@ def test_a_list_again_is_the_same_batch_and_equals_its_lines(desk: Desk) -> None
     first = take_file(check(desk, GOOD), desk.taker)
     again = take_file(check(desk, GOOD), desk.taker)
     assert (first.new_count, first.reused_count, again.batch.id) == (0, 1, first.batch.id)
+
+
+def test_a_job_over_the_cap_is_refused_and_the_rest_is_read(desk: Desk) -> None:
+    """H3: 1 MiB a job here too."""
+    long = GOOD.replace("a red kite", "x" * (1 << 20)).replace("custom_id: a", "custom_id: b")
+    checked = check(desk, long + GOOD)
+    assert codes(checked.faults) == [(1, None, "line_too_long", None)]
+    assert checked.good_count == 1
