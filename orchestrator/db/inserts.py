@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.db.rowset import encode_rows, make_rowset, type_of
+from orchestrator.db.types import clean_text, dump_json, format_utc
+
+COPY_FROM = 100
+"""Rows from which COPY, which cannot share a compiled statement, is worth its own round trips."""
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
     """Insert rows that all name the same columns; nothing happens without rows.
 
-    On PostgreSQL as one parameter of one statement: a statement a row took five times as long.
+    On PostgreSQL as one parameter of one statement: a statement a row took five times as long. Many go by COPY, which
+    the server reads in a third of the time that it takes for as much JSON.
     """
     if not rows:
         return
     if connection.dialect.name == "sqlite":
         connection.execute(insert(table), list(rows))
+    elif len(rows) >= COPY_FROM:
+        _copy(connection, table, rows)
     else:
         connection.execute(_insert_from_rowset(table, tuple(rows[0])), {"rows": encode_rows(rows)})
+
+
+def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    """COPY in text format. The driver's exceptions leave as SQLAlchemy's, as those of every other statement do."""
+    quote = connection.dialect.identifier_preparer.quote
+    names = ", ".join(quote(name) for name in rows[0])
+    statement = f"COPY {quote(table.name)} ({names}) FROM STDIN"
+    text = clean_text("".join("\t".join(map(_copied, row.values())) + "\n" for row in rows))
+    driver: Any = connection.dialect.dbapi
+    source: Any = connection.connection
+    try:
+        with source.cursor() as cursor, cursor.copy(statement) as stream:
+            stream.write(text)
+    except driver.Error as error:
+        is_gone = connection.dialect.is_disconnect(error, source.dbapi_connection, None)
+        raise DBAPIError.instance(
+            statement, None, error, driver.Error, connection_invalidated=is_gone, dialect=connection.dialect
+        ) from error
+
+
+def _copied(value: object) -> str:
+    if value is None:
+        return r"\N"
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    if isinstance(value, datetime):
+        return format_utc(value)
+    if isinstance(value, dict | list):
+        return dump_json(value).translate(_ESCAPES)
+    return str(value)
 
 
 @cache

@@ -19,6 +19,7 @@ from typing import cast
 from sqlalchemy import event
 
 from orchestrator.clock import SystemClock
+from orchestrator.db import inserts
 from orchestrator.db.batches import SqlBatches
 from orchestrator.db.engine import open_database
 from orchestrator.domain.kind import Kind
@@ -33,6 +34,7 @@ CHUNK = 20
 def take_in(url: str, path: Path, kill_at: int | None) -> Intake:
     """Check and take the file; before the statement numbered `kill_at`, BEGIN and COMMIT included, die."""
     batches.CHUNK = CHUNK
+    inserts.COPY_FROM = CHUNK // 2  # both ways to insert
     clock = SystemClock()
     with closing(open_database(url, clock=clock)) as database:
         if kill_at is not None:
