@@ -87,11 +87,13 @@ class SqlBatches:
         return int(self._database.read(lambda c: c.execute(query).scalar_one()))
 
     def link_existing(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
-        """Make jobs of other batches members of this one; lines that are members already are left alone."""
+        """Make jobs of other batches members of this one; lines that are members already are left alone. Nothing comes in
+        behind a cancel.
+        """
 
         def work(connection: Connection) -> None:
-            _lock_batch(connection, batch_id)
-            _insert_links(connection, batch_id, links)
+            if _lock_batch(connection, batch_id)["cancel_requested_at"] is None:
+                _insert_links(connection, batch_id, links)
 
         if links:
             self._database.write(work)

@@ -62,9 +62,7 @@ GUARDS = (
     _rule("batches", "batch_not_closed", "and_(is_running, not_(has_active), not_(is_fresh))"),
     _rule("batches", "batch_closed_early", "and_(row.finished_at.is_not(None), has_active)"),
     _rule("batches", "batch_intake_open", "and_(row.intake_done_at.is_(None), row.created_at < now - INTAKE_TIME)"),
-    _rule(
-        "batches", "batch_lines_missing", "and_(row.intake_done_at.is_not(None), _count_members() != row.line_count)"
-    ),
+    _rule("batches", "batch_lines_missing", "and_(is_whole, _count_members() != row.line_count)"),
     Guard(
         name="doctor: task_id_twice",
         promise="A task that two submissions hold is found.",

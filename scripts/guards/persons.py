@@ -274,7 +274,7 @@ GUARDS = (
         name="a person's move locks the job",
         promise="Of two people at once the second sees what the first did.",
         file="orchestrator/db/persons.py",
-        kept="    job = load_job(connection, lock_job(connection, job_id))\n",
+        kept="    job = replace(load_job(connection, lock_job(connection, job_id)), parents=load_parents(connection, job_id))\n",
         removed="""    from sqlalchemy import select as unlocked
 
     row = connection.execute(unlocked(JOBS).where(JOBS.c.id == job_id)).mappings().one()

@@ -63,8 +63,8 @@ GUARDS = (
         name="the window bounds a claim",
         promise="One process never holds more calls than it can make.",
         file=CLAIM,
-        kept="    return sorted(found)[: room.total]",
-        removed="    return sorted(found)",
+        kept="sorted(found), held, limit=room.total)",
+        removed="sorted(found), held, limit=1_000_000)",
         tests=("tests/db/test_submit_claim.py",),
     ),
     Guard(
