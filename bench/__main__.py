@@ -22,6 +22,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "polling": (),
     "submit": (),
     "archive": (),
+    "ingest": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`
