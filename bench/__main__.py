@@ -23,6 +23,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "submit": (),
     "check": (),
     "archive": (),
+    "ingest": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, insert, select
@@ -16,6 +17,7 @@ from orchestrator.db.types import clean_text, dump_json, format_utc
 
 COPY_FROM = 100
 """Rows from which COPY, which cannot share a compiled statement, is worth its own round trips."""
+_ESCAPED = re.compile(r"[\\\n\r\t]")
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
@@ -36,11 +38,14 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
 
 
 def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
-    """COPY in text format. The driver's exceptions leave as SQLAlchemy's, as those of every other statement do."""
+    """COPY in text format, without the columns that are NULL in every row: a new job has many.
+
+    The driver's exceptions leave as SQLAlchemy's, as those of every other statement do.
+    """
     quote = connection.dialect.identifier_preparer.quote
-    names = ", ".join(quote(name) for name in rows[0])
-    statement = f"COPY {quote(table.name)} ({names}) FROM STDIN"
-    text = clean_text("".join("\t".join(map(_copied, row.values())) + "\n" for row in rows))
+    columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    statement = f"COPY {quote(table.name)} ({', '.join(map(quote, columns))}) FROM STDIN"
+    text = clean_text("".join("\t".join([_copied(row[name]) for name in columns]) + "\n" for row in rows))
     driver: Any = connection.dialect.dbapi
     source: Any = connection.connection
     try:
@@ -57,12 +62,18 @@ def _copied(value: object) -> str:
     if value is None:
         return r"\N"
     if isinstance(value, str):
-        return value.translate(_ESCAPES)
+        return value.translate(_ESCAPES) if _ESCAPED.search(value) else value
     if isinstance(value, datetime):
-        return format_utc(value)
+        return _format_again(value)
     if isinstance(value, dict | list):
-        return dump_json(value).translate(_ESCAPES)
+        return _copied(dump_json(value))
     return str(value)
+
+
+@lru_cache(maxsize=16)
+def _format_again(moment: datetime) -> str:
+    """The rows of one transaction share its time."""
+    return format_utc(moment)
 
 
 @cache

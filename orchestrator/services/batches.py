@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -103,7 +104,7 @@ def fill_batch(
     new_count = reused_count = 0
     prices = PriceSum()
     last = taker.batches.find_last_line(batch.id) if is_resumed else 0
-    for chunk in chunks(line for line in lines if _number(line) > last):
+    for chunk in read_ahead(chunks(line for line in lines if _number(line) > last)):
         equal = _find_equal(chunk, batch, taker) if is_reusing else {}
         fresh = [line for line in chunk if _key(line) not in equal]
         links = [(_number(line), _id(line), equal[_key(line)]) for line in chunk if _key(line) in equal]
@@ -210,3 +211,14 @@ def chunks(lines: Iterable[PreparedLine]) -> Iterator[list[PreparedLine]]:
     rest = iter(lines)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk
+
+
+def read_ahead(groups: Iterator[list[PreparedLine]]) -> Iterator[list[PreparedLine]]:
+    """Yield the groups while the next one is read in a thread: the database works on one meanwhile, and reading a line
+    costs as much as inserting it.
+    """
+    with ThreadPoolExecutor(1, "read-ahead") as pool:
+        ahead: Future[list[PreparedLine]] = pool.submit(next, groups, [])
+        while group := ahead.result():
+            ahead = pool.submit(next, groups, [])
+            yield group

@@ -21,7 +21,7 @@ from sqlalchemy import event
 from orchestrator.clock import SystemClock
 from orchestrator.db import inserts
 from orchestrator.db.batches import SqlBatches
-from orchestrator.db.engine import open_database
+from orchestrator.db.engine import make_engine, open_database
 from orchestrator.domain.kind import Kind
 from orchestrator.services import batches
 from orchestrator.services.intake import CheckOptions, Intake, check_file, take_file
@@ -29,6 +29,7 @@ from orchestrator.zai.kinds import load_kinds
 from tests.services.intake.fakes import FakeStore
 
 CHUNK = 20
+KINDS = cast("dict[str, Kind]", load_kinds())
 
 
 def take_in(url: str, path: Path, kill_at: int | None) -> Intake:
@@ -46,8 +47,7 @@ def take_in(url: str, path: Path, kill_at: int | None) -> Intake:
 
             event.listen(database.engine, "before_cursor_execute", count)
             event.listen(database.engine, "commit", count)
-        kinds = cast("dict[str, Kind]", load_kinds())
-        checked = check_file(path, kinds, options=CheckOptions("sandbox"))
+        checked = check_file(path, KINDS, options=CheckOptions("sandbox"))
         taker = batches.Taker(SqlBatches(database), FakeStore(), clock, Random(), path.parent / "spool")
         return take_file(checked, taker)
 
@@ -56,6 +56,7 @@ def main() -> None:
     """Fork, wait, answer, until the input ends."""
     for line in sys.stdin:
         url, path, kill_at = json.loads(line)
+        make_engine(url)  # imports the driver; opens nothing
         child = os.fork()
         if not child:
             take_in(url, Path(path), kill_at)

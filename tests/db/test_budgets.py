@@ -8,8 +8,11 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
+from orchestrator.db import budgets
 from orchestrator.db.rows import SUBMISSIONS
+from orchestrator.db.rowset import encode_keys
 from orchestrator.db.tables import MAY_BE_CHARGED
 from orchestrator.domain.decide import Decision, JobPatch
 from orchestrator.domain.job import SURE_REFUSALS, Job, NewJob, Price
@@ -179,6 +182,44 @@ def test_what_was_charged_is_told_with_what_is_still_to_come(driver: Driver) -> 
     driver.claim_one(slots=ROOMY, limit=1)
     cost = driver.batches.price_unpaid(mine)
     assert (cost.micros, cost.charged_micros, cost.total_micros) == (5, 6, 11)
+
+
+def test_claims_without_budgets_ask_nothing_more(driver: Driver) -> None:
+    """Two statements of the first claim that meets a budget, the batch's lock and the sum, and two about prices."""
+    add(driver, None, *[priced(1) for _ in range(9)])
+    driver.claim(slots=ROOMY, limit=1)
+    plain = count_statements(driver)
+    add(driver, 100, *[priced(1) for _ in range(9)])
+    assert count_statements(driver) == plain + 4
+
+
+def count_statements(driver: Driver) -> int:
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(driver.database.engine, "before_cursor_execute", note)
+    assert len(driver.claim(slots=ROOMY, limit=1)) == 1
+    event.remove(driver.database.engine, "before_cursor_execute", note)
+    return len(statements)
+
+
+def test_the_sum_is_read_from_its_index(driver: Driver) -> None:
+    """A long batch's ledger is added up in every claim of it, under the credential's lock: never from the table."""
+    batch_id = add(driver, 10**9, *[priced(1) for _ in range(3)])
+    driver.claim(slots=ROOMY)
+    query = budgets._charged_query(driver.database.is_sqlite)
+    with driver.database.begin_write() as connection:
+        compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
+        if not driver.database.is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        command = "EXPLAIN QUERY PLAN" if driver.database.is_sqlite else "EXPLAIN"
+        given = compiled.construct_params({"ids": encode_keys([batch_id])})
+        values = tuple(given[name] for name in compiled.positiontup or ()) if driver.database.is_sqlite else given
+        rows = connection.exec_driver_sql(f"{command} {compiled}", values).all()
+    plan = "\n".join(str(row[-1]) for row in rows)
+    assert "ix_submissions_charged" in plan, plan
 
 
 OUTCOMES: tuple[SubmitOutcome, ...] = (

@@ -250,6 +250,26 @@ def test_a_budget_given_to_the_second_of_two_processes_holds(desk: Desk) -> None
     assert batches.get(intake.batch.id).max_cost_micros == 200_000
 
 
+def test_a_file_that_changes_while_it_is_taken_ends_the_intake_where_it_was(desk: Desk) -> None:
+    """Lines are read ahead in a thread: what it finds comes out here, after the chunks before it, which stay."""
+    lines: list[object] = [image(f"i{n}") for n in range(1203)]
+    checked = desk.check(lines)
+    real = desk.batches.create
+
+    def create(batch: Batch) -> None:
+        real(batch)
+        desk.write([*lines[:1100], image("other"), *lines[1101:]])
+
+    desk.batches.create = create  # type: ignore[method-assign]
+    with pytest.raises(BatchFileError) as caught:
+        take_file(checked, desk.taker)
+    assert [(fault.code, fault.line) for fault in caught.value.faults] == [("file_changed", 1101)]
+    (members,) = desk.batches.members.values()
+    assert sorted(members) == list(range(1, 1001))
+    desk.write(lines)
+    assert take_file(checked, desk.taker).new_count == 203
+
+
 @dataclass
 class CancelledBatches(FakeBatches):
     """Somebody asks for the cancellation of a batch after some of its chunks."""
