@@ -51,6 +51,7 @@ class FileJournal:
         self._writing = threading.Lock()
         self._reading: list[DeadFileJournal] = []
         self._unsettled: set[str] = set()
+        self._is_torn = False
         try:
             directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             _refuse_unsafe(directory)
@@ -80,14 +81,21 @@ class FileJournal:
     def _write_line(self, line: bytes) -> list[OSError]:
         """Write one line whole or not at all; return what the disk said against it."""
         before = os.fstat(self._fd).st_size
+        # Half a line that could not be cut off must not swallow this one.
+        data = b"\n" + line if self._is_torn else line
         try:
-            written = os.write(self._fd, line)
+            written = os.write(self._fd, data)
         except OSError as error:
             return [error]
-        if written == len(line):
+        if written == len(data):
+            self._is_torn = False
             return []
-        os.ftruncate(self._fd, before)
-        return [OSError(errno.ENOSPC, f"{written} of {len(line)} bytes fitted")]
+        try:
+            os.ftruncate(self._fd, before)
+        except OSError as error:
+            self._is_torn = True
+            return [error]
+        return [OSError(errno.ENOSPC, f"{written} of {len(data)} bytes fitted")]
 
     def settle(self, submission_id: str) -> None:
         """Take note that the database has what was written about this submission. Once it has everything, a long file

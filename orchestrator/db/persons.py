@@ -13,7 +13,7 @@ from orchestrator.db.dependencies import load_parents
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
 from orchestrator.db.rows import JOBS, SUBMISSIONS
-from orchestrator.db.settling import load_job, lock_job
+from orchestrator.db.settling import close_used_answer, load_job, lock_job
 from orchestrator.db.writes import Write, write_decisions
 from orchestrator.domain.decide import Decision
 from orchestrator.domain.errors import Permanent
@@ -38,6 +38,7 @@ def transact(
     if decision is not None:
         write = Write(job, decision, None, actor, reason)
         write_decisions(connection, [write], now=now, rng=database.rng)
+        close_used_answer(connection, job, decision, now=now)
     return Applied(job_id, decision)
 
 

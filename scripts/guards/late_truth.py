@@ -189,6 +189,22 @@ GUARDS = (
         tests=("tests/services/test_submitting.py::test_an_answer_after_the_sweep_brings_its_job_back_by_itself",),
     ),
     Guard(
+        name="an old refusal does not move a job held for its task",
+        promise="What a journal repeats neither queues nor fails a job that is paid for.",
+        file=LATE,
+        kept="case State.NEEDS_REVIEW if is_paid or _is_held_for_a_call(job):",
+        removed="case State.NEEDS_REVIEW:",
+        tests=("tests/domain/test_settle.py",),
+    ),
+    Guard(
+        name="late evidence leaves standing who decided",
+        promise="The ledger says who resubmitted.",
+        file="orchestrator/db/evidence.py",
+        kept="    if given.decided_by is not None:",
+        removed="    if True:",
+        tests=("tests/db/test_persons.py::test_late_truth_leaves_standing_who_decided",),
+    ),
+    Guard(
         name="an open paid task wins",
         promise="A job that has a paid task is never queued again.",
         file=LATE,

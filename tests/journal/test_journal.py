@@ -343,3 +343,22 @@ def test_a_long_journal_is_emptied_only_when_all_of_it_is_settled(tmp_path: Path
     os.close(journal._fd)
     (found,) = FileJournal(tmp_path, "heir").dead()
     assert [record.submission_id for record in found.records()] == ["sub_3"]
+
+
+def test_half_a_line_that_cannot_be_cut_off_swallows_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next answer is a paid one too."""
+    journal = FileJournal(tmp_path, "dead")
+    write = os.write
+
+    def refuse(fd: int, length: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", lambda fd, data: write(fd, data[:20]))
+        broken.setattr(os, "ftruncate", refuse)
+        with pytest.raises(Transient):
+            journal.append(JournalRecord("sub_1", "video", EVIDENCE))
+    journal.append(JournalRecord("sub_2", "video", EVIDENCE), JournalRecord("sub_3", "video", EVIDENCE))
+    os.close(journal._fd)
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert [record.submission_id for record in found.records()] == ["sub_2", "sub_3"]

@@ -69,10 +69,10 @@ def _find_way(
     is_askable = job.provider_task_id is not None and last_final_answer not in (FinalAnswer.FAIL, FinalAnswer.LOST)
     if is_askable and job.failure_code != "output_expired":
         return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "its task can still be asked about", patch)
-    others = [s for s in job.submissions if s.is_paid_and_open and s.task_id not in (None, job.provider_task_id)]
+    others = [s for s in job.submissions if s.is_paid_and_open]
+    others = [s for s in others if s.task_id is None or s.task_id != job.provider_task_id]
     if others:
-        patch["provider_task_id"] = min(others, key=lambda s: s.number).task_id
-        return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "another task of it is paid for", patch)
+        return _use_paid(job, min(others, key=lambda s: s.number), patch, now)
     if job.state is State.NEEDS_REVIEW:
         raise Conflict(
             f"{job.id} may have been charged already; a retry could pay twice",
@@ -87,6 +87,15 @@ def _find_way(
         raise Conflict(f"retrying {job.id} is a new charge", hint=f"--yes agrees to it: {_price_of(job)}")
     _require_waited([s for s in job.submissions if s.verdict is Verdict.UNKNOWN], job, rules, now)
     return _pay_again(job, Trigger.RETRIED, now, "retried by hand as a new charge")
+
+
+def _use_paid(job: Job, paid: Submission, patch: JobPatch, now: datetime) -> Decision:
+    """A task or a whole answer that came too late to be used costs nothing more."""
+    if paid.task_id is None:
+        why = "a whole answer to another call of it is paid for"
+        return Decision(job.state, Trigger.RETRIED, State.ARCHIVING, now, why, patch, outputs=paid.result)
+    patch["provider_task_id"] = paid.task_id
+    return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "another task of it is paid for", patch)
 
 
 def _price_of(job: Job) -> str:
