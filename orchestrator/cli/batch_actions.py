@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 
 import click
 
@@ -14,10 +13,10 @@ from orchestrator.cli.fleet import require_broker, waking
 from orchestrator.cli.jobfiles import Money
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
-from orchestrator.cli.running import HowToRun, run_to_end
-from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
+from orchestrator.cli.running import HowToRun, opened_to_run, run_to_end
+from orchestrator.cli.sandbox import ENVIRONMENT
 from orchestrator.domain.advice import Source
-from orchestrator.domain.errors import ConfigError, Conflict, Fault, InvalidParams
+from orchestrator.domain.errors import Conflict, Fault, InvalidParams
 from orchestrator.domain.job import Batch
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
@@ -56,13 +55,7 @@ def watch(common: CommonOptions, batch_id: str) -> None:
 @common_options
 def run_recorded(common: CommonOptions, batch_id: str, sandbox: bool, concurrency: int | None) -> None:
     """Run the lanes here until a recorded batch has ended: what `batches retry` left for later."""
-    settings = common.settings()
-    if not sandbox and settings.zai_api_key is None:
-        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to run jobs; or --sandbox for a batch of the simulator")
-    with ExitStack() as stack:
-        if sandbox:
-            settings = stack.enter_context(sandboxed(settings))
-        app = stack.enter_context(open_app(settings))
+    with opened_to_run(common.settings(), sandbox=sandbox, what="batch") as app:
         batch = app.batches.get(batch_id)
         if not batch.is_intake_done:
             raise Conflict(f"{batch_id} is not taken in whole", hint="repeat the command that was taking it in")

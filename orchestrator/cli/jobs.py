@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import click
 
@@ -13,9 +13,8 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.review import review
-from orchestrator.cli.running import run_to_end
-from orchestrator.cli.sandbox import sandboxed
-from orchestrator.domain.errors import ConfigError, Conflict
+from orchestrator.cli.running import opened_to_run, run_to_end
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Job
 from orchestrator.domain.progress import BudgetHold, Hold
 from orchestrator.domain.query import parse_query
@@ -166,13 +165,7 @@ def _print_event(row: dict[str, object], output: str) -> None:
 @common_options
 def run_job(common: CommonOptions, job_id: str, sandbox: bool) -> None:
     """Run the lanes here until a recorded job has ended: what `submit` without --wait left for later."""
-    settings = common.settings()
-    if not sandbox and settings.zai_api_key is None:
-        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to run jobs; or --sandbox for a job of the simulator")
-    with ExitStack() as stack:
-        if sandbox:
-            settings = stack.enter_context(sandboxed(settings))
-        app = stack.enter_context(open_app(settings))
+    with opened_to_run(common.settings(), sandbox=sandbox, what="job") as app:
         job = app.history.get_job(job_id)
         batch = app.batches.get(job.batch_id or "")
         if (count := app.batches.count_states(batch.id).total) > 1:

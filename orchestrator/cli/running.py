@@ -6,7 +6,8 @@ Shared by `run`, `submit --wait` and `jobs run`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
@@ -18,8 +19,10 @@ from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
+from orchestrator.cli.sandbox import sandboxed
+from orchestrator.config import Settings
 from orchestrator.domain.advice import Source
-from orchestrator.domain.errors import BudgetError, Transient
+from orchestrator.domain.errors import BudgetError, ConfigError, Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
@@ -38,12 +41,23 @@ from orchestrator.services.lanes.sweep import (
 )
 from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
-from orchestrator.wiring import App, error_catalogue, open_lanes
+from orchestrator.wiring import App, error_catalogue, open_app, open_lanes
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
 ABSENCE = timedelta(minutes=2)  # a sweep is due every 30 s
 WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
+
+
+@contextmanager
+def opened_to_run(settings: Settings, *, sandbox: bool, what: str) -> Iterator[App]:
+    """Open the program for running a recorded job or batch (`what`) in this process. Raises ConfigError without a key."""
+    if not sandbox and settings.zai_api_key is None:
+        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", f"needed to run jobs; or --sandbox for a {what} of the simulator")
+    with ExitStack() as stack:
+        if sandbox:
+            settings = stack.enter_context(sandboxed(settings))
+        yield stack.enter_context(open_app(settings))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from random import Random
 from sqlalchemy import Connection, func, select, update
 
 from orchestrator.db.engine import Database
-from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.persons import flag_cancels
 from orchestrator.db.rows import JOBS, load_submissions, read_job, table_of
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.writes import Write, write_decisions
@@ -18,7 +18,7 @@ from orchestrator.domain.decide import Decision
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import CancelledGroup
-from orchestrator.domain.states import State, Trigger
+from orchestrator.domain.states import State
 
 BATCHES = table_of(BatchRow)
 MEMBERS = table_of(BatchMemberRow)
@@ -66,8 +66,8 @@ class SqlBatchCancels:
             writes = [Write(job, decision, None, actor, reason) for job, decision in decided if decision is not None]
             moved = write_decisions(connection, writes, now=now, rng=database.rng)
             runs_on = [job.id for job, decision in decided if decision is None]
-            flagged = _flag(connection, runs_on, actor=actor, reason=reason, now=now, rng=database.rng)
-            return CancelledGroup(lines[-1][0] if lines else None, len(moved), flagged)
+            flag_cancels(connection, runs_on, actor=actor, reason=reason, now=now, database=database)
+            return CancelledGroup(lines[-1][0] if lines else None, len(moved), len(runs_on))
 
         return database.write(work)
 
@@ -89,18 +89,3 @@ def _lock_jobs(connection: Connection, ids: Sequence[str]) -> list[Job]:
     rows = connection.execute(query).mappings().all()
     submissions = load_submissions(connection, [row["id"] for row in rows]) if rows else {}
     return [read_job(row, submissions=submissions[row["id"]]) for row in rows]
-
-
-def _flag(connection: Connection, ids: Sequence[str], *, actor: str, reason: str, now: datetime, rng: Random) -> int:
-    """Set the flag where it is not set yet; return how many there are with it now."""
-    if not ids:
-        return 0
-    flag = update(JOBS).where(JOBS.c.id.in_(ids), JOBS.c.cancel_requested_at.is_(None))
-    flag = flag.values(cancel_requested_at=now, sequence=JOBS.c.sequence + 1)
-    rows = connection.execute(flag.returning(JOBS.c.id, JOBS.c.state, JOBS.c.sequence)).all()
-    events = {
-        row.id: [EventDraft(Trigger.CANCEL_REQUESTED, State(row.state), State(row.state), actor, reason)]
-        for row in rows
-    }
-    append_events(connection, events, {row.id: row.sequence for row in rows}, now=now, rng=rng)
-    return len(ids)

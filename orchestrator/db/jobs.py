@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +24,6 @@ from orchestrator.db import (
 )
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
-from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.low_water import LowWater
 from orchestrator.db.outage import OutageWatch
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
@@ -45,11 +45,8 @@ from orchestrator.domain.ports import (
     Renewed,
     SubmitWindow,
 )
-from orchestrator.domain.states import State, Trigger
 
 log = logging.getLogger(__name__)
-
-_FLAGGABLE = (State.SUBMITTING, State.PROCESSING)
 
 
 class SqlJobs:
@@ -266,21 +263,8 @@ class SqlJobs:
     def flag_cancel(self, job_id: str, *, actor: str, reason: str) -> bool:
         """Set cancel_requested_at on a submitting or processing job, once; its holder's lease stays good."""
         database = self._database
-
-        def work(connection: Connection) -> bool:
-            now = database.now(connection)
-            flag = update(JOBS).where(
-                JOBS.c.id == job_id, JOBS.c.state.in_(_FLAGGABLE), JOBS.c.cancel_requested_at.is_(None)
-            )
-            flag = flag.values(cancel_requested_at=now, sequence=JOBS.c.sequence + 1)
-            row = connection.execute(flag.returning(JOBS.c.state, JOBS.c.sequence)).first()
-            if row is None:
-                return False
-            event = EventDraft(Trigger.CANCEL_REQUESTED, State(row.state), State(row.state), actor, reason)
-            append_events(connection, {job_id: [event]}, {job_id: row.sequence}, now=now, rng=database.rng)
-            return True
-
-        return database.write(work)
+        flag = functools.partial(persons.flag_cancels, actor=actor, reason=reason, database=database)
+        return bool(database.write(lambda c: flag(c, [job_id], now=database.now(c))))
 
     def load_parents(self, job_id: str) -> Mapping[str, Job]:
         """Return the jobs that one depends on, by name, with their outputs."""
