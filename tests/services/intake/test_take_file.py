@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -250,19 +251,26 @@ def test_a_budget_given_to_the_second_of_two_processes_holds(desk: Desk) -> None
     assert batches.get(intake.batch.id).max_cost_micros == 200_000
 
 
-def test_a_file_that_changes_while_it_is_taken_ends_the_intake_where_it_was(desk: Desk) -> None:
-    """Lines are read ahead in a thread: what it finds comes out here, after the chunks before it, which stay."""
+def test_a_file_that_changes_while_it_is_taken_ends_the_intake_where_it_was(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are read ahead in a thread: what it finds comes out here, after the chunks before it, which stay.
+
+    The file is changed once its copy is in the archive: what is changed sooner is refused before anything is taken.
+    """
     lines: list[object] = [image(f"i{n}") for n in range(1203)]
     checked = desk.check(lines)
-    real = desk.batches.create
+    store = desk.taker.store
+    real = store.put_file
 
-    def create(batch: Batch) -> None:
-        real(batch)
+    def put_file(key: str, path: Path, **options: object) -> None:
+        real(key, path, **options)  # type: ignore[arg-type]  # as they came
         desk.write([*lines[:1100], image("other"), *lines[1101:]])
 
-    desk.batches.create = create  # type: ignore[method-assign]
-    with pytest.raises(BatchFileError) as caught:
-        take_file(checked, desk.taker)
+    with monkeypatch.context() as changing:
+        changing.setattr(store, "put_file", put_file)
+        with pytest.raises(BatchFileError) as caught:
+            take_file(checked, desk.taker)
     assert [(fault.code, fault.line) for fault in caught.value.faults] == [("file_changed", 1101)]
     (members,) = desk.batches.members.values()
     assert sorted(members) == list(range(1, 1001))
