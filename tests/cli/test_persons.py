@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -160,8 +161,9 @@ def test_nothing_is_resubmitted_that_nobody_was_asked_about(
 
     def confirm(question: str, **_: object) -> bool:
         assert "1 job again" in question
-        with sqlite3.connect(Path(place["ORCHESTRATOR_DATA_DIR"]) / "orchestrator.db") as connection:
+        with closing(sqlite3.connect(Path(place["ORCHESTRATOR_DATA_DIR"]) / "orchestrator.db")) as connection:
             connection.execute("UPDATE submissions SET intent_at = '2020-01-01T00:00:00.000000Z'")
+            connection.commit()
         return True
 
     monkeypatch.setattr(click, "confirm", confirm)
