@@ -56,7 +56,7 @@ def test_two_workers_run_the_example_file(fleet: Fleet) -> None:
 
 
 def test_every_job_ends_whatever_breaks(fleet: Fleet, valkey: Valkey) -> None:
-    """Kill a worker, flush the broker, cut it for twenty seconds, crash the database: all in one run of a file."""
+    """C1: kill a worker, flush the broker, cut it for twenty seconds, crash the database: all in one run of a file."""
     first, second = fleet.start_worker(), fleet.start_worker()
     lines = [{"custom_id": f"job-{n:02}", **(VIDEO if n % 3 else IMAGE)} for n in range(30)]
     run = fleet.hand_over(lines)

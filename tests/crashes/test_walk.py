@@ -210,7 +210,7 @@ def test_every_point_has_a_case() -> None:
 def test_nothing_is_lost_or_paid_twice(
     case: Case, policy: str, desk: Desk, database_url: str, archive: Mapping[str, str]
 ) -> None:
-    """Whatever the instant of the death: the second run ends every job or says that it is in doubt."""
+    """A1-A5: whatever the instant of the death, the second run ends every job or says that it is in doubt."""
     walk = Walk(case, desk, database_url, {**archive, **POLICIES[policy]})
     path = prepare(walk)
     walk.die(path)
