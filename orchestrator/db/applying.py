@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -10,8 +11,10 @@ from sqlalchemy import Connection
 from orchestrator.db import pauses
 from orchestrator.db.engine import Database
 from orchestrator.db.pauses import PauseState, Scope, scope_of
+from orchestrator.db.rows import load_submissions
+from orchestrator.db.settling import lock_found
 from orchestrator.db.writes import Write, write_decisions
-from orchestrator.domain.decide import Decision, Pause, PauseLane
+from orchestrator.domain.decide import Decision, Pause, PauseLane, settle_ended
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import Applied
 from orchestrator.domain.states import State, Trigger
@@ -23,12 +26,30 @@ def apply_decisions(connection: Connection, decisions: Decided, *, database: Dat
     """Write decisions of lease holders; a row that is no longer theirs is fenced and left alone."""
     wanted = _pauses_of(decisions)
     states = _lock_pauses(connection, decisions, wanted)
+    decisions = _settle_ended(connection, decisions, database=database)
     now = database.now(connection)
     _write_pauses(connection, decisions, wanted, states, now=now)
     writes = [Write(job, decision, job.lease_token or "") for job, decision in decisions]
     won = write_decisions(connection, writes, now=now, rng=database.rng)
     return [
         Applied(job.id, decision if job.id in won else None, is_fenced=job.id not in won) for job, decision in decisions
+    ]
+
+
+def _settle_ended(connection: Connection, decisions: Decided, *, database: Database) -> Decided:
+    """Let what would fail a job that was sent more than once be decided by all its calls; most answers read nothing."""
+    ended = [
+        job.id
+        for job, decision in decisions
+        if decision.target is State.FAILED and decision.final_answer is not None and job.submission_count > 1
+    ]
+    if not ended:
+        return decisions
+    lock_found(connection, [job.id for job, _ in decisions])  # all at once: locks are taken in the order of ids
+    calls, now = load_submissions(connection, ended), database.now(connection)
+    return [
+        (job, settle_ended(replace(job, submissions=tuple(calls.get(job.id, ()))), decision, now))
+        for job, decision in decisions
     ]
 
 

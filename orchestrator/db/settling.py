@@ -29,7 +29,7 @@ from orchestrator.db.rows import (
 )
 from orchestrator.db.rowset import encode_keys, is_among
 from orchestrator.db.writes import Write, write_decisions
-from orchestrator.domain.decide import Decision, PauseLane
+from orchestrator.domain.decide import Decision, PauseLane, is_moved_by_repeats
 from orchestrator.domain.errors import NotFound, Permanent
 from orchestrator.domain.job import FinalAnswer, Job, Submission
 from orchestrator.domain.outcomes import AccountRefused, InputUnusable, NotSent, ThrottledNow, Unknown
@@ -81,10 +81,15 @@ def load_job(connection: Connection, row: RowMapping) -> Job:
     return read_job(row, submissions=submissions, outputs=load_outputs(connection, [job_id])[job_id])
 
 
-def _lock_jobs(connection: Connection, job_ids: Collection[str]) -> dict[str, RowMapping]:
+def lock_found(connection: Connection, job_ids: Collection[str]) -> dict[str, RowMapping]:
+    """Lock the rows of these jobs, in the order of their ids; return those that are there."""
     query = _lock_query(connection.dialect.name == "sqlite")
     rows = connection.execute(query, {"owners": encode_keys(job_ids)}).mappings()
-    found = {row["id"]: row for row in rows}
+    return {row["id"]: row for row in rows}
+
+
+def _lock_jobs(connection: Connection, job_ids: Collection[str]) -> dict[str, RowMapping]:
+    found = lock_found(connection, job_ids)
     for job_id in job_ids:
         if job_id not in found:
             raise NotFound(f"there is no job {job_id}")
@@ -162,8 +167,12 @@ def _holds(job: Job, token: str) -> bool:
 
 
 def _may_settle(job: Job, report: EvidenceReport, stored: Stored) -> bool:
-    """Evidence that the row did not take cannot move a job, except to end the call that is in flight."""
+    """Evidence that the row did not take cannot move a job, except to end the call that is in flight; nor can what
+    it had taken before move a job that was held since.
+    """
     newest = max(job.submissions, key=lambda submission: submission.number)
+    if not stored.is_new and not is_moved_by_repeats(job):
+        return False
     return stored.is_as_given or (job.state is State.SUBMITTING and newest.id == report.submission_id)
 
 

@@ -40,7 +40,7 @@ _FAILURES = (
     (
         "output_expired",
         "a result's link died before it was archived, and no other is to be had",
-        "Ask the provider's support for the file; a retry is a new charge.",
+        "A retry uses another paid task of the job where there is one, else it is a new charge; ask the provider's support.",
     ),
     (
         "written_off",

@@ -28,6 +28,22 @@ GUARDS = (
         tests=("tests/db/test_settling.py",),
     ),
     Guard(
+        name="a task's end is weighed with the job's other calls",
+        promise="Never failed while another call may have been taken or its paid task runs (promise 3).",
+        file="orchestrator/db/applying.py",
+        kept="    decisions = _settle_ended(connection, decisions, database=database)\n",
+        removed="",
+        tests=("tests/db/test_evidence.py",),
+    ),
+    Guard(
+        name="a job held for its task is not moved by what was known",
+        promise="A replayed journal does not send a poisoned job back to work.",
+        file=SETTLING,
+        kept="    if not stored.is_new and not is_moved_by_repeats(job):\n        return False\n",
+        removed="",
+        tests=("tests/db/test_evidence.py",),
+    ),
+    Guard(
         name="columns of the answer are filled once",
         promise="Refining an unknown keeps what its answer said.",
         file=EVIDENCE,

@@ -10,20 +10,22 @@ from sqlalchemy import update
 
 from orchestrator.db.evidence import RAW_ANSWER_BYTES
 from orchestrator.db.rows import SUBMISSIONS
-from orchestrator.domain.decide import Decision, JobPatch
+from orchestrator.domain.decide import Decision, JobPatch, decide_poisoned
 from orchestrator.domain.errors import NotFound, Permanent
-from orchestrator.domain.job import Job, Verdict
+from orchestrator.domain.job import FinalAnswer, Job, Verdict
 from orchestrator.domain.outcomes import (
     AnswerComplete,
     CallEvidence,
     Moment,
     NotSent,
+    ProviderFailed,
     Rejected,
     StillRunning,
     SubmitOutcome,
     TaskAccepted,
     Unknown,
 )
+from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State, Trigger
 from tests.db.driver import ANSWERED, Driver
 from tests.factories import HOUR, make_draft
@@ -320,3 +322,56 @@ class TestDuplicateTaskId:
         driver.add_many(1, credential="second")
         row = driver.claim_one(credential="second")
         assert not driver.report(row, TASK).is_duplicate_id
+
+
+def pay_twice(driver: Driver) -> tuple[str, str]:
+    """Return a job that asks about its second task while its first, found late, is paid for too; and the first call."""
+    held = driver.add_held()
+    first = held.submissions[0].id
+    resubmit(driver, held)
+    driver.report(driver.claim_one(slots={"*": 9}), TaskAccepted("task-second"))
+    assert driver.report_late(first, TASK).is_extra_paid
+    return held.id, first
+
+
+class TestOtherCalls:
+    """A task's end is not the job's end while another call of it may bring the result (promise 3)."""
+
+    def test_a_failed_task_hands_over_to_the_other_paid_one(self, driver: Driver) -> None:
+        job_id, _ = pay_twice(driver)
+        applied = driver.finish_poll(job_id, ProviderFailed("1301", "sensitive"))
+        job = driver.get(job_id)
+        assert applied.decision is not None
+        assert (job.state, job.provider_task_id, job.failure_code) == (State.PROCESSING, "task-1", None)
+        assert [s.final_answer for s in job.submissions] == [None, FinalAnswer.FAIL]
+        driver.finish_poll(job_id, ProviderFailed("1301", "sensitive"))
+        assert driver.state(job_id) is State.FAILED, "the second end is the job's"
+
+    def test_a_failed_task_leaves_an_unexplained_call_to_a_person(self, driver: Driver) -> None:
+        held = driver.add_held()
+        first = held.submissions[0].id
+        resubmit(driver, held)
+        driver.report(driver.claim_one(slots={"*": 9}), Unknown("read_timeout", "no answer"))
+        driver.report_late(first, TASK)
+        driver.finish_poll(held.id, ProviderFailed("1301", "sensitive"))
+        job = driver.get(held.id)
+        assert (job.state, job.provider_task_id) == (State.NEEDS_REVIEW, None)
+        assert job.submissions[0].final_answer is FinalAnswer.FAIL
+        driver.report_late(job.submissions[1].id, TaskAccepted("task-second"))
+        assert driver.get(held.id).provider_task_id == "task-second"
+
+    def test_neighbours_in_the_same_write_are_as_before(self, driver: Driver) -> None:
+        job_id, _ = pay_twice(driver)
+        other = driver.add_processing("task-other")
+        driver.clock.advance(HOUR)
+        rows = driver.jobs.claim_due(LaneName.POLL, limit=10, lease=HOUR).rows
+        driver.jobs.apply([(job, driver.decide(job, ProviderFailed("1301", "sensitive"))) for job in rows])
+        assert {driver.state(job_id), driver.state(other.id)} == {State.PROCESSING, State.FAILED}
+
+    def test_a_replay_does_not_move_a_poisoned_job(self, driver: Driver) -> None:
+        """B9: the journal of a dead worker names the extra task again; the hold of a person's case stays."""
+        job_id, first = pay_twice(driver)
+        job = driver.hold(LaneName.POLL, job_id)
+        driver.jobs.apply([(job, decide_poisoned(job, driver.clock.now()))])
+        assert driver.report_late(first, TASK).decision is None
+        assert driver.state(job_id) is State.NEEDS_REVIEW

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.domain.decide import Decision, Evidence, settle_late
+from orchestrator.domain.decide import Decision, Evidence, decide, is_moved_by_repeats, settle_ended, settle_late
 from orchestrator.domain.decide.late import settle
 from orchestrator.domain.job import FinalAnswer, Job, Submission
-from orchestrator.domain.outcomes import AnswerComplete, TaskAccepted
+from orchestrator.domain.outcomes import AnswerComplete, PollOutcome, ProviderFailed, TaskAccepted, TaskMissing
 from orchestrator.domain.states import State, Trigger
 from tests.domain.samples import (
     NOW,
@@ -370,3 +370,77 @@ def test_an_old_refusal_does_not_touch_a_job_held_for_its_task(name: str) -> Non
         State.NEEDS_REVIEW, provider_task_id="task-2", submissions=(tried(1, name), tried(2, "task accepted"))
     )
     assert late(poisoned, evidence(1, name)) is None
+
+
+# -- a task that ended without a result, while other calls of the job are not explained ---------------------------
+
+ENDS: dict[str, tuple[PollOutcome, Trigger]] = {
+    "FAIL": (ProviderFailed("1301", "sensitive"), Trigger.PROVIDER_FAILED),
+    "lost": (TaskMissing("1231", "no such task"), Trigger.RESULT_LOST),
+}
+OTHERS: dict[str, tuple[tuple[Submission, ...], State]] = {
+    "it was the only call": ((), State.FAILED),
+    "another was refused": ((tried(2, "throttled"),), State.FAILED),
+    "another is superseded": ((superseded(tried(2, "unknown")),), State.FAILED),
+    "another ended too": ((closed(tried(2, "task accepted"), FinalAnswer.FAIL),), State.FAILED),
+    "another is unexplained": ((tried(2, "unknown"),), State.NEEDS_REVIEW),
+    "another task runs": ((tried(2, "task accepted"),), State.PROCESSING),
+    "one runs and one is unexplained": ((tried(2, "unknown"), tried(3, "task accepted")), State.PROCESSING),
+}
+
+
+def ended_job(others: tuple[Submission, ...]) -> Job:
+    return job_in(
+        State.PROCESSING,
+        provider_task_id="task-1",
+        missing_since=NOW - RULES.result_lost_after,
+        submissions=(tried(1, "task accepted"), *others),
+        submission_count=1 + len(others),
+    )
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(("others", "target"), OTHERS.values(), ids=OTHERS.keys())
+def test_an_ended_task_fails_a_job_only_when_no_other_call_can_bring_its_result(
+    others: tuple[Submission, ...], target: State, end: str
+) -> None:
+    """Promise 3: never under `failed` while a call of it may have been taken or its paid task runs."""
+    outcome, trigger = ENDS[end]
+    job = ended_job(others)
+    first = decide(job, outcome, RULES, NOW, RNG)
+    decision = settle_ended(job, first, NOW)
+    assert (decision.trigger, decision.target) == (trigger, target)
+    assert decision.final_answer is first.final_answer, "the ended call is closed whatever becomes of the job"
+
+
+def test_the_job_asks_about_its_other_task_at_once() -> None:
+    """The oldest that has not ended, from a clean sheet, and the history says why."""
+    job = ended_job((tried(2, "task accepted"), tried(3, "task accepted")))
+    decision = settle_ended(job, decide(job, ENDS["lost"][0], RULES, NOW, RNG), NOW)
+    assert (decision.patch["provider_task_id"], decision.due_at) == ("task-2", NOW)
+    assert decision.patch["missing_since"] is None
+    assert "task-2" in decision.reason
+    assert "failure_code" not in decision.patch
+
+
+def test_a_job_held_by_its_other_call_is_settled_by_that_call() -> None:
+    """A late refusal of the other call ends the job by its task's end, when that was the newer call; never a charge."""
+    job = ended_job((tried(2, "unknown"),))
+    decision = settle_ended(job, decide(job, ENDS["FAIL"][0], RULES, NOW, RNG), NOW)
+    assert decision.patch["provider_task_id"] is None, "the hold is for the call, not for the task"
+    assert "call 2" in decision.reason
+    for answer, move_expected in (
+        (FinalAnswer.FAIL, (Trigger.PROVIDER_FAILED, State.FAILED)),
+        (FinalAnswer.LOST, (Trigger.RESULT_LOST, State.FAILED)),
+    ):
+        held = job_in(
+            State.NEEDS_REVIEW, submissions=(tried(1, "throttled"), closed(tried(2, "task accepted"), answer))
+        )
+        assert move(late(held, evidence(1, "throttled"))) == move_expected
+
+
+def test_what_a_held_job_knew_before_does_not_move_it() -> None:
+    """B9: held for its task or its outputs. Held for a call, a repeat acts: a replaced worker's own answer does."""
+    assert not is_moved_by_repeats(job_in(State.NEEDS_REVIEW, provider_task_id="task-1"))
+    assert is_moved_by_repeats(job_in(State.NEEDS_REVIEW, provider_task_id=None))
+    assert is_moved_by_repeats(job_in(State.QUEUED))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
-from orchestrator.domain.decide.decision import Decision
+from orchestrator.domain.decide.decision import Decision, JobPatch, failed, provider_failed
 from orchestrator.domain.decide.submit import decide_submit
-from orchestrator.domain.job import Job, Submission, Verdict
+from orchestrator.domain.job import FinalAnswer, Job, Submission, Verdict
 from orchestrator.domain.outcomes import (
     AccountRefused,
     AnswerComplete,
@@ -23,7 +23,7 @@ from orchestrator.domain.outcomes import (
     Unknown,
 )
 from orchestrator.domain.retry import Rules
-from orchestrator.domain.states import State
+from orchestrator.domain.states import State, Trigger
 
 _REFUSALS: Mapping[Verdict, tuple[type[SubmitOutcome], ...]] = {
     Verdict.NOT_SENT: (NotSent, InputUnusable),
@@ -34,6 +34,9 @@ _REFUSALS: Mapping[Verdict, tuple[type[SubmitOutcome], ...]] = {
 }
 """The verdicts that move a job by themselves, and the outcomes that say them. The others are open, unsettled, in
 flight, or behind the job: a task that has ended, an unknown that a person has superseded."""
+
+_DEAD_ENDS = (FinalAnswer.FAIL, FinalAnswer.LOST)
+"""The last words about a task that leave the job without its result."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ def settle(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: Rando
     if unsettled:
         return _hold(job, min(unsettled, key=lambda s: s.number), rules, now, rng)
     newest = max(job.submissions, key=lambda s: s.number)
+    if not isinstance(evidence.outcome, TaskAccepted | AnswerComplete) and newest.final_answer in _DEAD_ENDS:
+        return _fail_with(job, newest, rules, now)
     if newest.verdict is None or newest.verdict not in _REFUSALS:
         return None
     is_news = newest.id == evidence.submission_id and isinstance(evidence.outcome, _REFUSALS[newest.verdict])
@@ -94,6 +99,59 @@ def settle_late(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: 
             return settle(job, evidence, rules, now, rng)
         case _:
             return None
+
+
+def settle_ended(job: Job, decision: Decision, now: datetime) -> Decision:
+    """Return what becomes of a job whose task has ended in `decision`, by all of its calls (design section 6).
+
+    A decision that fails the job stands only when no other call of it may still bring the result: another paid task
+    that has not ended is asked about next, and a call that nobody can explain holds the job, for its provider may have
+    taken it (promise 3). `job.submissions` are as they were before this end.
+    """
+    if decision.target is not State.FAILED or decision.final_answer not in _DEAD_ENDS:
+        return decision
+    others = [s for s in job.submissions if s.task_id != job.provider_task_id]
+    paid = [s for s in others if s.is_paid_and_open and s.task_id is not None]
+    if paid:
+        return _go_on(decision, min(paid, key=lambda s: s.number), now)
+    unsettled = [s for s in others if s.is_unsettled]
+    return _hold_ended(decision, min(unsettled, key=lambda s: s.number)) if unsettled else decision
+
+
+def is_moved_by_repeats(job: Job) -> bool:
+    """False when evidence that was known before must not move the job: it is held for what its task or its outputs did
+    after that evidence was used, and a journal that says it again knows nothing of that (fault B9).
+    """
+    return job.state is not State.NEEDS_REVIEW or _is_held_for_a_call(job)
+
+
+def _go_on(decision: Decision, paid: Submission, now: datetime) -> Decision:
+    why = f"{decision.reason}; another task of it, {paid.task_id}, is paid for"
+    patch = JobPatch(provider_task_id=paid.task_id, attempt_count=0, ask_count=0, missing_since=None, last_error=None)
+    data = {**decision.data, "task_id": paid.task_id}
+    return replace(decision, target=State.PROCESSING, due_at=now, reason=why, patch=patch, data=data)
+
+
+def _hold_ended(decision: Decision, doubtful: Submission) -> Decision:
+    """Its task is forgotten on the job, as it has nothing more to say; the ledger keeps it."""
+    why = f"{decision.reason}; call {doubtful.number} of it is unexplained and may have been taken"
+    patch = JobPatch(
+        provider_task_id=None,
+        attempt_count=0,
+        missing_since=None,
+        last_error=why,
+        provider_code=doubtful.provider_code,
+        cost_final_micros=None,
+    )
+    return replace(decision, target=State.NEEDS_REVIEW, due_at=None, reason=why, patch=patch)
+
+
+def _fail_with(job: Job, ended: Submission, rules: Rules, now: datetime) -> Decision:
+    """The last doubt about another call is gone: what the provider said of the newest call's task is the end."""
+    if ended.final_answer is FinalAnswer.FAIL:
+        return provider_failed(job, None, f"task {ended.task_id} had ended in FAIL", rules, now)
+    message = f"the provider no longer knows task {ended.task_id}"
+    return failed(job, Trigger.RESULT_LOST, now, code="result_lost", message=message, cost=None)
 
 
 def _is_held_for_a_call(job: Job) -> bool:

@@ -42,7 +42,7 @@ def advice_of(job: Job) -> str:
         (failed("provider_failed", provider_code="500"), "Retry it as a new charge"),
         (failed("result_lost", provider_code="1214"), "Ask the provider's support"),
         (failed("result_lost", provider_code="1222"), "Ask the provider's support"),
-        (failed("output_expired"), "Ask the provider's support for the file"),
+        (failed("output_expired"), "A retry uses another paid task of the job"),
         (failed("internal_error"), "Retry the job"),
         (failed("written_off", provider_code="answer_lost"), "still brings it back"),
         (held("answer_lost"), "attach its id"),
