@@ -54,6 +54,13 @@ def find_references(kind: Kind, body: Json) -> Sequence[tuple[InputSlot, Referen
     return [(slot, reference) for slot, reference in found if reference is not None]
 
 
+def find_unused(kind: Kind, body: Json) -> Sequence[str]:
+    """Return the text fields of a body that hold a reference where none is looked for: a prompt, mostly."""
+    used = {slot.value for slot in kind.input_slots(body)}
+    texts = ((name, value) for name, value in body.items() if isinstance(value, str) and value not in used)
+    return [name for name, value in texts if _REFERENCE.search(value)]
+
+
 def fits(medium: Medium, role: Role | None) -> bool:
     """Return True when an output of this role may stand where this belongs; None is an output that is never made."""
     return role is not None and MEDIA.get(role) is medium

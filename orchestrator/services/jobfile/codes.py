@@ -76,6 +76,11 @@ _FAULTS = (
 _WARNINGS = (
     ("dependency_refused", "a line that it depends on is refused", "Correct that line first."),
     ("similar_custom_id", "two ids differ only in case or in how a character is written", "Check that both are meant."),
+    (
+        "reference_unused",
+        "a reference stands in a text, which is sent as it is written",
+        "Put it into a field that takes a file, as the whole value (docs/dependencies.md).",
+    ),
     ("invisible_characters", "the custom_id holds characters that cannot be seen", "Check that they are meant."),
 )
 

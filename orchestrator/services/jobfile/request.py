@@ -9,12 +9,16 @@ from datetime import datetime
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json
 from orchestrator.domain.kind import INPUT_MARK, Kind
-from orchestrator.domain.references import find_references
+from orchestrator.domain.references import find_references, find_unused
 from orchestrator.services.jobfile import fields as check
 from orchestrator.services.jobfile.lines import MAX_LINE_BYTES, RawLine
 from orchestrator.services.jobfile.places import JsonPlaces, KnownPlaces, Place, Places
 from orchestrator.services.jobfile.strictjson import Path, read_json
 
+_UNUSED = (
+    "a reference stands in a text that is sent as it is written",
+    "references are used in fields that take a file, as the whole value",
+)
 KEY_CODES = frozenset({"unknown_field", "not_supported"})
 """Faults of a key rather than of its value: their column is the key's."""
 
@@ -146,6 +150,8 @@ def _read_body(value: object, kind: Kind | None, *, allow_unknown_model: bool) -
     faults = kind.check(body, allow_unknown_model=allow_unknown_model) if kind else []
     if INPUT_MARK in body:  # kinds look for it in values; at the top it would make the whole body a reference
         faults = [*faults, Fault("reserved_name", INPUT_MARK, f'the name "{INPUT_MARK}" is reserved')]
+    unused = find_unused(kind, body) if kind else ()
+    faults = [*faults, *(Fault("reference_unused", name, *_UNUSED, is_warning=True) for name in unused)]
     return body, [in_body(fault) for fault in faults]
 
 

@@ -112,6 +112,14 @@ def test_a_reference_written_wrong_is_told(desk: Desk) -> None:
     assert checked.faults[0].hint == "write it without blanks"
 
 
+def test_a_reference_in_a_prompt_is_sent_as_written_and_told(desk: Desk) -> None:
+    """A prompt is never changed; whoever expects it to be should hear of it before paying."""
+    prompts = ("a kite", "like {{a.outputs[0].url}}", "{{moustache}} and outputs[0].url")
+    checked = desk.check([video(f"v{number}", prompt=prompt) for number, prompt in enumerate(prompts)])
+    assert checked.faults == ()
+    assert told(checked.warnings) == [(2, "reference_unused", "body.prompt")]
+
+
 @pytest.mark.parametrize("value", [5, [5], ["a", "a"], [""], {"a": 1}, [f"n{n}" for n in range(101)]])
 def test_depends_on_is_names(desk: Desk, value: object) -> None:
     """depends_on takes a name or a list of different ones."""
