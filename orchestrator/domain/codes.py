@@ -84,6 +84,12 @@ _SUBMISSIONS = (
         "the worker that was sending it said nothing before its lease ended",
         LOOK_AT_PROVIDER,
     ),
+    (
+        "unreadable_answer",
+        Then.HELD,
+        "our reader broke on the answer, which is kept as it came",
+        "`orchestrator jobs show ID --raw` shows it: attach the task's id if it names one, and report it.",
+    ),
     ("process_died", Then.HELD, "the process that was sending it died before an answer came", LOOK_AT_PROVIDER),
     ("aborted", Then.HELD, "the call was given up on the second interrupt", LOOK_AT_PROVIDER),
     (
