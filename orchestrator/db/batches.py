@@ -67,7 +67,8 @@ class SqlBatches:
         database = self._database
 
         def work(connection: Connection) -> int:
-            if _lock_batch(connection, batch_id)["cancel_requested_at"] is not None:
+            batch = _lock_batch(connection, batch_id)
+            if batch["cancel_requested_at"] is not None or batch["intake_done_at"] is not None:
                 return 0
             now = database.now(connection)
             lines = [job.line_number or 0 for job in jobs]
@@ -252,7 +253,8 @@ def close_done(connection: Connection, database: Database) -> Sequence[str]:
 
 
 def _lock_batch(connection: Connection, batch_id: str) -> RowMapping:
-    query = select(BATCHES.c.id, BATCHES.c.cancel_requested_at).where(BATCHES.c.id == batch_id).with_for_update()
+    query = select(BATCHES.c.cancel_requested_at, BATCHES.c.intake_done_at).where(BATCHES.c.id == batch_id)
+    query = query.with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
         raise NotFound(f"there is no batch {batch_id}")

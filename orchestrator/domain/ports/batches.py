@@ -68,8 +68,8 @@ class Batches(Protocol):
         self, batch_id: str, jobs: Sequence[NewJob], *, actor: str, links: Sequence[tuple[int, str, str]] = ()
     ) -> int:
         """Insert jobs with their `accepted` events in one transaction, and make `links` members with them; lines
-        already there (batch, line_number) are left alone. Return how many jobs were new: none once the batch's
-        cancellation was asked for.
+        already there (batch, line_number) are left alone. Return how many jobs were new: none once the intake is done
+        or the batch's cancellation was asked for.
         """
 
     def find_last_line(self, batch_id: str) -> int:
