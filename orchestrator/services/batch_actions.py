@@ -11,6 +11,7 @@ from itertools import islice
 from random import Random
 from typing import NamedTuple
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import decide_cancel, decide_retry
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ids import BATCH, JOB, make_id
@@ -39,6 +40,7 @@ def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: st
     Safe to repeat after a kill. Jobs that other batches have as members too are cancelled there as well. Raises NotFound.
     """
     cancels.request_cancel(batch_id)
+    reach(CrashPoint.CANCEL_ASKED)
     stopped = flagged = after = 0
     while True:
         group = cancels.cancel_group(batch_id, decide_cancel, after_line=after, actor=actor, reason=reason)
@@ -46,6 +48,7 @@ def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: st
         flagged += group.flagged_count
         if group.last_line is None:
             return Cancelled(stopped, flagged)
+        reach(CrashPoint.CANCEL_GROUP_DONE)
         after = group.last_line
 
 
