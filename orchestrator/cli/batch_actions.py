@@ -93,6 +93,8 @@ def _ask_cancel(app: App, batch: Batch, *, is_sure: bool) -> None:
     text = f"{batch.name}: stop {queued} queued jobs, about {show_micros(saved.micros)} not spent"
     if not batch.is_intake_done:
         text += "; lines that are not in yet stay out"
+    if shared := app.reports.count_shared(batch.id).stoppable_count:
+        text += f"; {shared} of them are lines of other batches too, and stop there as well"
     click.echo(inert_line(f"{text}; {runs_on} are being paid for or are paid and run on"), err=True)
     ask("cancel it?", is_sure=is_sure, otherwise="nothing was cancelled")
 
@@ -139,6 +141,7 @@ def retry(
     with open_app(settings) as app:
         desk = RetryDesk(app.jobs, app.batches, app.reports, app.clock, app.rng, app.kinds, app.rules)
         plan = plan_retry(desk, batch_id, only)
+        _tell_budget(plan, max_cost)
         _ask_retry(plan, is_sure=yes)
         done = retry_batch(desk, batch_id, only, max_cost_micros=max_cost, actor=ACTOR, reason=reason)
         _tell_refused(done.refused)
@@ -172,6 +175,19 @@ def _ask_retry(plan: RetryPlan, *, is_sure: bool) -> None:
     click.echo(text, err=True)
     if cost.count:
         ask("pay for them again?", is_sure=is_sure)
+
+
+def _tell_budget(plan: RetryPlan, max_cost: int | None) -> None:
+    """Say what the new charges may come to, where they are held to anything."""
+    if not plan.cost.count:
+        return
+    if max_cost is not None:
+        click.echo(f"budget of the new charges: {show_micros(max_cost)}", err=True)
+    elif plan.left_micros is not None:
+        left = show_micros(plan.left_micros)
+        click.echo(
+            f"budget of the new charges: {left}, what is left of the batch's; --max-cost gives another", err=True
+        )
 
 
 def _tell_refused(refused: Mapping[str, str]) -> None:

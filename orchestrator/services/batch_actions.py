@@ -76,6 +76,8 @@ class RetryPlan:
     names: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     cost: Estimate = field(default_factory=Estimate)
+    left_micros: int | None = None
+    """What is left of the batch's budget; None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,20 @@ def plan_retry(desk: RetryDesk, batch_id: str, only: Iterable[str]) -> RetryPlan
     for each in charged.values():
         prices.add(each.kind, each.model, each.price)
     plan.names, plan.cost = set(charged), prices.total()
+    plan.left_micros = _find_left(desk, batch_id)
     return plan
+
+
+def _find_left(desk: RetryDesk, batch_id: str) -> int | None:
+    """Return what a batch and all that try it again have left of its budget together."""
+    limit = desk.batches.get(batch_id).max_cost_micros
+    if limit is None:
+        return None
+    whose = {batch_id}
+    for batch in desk.reports.list_family(batch_id):  # the oldest first: parents before their children
+        if batch.parent_id in whose:
+            whose.add(batch.id)
+    return max(limit - sum(desk.batches.price_unpaid(each).total_micros for each in whose), 0)
 
 
 class _Charged(NamedTuple):
@@ -160,12 +175,13 @@ def retry_batch(
     """Try a batch again: what costs nothing goes on where it stands, the rest is paid for in a child batch.
 
     Repeated after a kill it fills the child that it had begun, and two at once make one: the child's identity is its
-    parent and its generation. Raises NotFound, BudgetError before anything is made, Conflict when another process has
+    parent and its generation. Without `max_cost_micros` the child gets what is left of its parent's budget. Raises NotFound, BudgetError before anything is made, Conflict when another process has
     just made the same child.
     """
     wanted = frozenset(only)
     first = plan_retry(desk, batch_id, wanted)
-    _require_within(first, max_cost_micros)
+    limit = first.left_micros if max_cost_micros is None else max_cost_micros
+    _require_within(first, limit)
     free_count, refused = _go_on(desk, first, actor=actor, reason=reason)
     parent = desk.batches.get(batch_id)
     newest = desk.batches.find_newest(_identify(parent), parent.environment)
@@ -173,9 +189,11 @@ def retry_batch(
     begun = newest if newest is not None and not newest.is_intake_done else None
     if not plan.cost.count and begun is None:
         return Retried(free_count, None, 0, refused | plan.refused)
-    _require_within(plan, max_cost_micros)
+    _require_within(plan, limit)
     links = _find_links(desk, parent, wanted, plan)
-    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), max_cost_micros)
+    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
+    if begun is not None and max_cost_micros is not None:
+        desk.batches.set_budget(begun.id, max_cost_micros)
     for some in chunks(links):  # first: whoever repeats this after a kill sees fewer lines to ask
         desk.batches.link_existing(child.id, some)
     new_count = _fill(desk, parent, child, wanted, plan, actor=actor)

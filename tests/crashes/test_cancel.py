@@ -55,7 +55,5 @@ def test_a_second_cancel_ends_what_the_first_began(
 
 def show(desk: Desk, batch_id: str, settings: dict[str, str]) -> dict[str, Any]:
     """Return the batch object."""
-    shown: dict[str, Any] = json.loads(
-        desk.run("batches", "show", batch_id, "-o", "json", **settings).out
-    )
+    shown: dict[str, Any] = json.loads(desk.run("batches", "show", batch_id, "-o", "json", **settings).out)
     return shown
