@@ -15,7 +15,6 @@ from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 from orchestrator.domain.job import Job, Output, Role, StoredFile
 from orchestrator.domain.kind import Kind
@@ -57,7 +56,7 @@ class Head:
     summary: str
     stamp: str
     policy: str
-    style: Markup
+    style: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _make_head(batch: Object, frame: Frame, *, now: datetime) -> Head:
         " base-uri 'none'; form-action 'none'"
     )
     stamp = f"{batch['id']}, as of {now:%Y-%m-%d %H:%M} UTC.{_until(frame)}"
-    return Head(str(batch["name"]), _summary(batch), stamp, policy, Markup(style))  # noqa: S704 - our own file
+    return Head(str(batch["name"]), _summary(batch), stamp, policy, style)
 
 
 def _summary(batch: Object) -> str:
