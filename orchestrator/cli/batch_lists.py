@@ -43,7 +43,11 @@ def list_batches(common: CommonOptions, limit: int, after: str | None) -> None:
 @click.argument("batch_id", metavar="ID")
 @common_options
 def show(common: CommonOptions, batch_id: str) -> None:
-    """Show one batch whole: its jobs per state, its cost (by the table, final, unknown), its family and its files."""
+    """Show one batch whole: its jobs per state, its cost (by the table, final, unknown), its family and its files.
+
+    linked_count are lines that jobs of other batches answer: those are charged to the other batches, not to this one's
+    budget.
+    """
     with open_app(common.settings()) as app:
         print_one(show_batch(app, batch_id), common.format_for(one=True))
 
@@ -55,6 +59,7 @@ def show_batch(app: App, batch_id: str) -> Object:
     costs = app.reports.sum_costs_of([batch_id])[batch_id]
     value = batch_object(batch, counts, costs, unpriced_count=app.reports.count_unpriced(batch_id))
     value["family"] = [member.id for member in app.reports.list_family(batch_id)]
+    value["linked_count"] = app.reports.count_shared(batch_id).linked_count
     is_written = batch.files_written_at is not None
     files = {name: f"{batch.archive_url}/{batch_key(batch_id, name)}" for name in (RESULTS, ERRORS, SUMMARY, INPUT)}
     value["files"] = files if is_written else None

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.exits import Exit, fault_text
+from orchestrator.cli.asking import ask
+from orchestrator.cli.exits import fault_text
 from orchestrator.cli.output import inert
 from orchestrator.config import Settings
 from orchestrator.services.batches import Intake, Taker, show_micros
@@ -95,7 +96,7 @@ def take_checked(
     known = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if is_forced and known is not None:
         cost = show_micros(checked.estimate.micros)
-        ask(f"{checked.good_count} jobs ran before; pay for them again, about {cost}?", is_sure=is_sure)
+        ask(f"{checked.good_count} jobs ran before; pay for them again, about {cost}?", is_sure=is_sure, is_said=True)
     if is_partial and checked.is_whole and checked.good_count:
         _tell_refused(checked)
     intake = take_file(checked, taker, is_forced=is_forced, max_cost_micros=max_cost, is_partial=is_partial)
@@ -139,11 +140,3 @@ def _tell_budget(intake: Intake) -> None:
 def _price_text(intake: Intake) -> str:
     text = f"{show_micros(intake.cost.micros)} {intake.cost.currency} by the price table"
     return f"{text}, {intake.cost.unpriced_count} without a price" if intake.cost.unpriced_count else text
-
-
-def ask(question: str, *, is_sure: bool) -> None:
-    """Ask whoever sits at the terminal before something is paid again; scripts have said it with the option."""
-    if is_sure or not sys.stdin.isatty() or click.confirm(question, err=True):
-        return
-    click.echo("nothing was submitted", err=True)
-    sys.exit(Exit.BUDGET)

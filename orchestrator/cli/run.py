@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import tell_request_error
 from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.jobfiles import (
@@ -16,7 +17,6 @@ from orchestrator.cli.jobfiles import (
     FILE,
     FORMAT,
     Money,
-    ask,
     checked_file,
     take_checked,
 )
@@ -115,7 +115,7 @@ def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
             err=True,
         )
     if charged:
-        ask("go on?", is_sure=is_sure)
+        ask("go on?", is_sure=is_sure, is_said=True)
     for job in sorted(failed, key=lambda job: job.failure_code == "dependency_failed"):
         if app.history.get_job(job.id).state is not State.FAILED:
             continue  # it came back with the job that it depends on

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Protocol
 
 import click
 
+from orchestrator.cli.absence import Absence
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
@@ -45,7 +45,6 @@ from orchestrator.wiring import App, error_catalogue, open_app, open_lanes
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
-ABSENCE = timedelta(minutes=2)  # a sweep is due every 30 s
 WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
 
 
@@ -153,20 +152,11 @@ def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job
 def watch_over(app: App, batch_id: str, *, render: Callable[[Job], str]) -> RunEnd:
     """Watch others work: print a line per member as it ends. A signal ends the watching, not the work."""
     watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
-    watching = _Watching()
+    is_over = not count_active(app.batches.count_states(batch_id))
+    watching = _Watching(None if is_over else Absence(app, app.batches.get(batch_id)))
     with interrupts(watching, WATCH_NOTICES) as signals, progress_display() as display:
-        if count_active(app.batches.count_states(batch_id)):
-            _tell_absence(app)
         look = _watch(watch, watching, signals, display, render)
     return _last_look(app, watch, look, signals, render)
-
-
-def _tell_absence(app: App) -> None:
-    """Every worker sweeps within seconds of its start, and twice a minute: nobody there shows."""
-    last = app.progress.find_last_sweep()
-    if last is None or app.clock.now() - last > ABSENCE:
-        seen = "no worker has been seen yet" if last is None else f"no worker since {last:%Y-%m-%d %H:%M:%S} UTC"
-        click.echo(f"warning: {seen}; the jobs wait. Start one with: orchestrator worker", err=True)
 
 
 class _Lanes(Protocol):
@@ -185,8 +175,13 @@ class _Watching:
 
     is_ended = True
 
+    def __init__(self, absence: Absence | None) -> None:
+        self._absence = absence
+
     def check(self) -> None:
-        """Workers speak for themselves."""
+        """Workers speak for themselves; that there are none nobody else says."""
+        if self._absence is not None:
+            self._absence.look()
 
     def request_stop(self) -> None:
         """Nothing of ours is in flight."""

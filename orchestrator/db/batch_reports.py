@@ -6,15 +6,16 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import Connection, and_, case, exists, func, select, update
 
+from orchestrator.db.batch_cancels import STOPPABLE
 from orchestrator.db.batches import read_batch
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job, table_of
 from orchestrator.db.tables import BatchMemberRow, BatchRow, JobDependencyRow
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Batch, Job
-from orchestrator.domain.ports import Costs, ErrorGroup, JobCounts, LineJob
+from orchestrator.domain.ports import Costs, ErrorGroup, JobCounts, LineJob, Shared
 from orchestrator.domain.states import FINAL, State
 
 BATCHES = table_of(BatchRow)
@@ -88,6 +89,27 @@ class SqlBatchReports:
             .where(MEMBERS.c.batch_id == batch_id, JOBS.c.price_micros.is_(None))
         )
         return self._database.read(lambda c: c.execute(query).scalar_one())
+
+    def list_archives(self, batch_ids: Collection[str]) -> Sequence[str]:
+        mine = MEMBERS.join(JOBS, JOBS.c.id == MEMBERS.c.job_id)
+        query = select(JOBS.c.archive_url).select_from(mine).where(MEMBERS.c.batch_id.in_(batch_ids))
+        query = query.distinct().order_by(JOBS.c.archive_url)
+        return self._database.read(lambda c: c.execute(query).scalars().all())
+
+    def count_shared(self, batch_id: str) -> Shared:
+        linked = select(func.count()).where(MEMBERS.c.batch_id == batch_id, MEMBERS.c.linked_from.is_not(None))
+        other = MEMBERS.alias("other")
+        is_shared = exists().where(other.c.job_id == MEMBERS.c.job_id, other.c.batch_id != batch_id)
+        stoppable = (
+            select(func.count())
+            .select_from(MEMBERS.join(JOBS, JOBS.c.id == MEMBERS.c.job_id))
+            .where(MEMBERS.c.batch_id == batch_id, JOBS.c.state.in_(STOPPABLE), is_shared)
+        )
+
+        def work(connection: Connection) -> Shared:
+            return Shared(connection.execute(linked).scalar_one(), connection.execute(stoppable).scalar_one())
+
+        return self._database.read(work)
 
     def list_family(self, batch_id: str) -> Sequence[Batch]:
         return self._database.read(lambda c: _read_family(c, batch_id))

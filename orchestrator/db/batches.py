@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, exists, func, select, update
 
 from orchestrator.db import budgets
 from orchestrator.db.engine import Database
@@ -67,7 +67,8 @@ class SqlBatches:
         database = self._database
 
         def work(connection: Connection) -> int:
-            if _lock_batch(connection, batch_id)["cancel_requested_at"] is not None:
+            batch = _lock_batch(connection, batch_id)
+            if batch["cancel_requested_at"] is not None or batch["intake_done_at"] is not None:
                 return 0
             now = database.now(connection)
             lines = [job.line_number or 0 for job in jobs]
@@ -139,16 +140,21 @@ class SqlBatches:
 
     def price_unpaid(self, batch_id: str) -> UnpaidCost:
         """Add up the table prices of queued members, and what the batch's submissions cost or may cost."""
+        price_of_linked = case((MEMBERS.c.linked_from.is_not(None), JOBS.c.price_micros))
         queued = (
-            select(func.coalesce(func.sum(JOBS.c.price_micros), 0), func.count() - func.count(JOBS.c.price_micros))
+            select(
+                func.coalesce(func.sum(JOBS.c.price_micros), 0),
+                func.count() - func.count(JOBS.c.price_micros),
+                func.coalesce(func.sum(price_of_linked), 0),
+            )
             .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
             .where(MEMBERS.c.batch_id == batch_id, JOBS.c.state == State.QUEUED)
         )
 
         def work(connection: Connection) -> UnpaidCost:
-            micros, unpriced_count = connection.execute(queued).one()
+            micros, unpriced_count, linked = connection.execute(queued).one()
             charged = budgets.sum_charged(connection, [batch_id]).get(batch_id, 0)
-            return UnpaidCost(int(micros), unpriced_count, charged)
+            return UnpaidCost(int(micros), unpriced_count, charged, int(linked))
 
         return self._database.read(work)
 
@@ -252,7 +258,8 @@ def close_done(connection: Connection, database: Database) -> Sequence[str]:
 
 
 def _lock_batch(connection: Connection, batch_id: str) -> RowMapping:
-    query = select(BATCHES.c.id, BATCHES.c.cancel_requested_at).where(BATCHES.c.id == batch_id).with_for_update()
+    query = select(BATCHES.c.cancel_requested_at, BATCHES.c.intake_done_at).where(BATCHES.c.id == batch_id)
+    query = query.with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
         raise NotFound(f"there is no batch {batch_id}")

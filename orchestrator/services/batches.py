@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import BudgetError, Conflict, Fault
@@ -19,6 +20,7 @@ from orchestrator.domain.ports import Batches, Clock, Store
 from orchestrator.services.jobfile.check import PreparedLine
 from orchestrator.services.jobfile.tally import Estimate, PriceSum
 
+T = TypeVar("T")
 CHUNK = 500  # jobs a transaction: the knee of both databases
 
 
@@ -206,7 +208,7 @@ def _number(line: PreparedLine) -> int:
     return line.request.line_number or 0
 
 
-def chunks(lines: Iterable[PreparedLine]) -> Iterator[list[PreparedLine]]:
+def chunks(lines: Iterable[T]) -> Iterator[list[T]]:
     """Yield the lines in groups of one transaction each."""
     rest = iter(lines)
     while chunk := list(islice(rest, CHUNK)):

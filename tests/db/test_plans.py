@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import Connection, event, insert, text
 
 from orchestrator.db.audit import SqlAudit, spans
+from orchestrator.db.dependencies import _count_statement
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS
+from orchestrator.db.rowset import encode_rows
 from orchestrator.domain.ports import HeldPoll, LaneName
 from tests.db.driver import LEASE, Driver
 from tests.factories import HOUR, make_window
@@ -165,3 +167,15 @@ def test_an_audit_reads_spans_and_never_a_table_per_job(full: Driver, monkeypatc
         assert not [line for line in plan.splitlines() if line.startswith(("SCAN job_events", "SCAN submissions"))], (
             plan
         )
+
+
+def test_letting_many_jobs_go_looks_each_up_by_its_id(database: Database) -> None:
+    """Ten thousand that wait for one: to walk all queued jobs for each of them took minutes on SQLite."""
+    if not database.is_sqlite:
+        pytest.skip("PostgreSQL chooses by the sizes of what it joins")
+    statement = _count_statement(is_sqlite=True).compile(database.engine)
+    row = {"id": "job_1", "count": 0, "due_at": None, "event_count": 1, "source": "queued"}
+    given = tuple(statement.params.get(name) or encode_rows([row]) for name in statement.positiontup or ())
+    with database.engine.connect() as connection:
+        plan = [str(step[-1]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)]
+    assert [step for step in plan if step.startswith("SEARCH jobs") and "id=?" in step], plan

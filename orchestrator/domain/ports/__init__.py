@@ -20,7 +20,7 @@ from orchestrator.domain.ports.jobs import (
 )
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
-from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob
+from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob, Shared
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "PollQuestion",
     "Provider",
     "Renewed",
+    "Shared",
     "Store",
     "Stores",
     "SubmitAnswer",

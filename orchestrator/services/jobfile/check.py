@@ -160,9 +160,13 @@ class _Check:
         self._line_digests: array[int] = array("Q")
         self._refused: set[int] = set()
         self._is_whole = True
+        self._last_number = 0
         self._ids = SeenIds()
         self._graph = Graph(self._ids)
         self._prices = PriceSum()
+        self._priced_last: dict[
+            int, tuple[str, str, Price | None]
+        ] = {}  # the graph may yet refuse what depends on others
         self._has_inputs = False
 
     def read(self, stream: BinaryIO) -> None:
@@ -204,18 +208,29 @@ class _Check:
         self._digest.update(chunk)
 
     def _take(self, entry: Entry) -> None:
+        index = len(self._line_digests)
         self._line_digests.append(digest_entry(entry))
         line = entry.read(self._kinds, allow_unknown_model=self._options.allow_unknown_model)
-        if line.custom_id and (double := self._ids.check(line.custom_id, line.number)):
+        if line.custom_id and (double := self._ids.check(line.custom_id, line.number, index)):
             line = line.also(double)
+        if entry.number == self._last_number:
+            line = line.also([_share_line(entry.number)])
+        self._last_number = entry.number
         prepared, faults = prepare(line, self._reader)
-        self.log.add(faults)
+        self.log.add(replace(fault, custom_id=line.custom_id) for fault in faults)
         self._graph.take(line, prepared.body_sha256 if prepared else None)
         if prepared is None:
-            self._refused.add(len(self._line_digests) - 1)
+            self._refused.add(index)
         else:
-            self._prices.add(prepared.request.kind.name, prepared.request.model, prepared.price)
+            self._price(index, prepared)
             self._has_inputs = self._has_inputs or bool(prepared.inputs)
+
+    def _price(self, index: int, line: PreparedLine) -> None:
+        item = (line.request.kind.name, line.request.model, line.price)
+        if line.request.depends_on:
+            self._priced_last[index] = item
+        else:
+            self._prices.add(*item)
 
     def finish(self, path: Path, name: str) -> CheckedFile:
         sha256 = self._digest.hexdigest()
@@ -223,6 +238,9 @@ class _Check:
         self.log.add(fault for _, fault in verdict.faults)
         self.log.add(self._graph.warn(verdict.orphans))
         self._refused.update(verdict.orphans, (index for index, _ in verdict.faults))
+        for index, item in self._priced_last.items():
+            if index not in self._refused:
+                self._prices.add(*item)
         return CheckedFile(
             path=path,
             name=name,
@@ -245,6 +263,12 @@ class _Check:
             line_digests=self._line_digests,
             identities=verdict.identities,
         )
+
+
+def _share_line(number: int) -> Fault:
+    """A job's line is what it is known by in its batch."""
+    message = "another job begins on this line already"
+    return Fault("shared_line", None, message, "begin each job on a line of its own", line=number)
 
 
 def prepare(line: ReadLine, reader: InputReader) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
