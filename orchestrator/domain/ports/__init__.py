@@ -20,6 +20,7 @@ from orchestrator.domain.ports.jobs import (
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
+from orchestrator.domain.ports.send import Send, Sending, Sent
 
 __all__ = [
     "Adopted",
@@ -47,6 +48,9 @@ __all__ = [
     "PollQuestion",
     "Provider",
     "Renewed",
+    "Send",
+    "Sending",
+    "Sent",
     "Store",
     "Stores",
     "SubmitAnswer",
