@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help bench demo demo-celery test test-all lint format docs lock wheel clean
+.PHONY: help bench demo demo-celery guards test test-all lint format docs lock wheel clean
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -37,7 +37,7 @@ demo-celery: $(VENV)/$(STAMP) ## the same through a fleet: two workers, Valkey, 
 test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (about 5 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
-test-all: test ## test, then what needs apt: the image's steps, docker-compose.yml, Debian's PostgreSQL, RabbitMQ, Swift
+test-all: test ## test, then what needs apt: the image's steps, docker-compose.yml, Debian's PostgreSQL, RabbitMQ, Swift, Chromium
 	scripts/check_image.sh
 	scripts/check_compose.sh
 	scripts/install_postgresql.sh
@@ -45,11 +45,17 @@ test-all: test ## test, then what needs apt: the image's steps, docker-compose.y
 	ORCHESTRATOR_TEST_POSTGRES=machine $(PYTEST) -q -m postgres
 	ORCHESTRATOR_TEST_POSTGRES=wheel $(PYTEST) -q -m postgres
 	$(VENV)/bin/python -m pytest -q -m rabbitmq
+	$(PYTEST) -q -m whole_walk
+	scripts/install_chromium.sh
+	$(VENV)/bin/python -m pytest -q -m browser
 	scripts/install_swift.sh
 	ORCHESTRATOR_TEST_SWIFT=1 $(PYTEST) -q -m swift
 
 bench: $(VENV)/$(STAMP) ## measure ours beside others, about 10 minutes on a quiet machine; BENCH=slots runs one
 	$(VENV)/bin/python -m bench $(BENCH)
+
+guards: $(VENV)/$(STAMP) ## remove each guard in turn and see that a test fails (about 25 minutes on two busy cores); GUARDS_ARGS="--resume" goes on
+	$(VENV)/bin/python -m scripts.remove_guards $(GUARDS_ARGS)
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing
 	$(VENV)/bin/ruff format --check .

@@ -21,7 +21,9 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "claims": (),
     "polling": (),
     "submit": (),
+    "check": (),
     "archive": (),
+    "ingest": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`

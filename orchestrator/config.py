@@ -5,6 +5,7 @@ The only reader of the environment. docs/settings.md is generated from the field
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import tomllib
@@ -318,6 +319,11 @@ class _Told(PydanticBaseSettingsSource):
         for name in values:
             self._sources.setdefault(name, self._tell(name))
         return values
+
+
+def read_crash_point() -> str | None:
+    """Return what ORCHESTRATOR_CRASH_AT says. No setting: neither a file nor a flag may make a process die."""
+    return os.environ.get(f"{PREFIX}CRASH_AT") or None
 
 
 def variable_of(name: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.advice import Entry, Source, Then
 from orchestrator.domain.errors import ConfigError, Transient
 from orchestrator.domain.outcomes import CallEvidence, Moment
@@ -50,6 +51,7 @@ class FileJournal:
         self._writing = threading.Lock()
         self._reading: list[DeadFileJournal] = []
         self._unsettled: set[str] = set()
+        self._is_torn = False
         try:
             directory.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             _refuse_unsafe(directory)
@@ -68,6 +70,7 @@ class FileJournal:
                 self._unsettled.update(record.submission_id for record in records)
                 for line in lines:
                     refusals += self._write_line(line)
+            reach(CrashPoint.JOURNAL_WRITTEN)
             os.fdatasync(self._fd)
         except OSError as error:
             raise Transient("journal_unwritable", f"{self._path.name}: {error.strerror}") from error
@@ -78,14 +81,21 @@ class FileJournal:
     def _write_line(self, line: bytes) -> list[OSError]:
         """Write one line whole or not at all; return what the disk said against it."""
         before = os.fstat(self._fd).st_size
+        # Half a line that could not be cut off must not swallow this one.
+        data = b"\n" + line if self._is_torn else line
         try:
-            written = os.write(self._fd, line)
+            written = os.write(self._fd, data)
         except OSError as error:
             return [error]
-        if written == len(line):
+        if written == len(data):
+            self._is_torn = False
             return []
-        os.ftruncate(self._fd, before)
-        return [OSError(errno.ENOSPC, f"{written} of {len(line)} bytes fitted")]
+        try:
+            os.ftruncate(self._fd, before)
+        except OSError as error:
+            self._is_torn = True
+            return [error]
+        return [OSError(errno.ENOSPC, f"{written} of {len(data)} bytes fitted")]
 
     def settle(self, submission_id: str) -> None:
         """Take note that the database has what was written about this submission. Once it has everything, a long file
@@ -270,7 +280,9 @@ def _create_locked(path: Path) -> int:
     fd = os.open(unfinished, flags, PRIVATE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        reach(CrashPoint.JOURNAL_MADE)
         path.hardlink_to(unfinished)  # unlike a rename it refuses a name that is taken
+        reach(CrashPoint.JOURNAL_NAMED)
         _sync_directory(path.parent)
     except OSError:
         os.close(fd)

@@ -19,6 +19,8 @@ from orchestrator.clock import SystemClock
 from orchestrator.config import Settings
 from orchestrator.db import migrate
 from orchestrator.db.audit import SqlAudit
+from orchestrator.db.batch_cancels import SqlBatchCancels
+from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
@@ -29,7 +31,7 @@ from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
 from orchestrator.domain.errors import ConfigError, NotFound
-from orchestrator.domain.kind import Kind, input_key
+from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
@@ -37,6 +39,7 @@ from orchestrator.egress import GuardedFetch
 from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
 from orchestrator.journal import entries as journal_entries
+from orchestrator.services.batch_files import Clerk
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
@@ -63,6 +66,8 @@ class App:
     rng: Random
     jobs: SqlJobs
     batches: SqlBatches
+    reports: SqlBatchReports
+    cancels: SqlBatchCancels
     history: SqlHistory
     progress: SqlProgress
     restores: SqlRestores
@@ -99,6 +104,8 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         rng=rng,
         jobs=SqlJobs(database, rng=rng),
         batches=SqlBatches(database, rng=rng),
+        reports=SqlBatchReports(database),
+        cancels=SqlBatchCancels(database, rng=rng),
         history=SqlHistory(database),
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),
@@ -141,6 +148,7 @@ def open_lanes(
         yield LaneContext(
             jobs=app.jobs,
             batches=app.batches,
+            reports=app.reports,
             provider=_make_provider(app),
             stores=app.stores,
             fetch=GuardedFetch(allow=settings.egress_allow, ca_bundle=settings.ca_bundle),
@@ -158,6 +166,18 @@ def open_lanes(
         )
 
 
+def make_clerk(app: App) -> Clerk:
+    """Return what the files of batches are written with."""
+    return Clerk(
+        reports=app.reports,
+        stores=app.stores,
+        clock=app.clock,
+        kinds=app.kinds,
+        spool=app.settings.spool_dir,
+        tool_version=importlib.metadata.version(DISTRIBUTION),
+    )
+
+
 def storing_threads(archive_windows: Mapping[str, int]) -> int:
     """Return how many outputs are stored at once: a video has its cover beside it."""
     return OUTPUTS_STORED_PER_JOB * sum(archive_windows.values())
@@ -170,9 +190,9 @@ def _make_provider(app: App) -> ZaiProvider:
             "ORCHESTRATOR_ZAI_API_KEY", "needed to call the Z.ai API; or try --sandbox, which needs no key"
         )
 
-    async def read_input(archive_url: str, sha256: str) -> bytes:
+    async def read_input(archive_url: str, key: str) -> bytes:
         store = app.stores.open(archive_url)
-        return await asyncio.to_thread(lambda: b"".join(store.read_chunks(input_key(sha256))))
+        return await asyncio.to_thread(lambda: b"".join(store.read_chunks(key)))
 
     return ZaiProvider(
         base_url=settings.zai_base_url,

@@ -1,4 +1,4 @@
-"""Draw docs/lifecycle.md, settings.md, commands.md, findings.md and errors.md from the code; --check fails when one is stale."""
+"""Draw the documents of `DRAWN` in docs/ from the code; --check fails when one is stale."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from orchestrator.cli.main import main as orchestrator
 from orchestrator.config import PREFIX, Settings
+from orchestrator.crashpoints import KILLED, VARIABLE, CrashPoint
 from orchestrator.domain.advice import Source
 from orchestrator.domain.audit import RULES
 from orchestrator.domain.states import ACTIVE, FINAL, TRANSITIONS, State
@@ -100,6 +101,31 @@ def _filled(template: str) -> str:
     return re.sub(r"{(\w+)}", lambda name: name[1].upper(), template)
 
 
+def draw_crash_points() -> Iterator[str]:
+    """Yield every crash point with what has just happened there, and how they are used."""
+    yield from ("# Crash points", "", NOTICE, "")
+    yield "An instrument of tests and diagnosis, **never for use on jobs that matter**. Each name below is a place between two"
+    yield f"effects that outlive the process. With `{VARIABLE}=NAME` a process ends there as `kill -9` would end it (exit code"
+    yield f"{KILLED}), the first time it comes by; with `{VARIABLE}=NAME:3` the third time. Only that variable does so: no flag"
+    yield "and no settings file can. A process that is armed says so on stderr as it starts (`crash_armed`, CRITICAL) and names the"
+    yield "point when it dies; a name that is none below is refused with the list. Unset, it costs one comparison a place."
+    yield ""
+    yield "`tests/crashes` ends a run at each of them, on SQLite and PostgreSQL, with `ORCHESTRATOR_ON_UNKNOWN=hold` and `resubmit`,"
+    yield "runs the same file again to its end, and then asks the doctor, with the provider's ledger, what does not agree:"
+    yield "`make test` a half of the combinations (each point on both databases), `make test-all` all. By hand:"
+    yield ""
+    yield "```sh"
+    yield f"{VARIABLE}={CrashPoint.ANSWER_KEPT} orchestrator run examples/quickstart.jsonl --sandbox"
+    yield "orchestrator run examples/quickstart.jsonl --sandbox"
+    yield "```"
+    yield ""
+    yield "A wake-up through the broker has no point of its own: it carries nothing, so its loss is the death just before it, at a"
+    yield "`committed` point. A new effect in a lane gets a point, and the walk fails until a case reaches it."
+    yield from ("", "| point | what has just happened |", "|---|---|")
+    for point in CrashPoint:
+        yield f"| `{point}` | {point.meaning} |"
+
+
 def _draw_command(command: click.Command, path: str) -> Iterator[str]:
     context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
     yield from ("", f"## `{path}`", "", "```text", command.get_help(context), "```")
@@ -127,6 +153,7 @@ DRAWN: dict[str, Callable[[], Iterator[str]]] = {
     "commands.md": draw_commands,
     "findings.md": draw_findings,
     "errors.md": draw_errors,
+    "crash-points.md": draw_crash_points,
 }
 
 

@@ -73,7 +73,7 @@ def resubmit(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason:
     Refused until an earlier call can no longer be under way (lease and call deadline).
     """
     with open_app(common.settings()) as app:
-        ready = _find_ready(app, job_ids)
+        ready, refused = _look_at(app, job_ids)
         if ready and not yes:
             question = f"submit {_count(ready)} again as new charges: {show_prices(ready)}?"
             if not click.confirm(question, err=True):
@@ -81,6 +81,8 @@ def resubmit(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason:
                 sys.exit(Exit.BUDGET)
 
         def resubmit_one(job_id: str) -> str:
+            if not yes and job_id in refused:  # nobody was asked about it, even if its time has come meanwhile
+                raise refused[job_id]
             decision = resubmit_job(app.jobs, job_id, rules=app.rules, actor=ACTOR, reason=reason).decision
             return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
 
@@ -154,17 +156,18 @@ def adopt(
         click.echo(_leave(app, job, broker_url), err=True)
 
 
-def _find_ready(app: App, job_ids: Sequence[str]) -> list[Job]:
-    """Return the jobs that may be resubmitted now; the others are told when they are acted on."""
-    ready = []
+def _look_at(app: App, job_ids: Sequence[str]) -> tuple[list[Job], dict[str, RequestError]]:
+    """Return the jobs that may be resubmitted now, and why the others may not."""
+    ready, refused = [], dict[str, RequestError]()
     for job_id in job_ids:
         try:
             job = app.history.get_job(job_id)
             decide_resubmit(job, app.rules, app.clock.now())
-        except RequestError:
+        except RequestError as error:
+            refused[job_id] = error
             continue
         ready.append(job)
-    return ready
+    return ready, refused
 
 
 def _count(jobs: Sequence[Job]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -13,9 +13,10 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.review import review
-from orchestrator.cli.running import run_to_end
-from orchestrator.cli.sandbox import sandboxed
-from orchestrator.domain.errors import ConfigError, Conflict
+from orchestrator.cli.running import opened_to_run, run_to_end
+from orchestrator.domain.errors import Conflict
+from orchestrator.domain.job import Job
+from orchestrator.domain.progress import BudgetHold, Hold
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.explain import advise, advise_waiting
@@ -67,10 +68,24 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
         page = app.history.list_jobs(wanted, limit=limit, after=after)
         now = app.clock.now()
         output = common.format_for(one=False)
-        rows = [job_object(job, now=now, kinds=app.kinds) for job in page.jobs]
+        holds = _find_holds(app, page.jobs)
+        rows = [job_object(job, now=now, kinds=app.kinds, hold=holds.get(job.id)) for job in page.jobs]
         print_rows(rows, EXPORT_COLUMNS if output == "csv" else COLUMNS, output)
         if page.has_more:
             click.echo(f"more: orchestrator jobs list --after {page.jobs[-1].id}", err=True)
+
+
+def _find_holds(app: App, page: Sequence[Job]) -> dict[str, Hold | BudgetHold | None]:
+    """Return what holds each queued job; those that wait in one place wait for one thing, which is asked for once."""
+    places: dict[tuple[object, ...], Hold | BudgetHold | None] = {}
+    holds: dict[str, Hold | BudgetHold | None] = {}
+    for job in page:
+        if job.state is State.QUEUED:
+            place = (job.credential, job.model, job.priority, job.batch_id)
+            if place not in places:
+                places[place] = app.progress.find_hold(job.id)
+            holds[job.id] = places[place]
+    return holds
 
 
 @jobs.command()
@@ -81,7 +96,7 @@ def show(common: CommonOptions, job_id: str, raw: bool) -> None:
     """Show one job whole: its input, outputs, cost and, if it failed, why and what to do."""
     with _open(common) as app:
         job = app.history.get_job(job_id)
-        row = job_object(job, now=app.clock.now(), kinds=app.kinds)
+        row = job_object(job, now=app.clock.now(), kinds=app.kinds, hold=app.progress.find_hold(job_id))
         if raw:
             row["submissions"] = [submission_object(record) for record in app.history.list_submissions(job_id)]
         print_one(row, common.format_for(one=True))
@@ -150,13 +165,7 @@ def _print_event(row: dict[str, object], output: str) -> None:
 @common_options
 def run_job(common: CommonOptions, job_id: str, sandbox: bool) -> None:
     """Run the lanes here until a recorded job has ended: what `submit` without --wait left for later."""
-    settings = common.settings()
-    if not sandbox and settings.zai_api_key is None:
-        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", "needed to run jobs; or --sandbox for a job of the simulator")
-    with ExitStack() as stack:
-        if sandbox:
-            settings = stack.enter_context(sandboxed(settings))
-        app = stack.enter_context(open_app(settings))
+    with opened_to_run(common.settings(), sandbox=sandbox, what="job") as app:
         job = app.history.get_job(job_id)
         batch = app.batches.get(job.batch_id or "")
         if (count := app.batches.count_states(batch.id).total) > 1:

@@ -6,6 +6,7 @@ import importlib.metadata
 
 import click
 
+from orchestrator.cli.batches import batches
 from orchestrator.cli.db import db
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.errors import errors
@@ -49,5 +50,5 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, outputs, worker, sandbox, db, doctor, errors, version):
+for command in (run, submit, jobs, batches, outputs, worker, sandbox, db, doctor, errors, version):
     main.add_command(command)

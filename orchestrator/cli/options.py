@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator import logs
+from orchestrator import crashpoints, logs
 from orchestrator.cli.exits import errors_told
-from orchestrator.config import Settings, load_with_sources
+from orchestrator.config import Settings, load_with_sources, read_crash_point
 from orchestrator.domain.errors import Fault, InvalidParams
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +37,7 @@ class CommonOptions:
         """Read the settings as `settings` does; also return where each came from."""
         settings, sources = load_with_sources({"data_dir": self.data_dir, **flags}, config_file=self.config)
         logs.set_up(settings.log_format, level=logging.getLevelNamesMapping()[settings.log_level.upper()])
+        crashpoints.arm(read_crash_point())
         return settings, sources
 
     def format_for(self, *, one: bool) -> str:
@@ -58,9 +59,17 @@ def read_pair(option: str, text: str) -> tuple[str, str]:
 
 def common_options(command: F) -> F:
     """Give a command --data-dir, --config and --output; it receives `common: CommonOptions` as its first argument."""
+    return _with_options(command, (_OUTPUT, *_PLACE))
 
+
+def place_options(command: F) -> F:
+    """As `common_options` without --output, for a command whose -o is a file."""
+    return _with_options(command, _PLACE)
+
+
+def _with_options(command: F, options: Sequence[Callable[[Any], Any]]) -> F:
     def run(
-        context: click.Context, data_dir: Path | None, config: Path | None, output: str | None, **kwargs: object
+        context: click.Context, data_dir: Path | None, config: Path | None, output: str | None = None, **kwargs: object
     ) -> object:
         inherited = context.obj if isinstance(context.obj, CommonOptions) else CommonOptions()
         common = CommonOptions(data_dir or inherited.data_dir, config or inherited.config, output or inherited.output)
@@ -69,18 +78,18 @@ def common_options(command: F) -> F:
             return command(common, **kwargs)
 
     wrapped: Any = update_wrapper(run, command)
-    for option in _OPTIONS:
+    for option in options:
         wrapped = option(wrapped)
     return click.pass_context(wrapped)  # type: ignore[return-value]
 
 
-_OPTIONS = (
-    click.option(
-        "--output",
-        "-o",
-        type=click.Choice(FORMATS),
-        help="Form of the data on stdout. [table on a terminal, else JSON]",
-    ),
+_OUTPUT = click.option(
+    "--output",
+    "-o",
+    type=click.Choice(FORMATS),
+    help="Form of the data on stdout. [table on a terminal, else JSON]",
+)
+_PLACE = (
     click.option(
         "--config", type=click.Path(path_type=Path, dir_okay=False), help="Settings in TOML, below ORCHESTRATOR_*."
     ),

@@ -6,7 +6,8 @@ Shared by `run`, `submit --wait` and `jobs run`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
@@ -18,23 +19,45 @@ from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line, to_json
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
+from orchestrator.cli.sandbox import sandboxed
+from orchestrator.config import Settings
 from orchestrator.domain.advice import Source
-from orchestrator.domain.errors import Transient
+from orchestrator.domain.errors import BudgetError, ConfigError, Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
 from orchestrator.embedded import running_lanes
+from orchestrator.services.batch_files import RESULTS, batch_key, write_due_files
+from orchestrator.services.batch_views import count_active
 from orchestrator.services.explain import advise
+from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.host import Mailboxes
-from orchestrator.services.lanes.sweep import finish_batches, replay_dead_journals, settle_own_unfinished
+from orchestrator.services.lanes.sweep import (
+    finish_batches,
+    make_clerk,
+    replay_dead_journals,
+    resubmit_unknown,
+    settle_own_unfinished,
+)
 from orchestrator.services.views import results_line
 from orchestrator.services.watch import BatchWatch, Look
-from orchestrator.wiring import App, error_catalogue, open_lanes
+from orchestrator.wiring import App, error_catalogue, open_app, open_lanes
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
 ABSENCE = timedelta(minutes=2)  # a sweep is due every 30 s
 WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
+
+
+@contextmanager
+def opened_to_run(settings: Settings, *, sandbox: bool, what: str) -> Iterator[App]:
+    """Open the program for running a recorded job or batch (`what`) in this process. Raises ConfigError without a key."""
+    if not sandbox and settings.zai_api_key is None:
+        raise ConfigError("ORCHESTRATOR_ZAI_API_KEY", f"needed to run jobs; or --sandbox for a {what} of the simulator")
+    with ExitStack() as stack:
+        if sandbox:
+            settings = stack.enter_context(sandboxed(settings))
+        yield stack.enter_context(open_app(settings))
 
 
 @dataclass(frozen=True)
@@ -47,9 +70,11 @@ class RunEnd:
 
     @property
     def exit_code(self) -> Exit:
-        """130 and 143 before 6 before 3."""
+        """130 and 143 before 6 before 4 before 3."""
         if self.interrupted is not None:
             return self.interrupted
+        if self.look.obstacle_code == BudgetError.code:
+            return Exit.BUDGET
         if self.look.obstacle is not None:
             return Exit.PROVIDER_TROUBLE
         succeeded = self.look.counts.by_state.get(State.SUCCEEDED, 0)
@@ -58,10 +83,13 @@ class RunEnd:
 
 @dataclass(frozen=True)
 class HowToRun:
-    """Who works: this process, its tasks in flight capped over all models; or, with a broker, the fleet's workers."""
+    """Who works: this process, its tasks in flight capped over all models; or, with a broker, the fleet's workers; or,
+    with `is_watching`, whoever does anyhow.
+    """
 
     total_slots: int | None = None
     broker_url: str | None = None
+    is_watching: bool = False
 
 
 def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = None) -> Exit:
@@ -73,9 +101,11 @@ def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = N
 
     if how.broker_url is not None:
         end = hand_over(app, batch_id, broker_url=how.broker_url, render=render)
+    elif how.is_watching:
+        end = watch_over(app, batch_id, render=render)
     else:
         end = run_batch(app, batch_id, total_slots=how.total_slots, render=render)
-    is_ours = how.broker_url is None
+    is_ours = how.broker_url is None and not how.is_watching
     where = app.batches.get(batch_id).archive_url
     advice = {job.id: advise(job, app.kinds) for job in end.held}
     tell_end(end, archive_url=where, data_dir=app.settings.data_dir, advice=advice, is_ours=is_ours)
@@ -90,6 +120,7 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
     wakeup = Mailboxes()
     with open_lanes(app, wakeup, batch_id=batch_id, total_slots=total_slots) as context:
         replay_dead_journals(context)  # a killed run's answers first: its jobs need not wait for their leases
+        resubmit_unknown(context)  # and what they leave in doubt, where a setting says so: a run ends without its sweep
         with (
             running_lanes(context, wakeup, tick_seconds=app.settings.tick_seconds) as lanes,
             interrupts(lanes) as signals,
@@ -99,20 +130,33 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
         if signals.is_aborted:
             settle_own_unfinished(context)
         finish_batches(context)
+        _write_files(app, context, batch_id)
     return _last_look(app, watch, look, signals, render)
+
+
+def _write_files(app: App, context: LaneContext, batch_id: str) -> None:
+    """Put the results beside the outputs; a store that refuses them now gets them from the next run or sweep."""
+    report = write_due_files(make_clerk(context))
+    if batch_id in report.written:
+        click.echo(f"results: {app.batches.get(batch_id).archive_url}/{batch_key(batch_id, RESULTS)}", err=True)
+    elif reason := report.failed.get(batch_id):
+        click.echo(inert_line(f"warning: its results are not in the archive yet: {reason}"), err=True)
 
 
 def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job], str]) -> RunEnd:
     """Wake the workers and watch: print a line per member as it ends. A signal ends the watching, not the work."""
+    with waking(broker_url, clock=app.clock) as sender:
+        sender.wake(LaneName.SUBMIT)
+        return watch_over(app, batch_id, render=render)
+
+
+def watch_over(app: App, batch_id: str, *, render: Callable[[Job], str]) -> RunEnd:
+    """Watch others work: print a line per member as it ends. A signal ends the watching, not the work."""
     watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
     watching = _Watching()
-    with (
-        waking(broker_url, clock=app.clock) as sender,
-        interrupts(watching, WATCH_NOTICES) as signals,
-        progress_display() as display,
-    ):
-        sender.wake(LaneName.SUBMIT)
-        _tell_absence(app)
+    with interrupts(watching, WATCH_NOTICES) as signals, progress_display() as display:
+        if count_active(app.batches.count_states(batch_id)):
+            _tell_absence(app)
         look = _watch(watch, watching, signals, display, render)
     return _last_look(app, watch, look, signals, render)
 
@@ -172,7 +216,7 @@ def _watch(
             for job in look.ended:
                 display.emit(render(job))
             display.show(look)
-            if look.is_done or look.obstacle is not None:
+            if look.is_done or look.is_stuck or look.obstacle is not None:
                 return look
         if signals.signal is not None and lanes.is_ended:
             return look or watch.look()
@@ -220,12 +264,14 @@ def tell_end(
     counts = end.look.counts.by_state
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
     click.echo(f"{states}; {spending_text(end.look.spending)}; {end.look.elapsed.total_seconds():.0f} s", err=True)
-    if end.look.active_count:
+    if end.look.active_count and not end.look.is_stuck:
         next_step = "run the same file again to go on" if is_ours else "the workers go on; run it again to watch"
         click.echo(f"not finished: {active_text(end.look)}; {next_step}", err=True)
+    if end.look.is_stuck:
+        click.echo("what is left waits for held jobs: settle them, then run the same file again", err=True)
     if end.look.obstacle:
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
-        entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE)
+        entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE, Source.SUBMISSION)
         if entry is not None:
             click.echo(f"hint: {entry.advice}", err=True)
     for job in end.held:

@@ -9,12 +9,15 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select, update
 
+from orchestrator.db import budgets
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.pauses import CREDENTIALS
 from orchestrator.db.rows import JOBS, price_columns, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.tables import BatchMemberRow, BatchRow
+from orchestrator.db.waiting import enter_parents, insert_dependencies
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
@@ -57,47 +60,40 @@ class SqlBatches:
         if not self._database.write(work):
             raise Conflict(f"another process has just taken {batch.name} in")
 
-    def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
-        """Insert jobs as members, with their first events; lines that are there already are left alone."""
+    def add_jobs(
+        self, batch_id: str, jobs: Sequence[NewJob], *, actor: str, links: Sequence[tuple[int, str, str]] = ()
+    ) -> int:
+        """Insert jobs as members, with their first events, and link others; lines that are there are left alone."""
         database = self._database
 
         def work(connection: Connection) -> int:
-            _lock_batch(connection, batch_id)
+            if _lock_batch(connection, batch_id)["cancel_requested_at"] is not None:
+                return 0
             now = database.now(connection)
             lines = [job.line_number or 0 for job in jobs]
-            present = set(
-                connection.execute(
-                    select(MEMBERS.c.line_number).where(
-                        MEMBERS.c.batch_id == batch_id, MEMBERS.c.line_number.in_(lines)
-                    )
-                ).scalars()
-            )
+            present = _find_present(connection, batch_id, lines)
             new = [job for job in jobs if job.line_number not in present]
             if new:
                 _insert_jobs(connection, batch_id, new, actor=actor, now=now, rng=database.rng)
+            if links:
+                _insert_links(connection, batch_id, links)
             return len(new)
 
         return database.write(work)
 
+    def find_last_line(self, batch_id: str) -> int:
+        """Return the last line that is in, 0 before the first."""
+        query = select(func.coalesce(func.max(MEMBERS.c.line_number), 0)).where(MEMBERS.c.batch_id == batch_id)
+        return int(self._database.read(lambda c: c.execute(query).scalar_one()))
+
     def link_existing(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
-        """Make jobs of other batches members of this one; lines that are members already are left alone."""
+        """Make jobs of other batches members of this one; lines that are members already are left alone. Nothing comes in
+        behind a cancel.
+        """
 
         def work(connection: Connection) -> None:
-            _lock_batch(connection, batch_id)
-            wanted = [job_id for _, _, job_id in links]
-            keys_query = select(JOBS.c.id, JOBS.c.fair_key).where(JOBS.c.id.in_(wanted))
-            keys = {row.id: row.fair_key for row in connection.execute(keys_query)}
-            rows = [
-                {
-                    "batch_id": batch_id,
-                    "line_number": line,
-                    "custom_id": custom_id,
-                    "job_id": job_id,
-                    "linked_from": keys[job_id],
-                }
-                for line, custom_id, job_id in links
-            ]
-            insert_missing(connection, MEMBERS, rows)
+            if _lock_batch(connection, batch_id)["cancel_requested_at"] is None:
+                _insert_links(connection, batch_id, links)
 
         if links:
             self._database.write(work)
@@ -142,18 +138,35 @@ class SqlBatches:
         return [Member(row.line_number, row.job_id, row.custom_id, row.body_sha256) for row in rows]
 
     def price_unpaid(self, batch_id: str) -> UnpaidCost:
-        """Add up the table prices of queued members that have no submission."""
-        query = (
+        """Add up the table prices of queued members, and what the batch's submissions cost or may cost."""
+        queued = (
             select(func.coalesce(func.sum(JOBS.c.price_micros), 0), func.count() - func.count(JOBS.c.price_micros))
             .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
-            .where(MEMBERS.c.batch_id == batch_id, JOBS.c.state == State.QUEUED, JOBS.c.submission_count == 0)
+            .where(MEMBERS.c.batch_id == batch_id, JOBS.c.state == State.QUEUED)
         )
-        micros, unpriced_count = self._database.read(lambda c: c.execute(query).one())
-        return UnpaidCost(int(micros), unpriced_count)
+
+        def work(connection: Connection) -> UnpaidCost:
+            micros, unpriced_count = connection.execute(queued).one()
+            charged = budgets.sum_charged(connection, [batch_id]).get(batch_id, 0)
+            return UnpaidCost(int(micros), unpriced_count, charged)
+
+        return self._database.read(work)
+
+    def set_budget(self, batch_id: str, micros: int) -> None:
+        """Change the budget behind every credential's lock: a claim under way is then over, the next one holds to it."""
+        everyone = select(CREDENTIALS.c.name).order_by(CREDENTIALS.c.name).with_for_update()
+
+        def work(connection: Connection) -> None:
+            connection.execute(everyone)
+            _lock_batch(connection, batch_id)
+            connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(max_cost_micros=micros))
+
+        self._database.write(work)
 
     def finish_intake(self, batch_id: str) -> None:
-        """Every line is in."""
+        """Every line is in: what the jobs depend on is looked up, then the intake is done."""
         database = self._database
+        enter_parents(batch_id, database=database)
 
         def work(connection: Connection) -> None:
             now = database.now(connection)
@@ -238,10 +251,37 @@ def close_done(connection: Connection, database: Database) -> Sequence[str]:
     return sorted(connection.execute(close.returning(BATCHES.c.id)).scalars())
 
 
-def _lock_batch(connection: Connection, batch_id: str) -> None:
-    query = select(BATCHES.c.id).where(BATCHES.c.id == batch_id).with_for_update()
-    if connection.execute(query).first() is None:
+def _lock_batch(connection: Connection, batch_id: str) -> RowMapping:
+    query = select(BATCHES.c.id, BATCHES.c.cancel_requested_at).where(BATCHES.c.id == batch_id).with_for_update()
+    row = connection.execute(query).mappings().first()
+    if row is None:
         raise NotFound(f"there is no batch {batch_id}")
+    return row
+
+
+def _find_present(connection: Connection, batch_id: str, lines: Sequence[int]) -> set[int]:
+    """Lines come in order: what lies between the first and the last of them is asked for as a range."""
+    if not lines:
+        return set()
+    among = MEMBERS.c.line_number.between(min(lines), max(lines))
+    return set(connection.execute(select(MEMBERS.c.line_number).where(MEMBERS.c.batch_id == batch_id, among)).scalars())
+
+
+def _insert_links(connection: Connection, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
+    wanted = [job_id for _, _, job_id in links]
+    keys_query = select(JOBS.c.id, JOBS.c.fair_key).where(JOBS.c.id.in_(wanted))
+    keys = {row.id: row.fair_key for row in connection.execute(keys_query)}
+    rows = [
+        {
+            "batch_id": batch_id,
+            "line_number": line,
+            "custom_id": custom_id,
+            "job_id": job_id,
+            "linked_from": keys[job_id],
+        }
+        for line, custom_id, job_id in links
+    ]
+    insert_missing(connection, MEMBERS, rows)
 
 
 def _has_active_member() -> ColumnElement[bool]:
@@ -255,6 +295,7 @@ def _insert_jobs(
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
     insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
     insert_members(connection, batch_id, jobs)
+    insert_dependencies(connection, batch_id, jobs)
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
     append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 
@@ -297,8 +338,8 @@ def make_job_row(job: NewJob, batch_id: str, now: datetime) -> dict[str, object]
         **price_columns(job.price),
         "created_at": now,
         "not_before": job.not_before,
-        "due_at": max(now, job.not_before) if job.not_before else now,
-        "waiting_on_count": 0,
+        "due_at": None if job.depends_on else max(now, job.not_before) if job.not_before else now,
+        "waiting_on_count": len(job.depends_on),
         "submission_count": 0,
         "poll_count": 0,
         "attempt_count": 0,

@@ -142,9 +142,9 @@ def _columns(given: Given, *, now: datetime) -> dict[str, object]:
         "verdict_at": now,
         "provider_code": code and clean_text(code),
         "message": message and clean_text(message),
-        "decided_by": given.decided_by,
-        "decided_why": given.decided_why and clean_text(given.decided_why),
     }
+    if given.decided_by is not None:  # else whoever decided before stays in the ledger
+        values |= {"decided_by": given.decided_by, "decided_why": given.decided_why and clean_text(given.decided_why)}
     if isinstance(outcome, TaskAccepted):
         values["task_id"] = clean_text(outcome.task_id)
     if isinstance(outcome, AnswerComplete):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, RowMapping, Select, func, select
 
+from orchestrator.db.dependencies import load_parents
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
 from orchestrator.db.filters import conditions_of
@@ -39,8 +41,14 @@ class SqlHistory:
         self._database = database
 
     def get_job(self, job_id: str) -> Job:
-        """Return a job with its submissions and outputs. Raises NotFound."""
-        jobs = self._database.read(lambda c: _load(c, select(JOBS).where(JOBS.c.id == job_id), has_submissions=True))
+        """Return a job with its submissions, its outputs and those it depends on. Raises NotFound."""
+        query = select(JOBS).where(JOBS.c.id == job_id)
+
+        def work(connection: Connection) -> list[Job]:
+            jobs = _load(connection, query, has_submissions=True)
+            return [replace(job, parents=load_parents(connection, job_id)) for job in jobs]
+
+        jobs = self._database.read(work)
         if not jobs:
             raise NotFound(f"there is no job {job_id}")
         return jobs[0]

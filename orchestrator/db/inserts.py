@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from datetime import datetime
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.db.rowset import encode_rows, make_rowset, type_of
+from orchestrator.db.types import clean_text, dump_json, format_utc
+
+COPY_FROM = 100
+"""Rows from which COPY, which cannot share a compiled statement, is worth its own round trips."""
+_ESCAPED = re.compile(r"[\\\n\r\t]")
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
     """Insert rows that all name the same columns; nothing happens without rows.
 
-    On PostgreSQL as one parameter of one statement: a statement a row took five times as long.
+    On PostgreSQL as one parameter of one statement: a statement a row took five times as long. Many go by COPY, which
+    the server reads in a third of the time that it takes for as much JSON.
     """
     if not rows:
         return
     if connection.dialect.name == "sqlite":
         connection.execute(insert(table), list(rows))
+    elif len(rows) >= COPY_FROM:
+        _copy(connection, table, rows)
     else:
         connection.execute(_insert_from_rowset(table, tuple(rows[0])), {"rows": encode_rows(rows)})
+
+
+def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    """COPY in text format, without the columns that are NULL in every row: a new job has many.
+
+    The driver's exceptions leave as SQLAlchemy's, as those of every other statement do.
+    """
+    quote = connection.dialect.identifier_preparer.quote
+    columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    statement = f"COPY {quote(table.name)} ({', '.join(map(quote, columns))}) FROM STDIN"
+    text = clean_text("".join("\t".join([_copied(row[name]) for name in columns]) + "\n" for row in rows))
+    driver: Any = connection.dialect.dbapi
+    source: Any = connection.connection
+    try:
+        with source.cursor() as cursor, cursor.copy(statement) as stream:
+            stream.write(text)
+    except driver.Error as error:
+        is_gone = connection.dialect.is_disconnect(error, source.dbapi_connection, None)
+        raise DBAPIError.instance(
+            statement, None, error, driver.Error, connection_invalidated=is_gone, dialect=connection.dialect
+        ) from error
+
+
+def _copied(value: object) -> str:
+    if value is None:
+        return r"\N"
+    if isinstance(value, str):
+        return value.translate(_ESCAPES) if _ESCAPED.search(value) else value
+    if isinstance(value, datetime):
+        return _format_again(value)
+    if isinstance(value, dict | list):
+        return _copied(dump_json(value))
+    return str(value)
+
+
+@lru_cache(maxsize=16)
+def _format_again(moment: datetime) -> str:
+    """The rows of one transaction share its time."""
+    return format_utc(moment)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,10 +11,20 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 
-from orchestrator.db import attaching, held_polls, lane_claims, next_due, persons, settling, submit_claim, sweeps
+from orchestrator.db import (
+    attaching,
+    held_polls,
+    lane_claims,
+    next_due,
+    persons,
+    settling,
+    submit_claim,
+    sweeps,
+    waiting,
+)
 from orchestrator.db.applying import apply_decisions
 from orchestrator.db.engine import Database
-from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.low_water import LowWater
 from orchestrator.db.outage import OutageWatch
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_submission
 from orchestrator.domain.decide import Decision
@@ -34,11 +45,8 @@ from orchestrator.domain.ports import (
     Renewed,
     SubmitWindow,
 )
-from orchestrator.domain.states import State, Trigger
 
 log = logging.getLogger(__name__)
-
-_FLAGGABLE = (State.SUBMITTING, State.PROCESSING)
 
 
 class SqlJobs:
@@ -47,6 +55,7 @@ class SqlJobs:
     def __init__(self, database: Database, *, rng: Random | None = None) -> None:
         self._database = database if rng is None else replace(database, rng=rng)
         self._outages = OutageWatch(database.clock)
+        self._low_water = LowWater(database.clock)
 
     def claim_submissions(self, window: SubmitWindow) -> Claim[ClaimedSubmission]:
         """Take queued jobs with free slots; the commit is the intent."""
@@ -71,22 +80,33 @@ class SqlJobs:
 
         terms = lane_claims.LeaseTerms(lease, process, in_flight, self._outages.find())
 
-        def work(connection: Connection) -> tuple[tuple[Job, ...], datetime, frozenset[str], bool]:
-            if lane is LaneName.POLL:
-                polls = lane_claims.claim_polls(connection, limit=limit, lease=terms, database=database)
-                return *polls, False
-            if lane is LaneName.ARCHIVE:
-                rows, now = lane_claims.claim_archives(
-                    connection, archive_class, limit=limit, lease=terms, database=database
-                )
-                is_idle = bool(rows) or in_flight.count == 0
-                is_waiting = not is_idle and lane_claims.is_archive_due(connection, archive_class, now)
-                return rows, now, frozenset(), is_waiting
-            raise ValueError(f"the {lane} lane does not claim leases")
+        def claim_archives(connection: Connection) -> tuple[tuple[Job, ...], datetime, bool]:
+            rows, now = lane_claims.claim_archives(
+                connection, archive_class, limit=limit, lease=terms, database=database
+            )
+            is_idle = bool(rows) or in_flight.count == 0
+            return rows, now, not is_idle and lane_claims.is_archive_due(connection, archive_class, now)
 
         with self._outages.watching():
-            rows, now, probe_ids, is_kept_waiting = database.write(work)
-        return Claim(rows, now, boottime, lease, probe_ids=probe_ids, is_kept_waiting=is_kept_waiting)
+            match lane:
+                case LaneName.POLL:
+                    polls = self._claim_polls(limit, terms)
+                    return Claim(polls.rows, polls.now, boottime, lease, probe_ids=polls.probe_ids)
+                case LaneName.ARCHIVE:
+                    rows, now, is_kept_waiting = database.write(claim_archives)
+                    return Claim(rows, now, boottime, lease, is_kept_waiting=is_kept_waiting)
+                case _:
+                    raise ValueError(f"the {lane} lane does not claim leases")
+
+    def _claim_polls(self, limit: int, terms: lane_claims.LeaseTerms) -> lane_claims.PollClaim:
+        """Claim, and remember what was looked through once that is committed."""
+        database, low_water = self._database, self._low_water
+        claimed = database.write(
+            lambda c: lane_claims.claim_polls(c, limit=limit, lease=terms, low_water=low_water, database=database)
+        )
+        if claimed.look is not None:
+            low_water.note_claim(claimed.look)
+        return claimed
 
     def find_next_due(
         self, lane: LaneName, *, batch_id: str | None = None, window: SubmitWindow | None = None
@@ -103,7 +123,8 @@ class SqlJobs:
                         connection, credential=credential, batch_id=batch_id, window=window, now=now
                     )
                 case LaneName.POLL:
-                    return next_due.find_next_poll(connection, now=database.now(connection))
+                    now = database.now(connection)
+                    return next_due.find_next_poll(connection, low_water=self._low_water, now=now)
                 case LaneName.ARCHIVE:
                     return next_due.find_next_archive(connection)
                 case _:
@@ -242,21 +263,16 @@ class SqlJobs:
     def flag_cancel(self, job_id: str, *, actor: str, reason: str) -> bool:
         """Set cancel_requested_at on a submitting or processing job, once; its holder's lease stays good."""
         database = self._database
+        flag = functools.partial(persons.flag_cancels, actor=actor, reason=reason, database=database)
+        return bool(database.write(lambda c: flag(c, [job_id], now=database.now(c))))
 
-        def work(connection: Connection) -> bool:
-            now = database.now(connection)
-            flag = update(JOBS).where(
-                JOBS.c.id == job_id, JOBS.c.state.in_(_FLAGGABLE), JOBS.c.cancel_requested_at.is_(None)
-            )
-            flag = flag.values(cancel_requested_at=now, sequence=JOBS.c.sequence + 1)
-            row = connection.execute(flag.returning(JOBS.c.state, JOBS.c.sequence)).first()
-            if row is None:
-                return False
-            event = EventDraft(Trigger.CANCEL_REQUESTED, State(row.state), State(row.state), actor, reason)
-            append_events(connection, {job_id: [event]}, {job_id: row.sequence}, now=now, rng=database.rng)
-            return True
+    def load_parents(self, job_id: str) -> Mapping[str, Job]:
+        """Return the jobs that one depends on, by name, with their outputs."""
+        return self._database.read(lambda c: waiting.load_parents(c, job_id))
 
-        return database.write(work)
+    def settle_stragglers(self, *, limit: int) -> int:
+        """Settle jobs that wait although nothing keeps them."""
+        return waiting.settle_stragglers(limit=limit, database=self._database)
 
     def remember_upload(self, output_id: str, upload_id: str) -> None:
         """Keep a multipart upload's id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -22,10 +22,11 @@ from sqlalchemy import (
 
 from orchestrator.db import pauses
 from orchestrator.db.engine import Database
+from orchestrator.db.low_water import CLAIM_PATIENCE_SECONDS, Look, LowWater
 from orchestrator.db.outage import Outage
 from orchestrator.db.pauses import Gate, PauseState, Scope, gate_of
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job
-from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
+from orchestrator.db.rowset import TEXT, encode_keys, encode_rows, is_among, make_rowset
 from orchestrator.db.tokens import make_token, token_prefix
 from orchestrator.domain.decide import PauseLane
 from orchestrator.domain.job import Job
@@ -54,26 +55,53 @@ class LeaseTerms:
         return replace(self, in_flight=self.in_flight + InFlight.of([job.death_count for job in jobs]))
 
 
-def claim_polls(
-    connection: Connection, *, limit: int, lease: LeaseTerms, database: Database
-) -> tuple[tuple[Job, ...], datetime, frozenset[str]]:
-    """Lease due rows in `processing` by due_at; paused ones stay due, a passed pause gets one probe.
+@dataclass(frozen=True)
+class PollClaim:
+    """The rows leased, the claim's time, the ids of the probes among them, and what was looked through (None: nothing)."""
 
-    Returns the rows, the claim's time and the ids of the probes among them.
-    """
+    rows: tuple[Job, ...]
+    now: datetime
+    probe_ids: frozenset[str]
+    look: Look | None
+
+
+def claim_polls(
+    connection: Connection, *, limit: int, lease: LeaseTerms, low_water: LowWater, database: Database
+) -> PollClaim:
+    """Lease due rows in `processing` by due_at; paused ones stay due, a passed pause gets one probe."""
     paused = pauses.load_states(connection, PauseLane.POLL)
     if not paused:
         now = database.now(connection)
-        return _lease(connection, _due_polls(now), limit, lease, now=now, database=database), now, frozenset()
+        rows, look = _lease_open(connection, {}, limit, lease, low_water, now=now, database=database)
+        return PollClaim(rows, now, frozenset(), look)
     states = pauses.lock(connection, PauseLane.POLL, paused)
     now = database.now(connection)
     gates = _gates(connection, states, now)
     probes = _claim_probes(connection, gates, limit, lease, now=now, database=database)
-    open_only = [not_(is_of(scope)) for scope, gate in gates.items() if gate is not Gate.OPEN]
-    rest = _due_polls(now).where(*open_only)
     terms = lease.beside(probes)
-    others = _lease(connection, rest, limit - len(probes), terms, now=now, database=database)
-    return probes + others, now, frozenset(job.id for job in probes)
+    others, look = _lease_open(connection, gates, limit - len(probes), terms, low_water, now=now, database=database)
+    return PollClaim(probes + others, now, frozenset(job.id for job in probes), look)
+
+
+def _lease_open(
+    connection: Connection,
+    gates: Mapping[Scope, Gate],
+    limit: int,
+    lease: LeaseTerms,
+    low_water: LowWater,
+    *,
+    now: datetime,
+    database: Database,
+) -> tuple[tuple[Job, ...], Look | None]:
+    """Lease due rows of what no pause is on, beginning where the low water lies."""
+    if limit <= 0:
+        return (), None
+    closed = frozenset(scope for scope, gate in gates.items() if gate is not Gate.OPEN)
+    begin = low_water.find_begin(closed, now, patience=CLAIM_PATIENCE_SECONDS)
+    due = _due_polls(now, begin).where(*(not_(is_of(scope)) for scope in closed))
+    chosen = _choose(connection, due, limit)
+    end = now if len(chosen) < limit else max(chosen.values())
+    return _lease(connection, list(chosen), lease, now=now, database=database), Look(begin, end, closed)
 
 
 def claim_archives(
@@ -82,7 +110,8 @@ def claim_archives(
     """Lease due rows in `archiving`, soonest link expiry first, with their outputs and submissions."""
     now = database.now(connection)
     due = _due_archives(archive_class, now).order_by(JOBS.c.source_expires_at.nulls_last(), JOBS.c.id)
-    return _lease(connection, due, limit, lease, now=now, database=database, has_outputs=True), now
+    chosen = _choose(connection, due, limit)
+    return _lease(connection, list(chosen), lease, now=now, database=database, has_outputs=True), now
 
 
 def renew(connection: Connection, held: Mapping[str, str], until: datetime) -> frozenset[str]:
@@ -119,33 +148,43 @@ def _due_archives(archive_class: str | None, now: datetime) -> Select[str]:
     return due if archive_class is None else due.where(JOBS.c.archive_class == archive_class)
 
 
-def _due_polls(now: datetime) -> Select[str]:
+def _due_polls(now: datetime, begin: datetime | None = None) -> Select[str]:
     due = select(JOBS.c.id).where(JOBS.c.state == literal_column("'processing'"), JOBS.c.due_at <= now)
+    if begin is not None:
+        due = due.where(JOBS.c.due_at >= begin)
     return due.order_by(JOBS.c.due_at, JOBS.c.id)
+
+
+def _choose(connection: Connection, due: Select[str], limit: int) -> dict[str, datetime]:
+    """Lock the first `limit` rows of `due`, passing by what others have locked; return when each was due."""
+    if limit <= 0:
+        return {}
+    first = due.add_columns(JOBS.c.due_at).limit(limit).with_for_update(skip_locked=True)
+    return {row.id: row.due_at for row in connection.execute(first)}
 
 
 def _lease(
     connection: Connection,
-    due: Select[str],
-    limit: int,
+    chosen: Collection[str],
     lease: LeaseTerms,
     *,
     now: datetime,
     database: Database,
     has_outputs: bool = False,
 ) -> tuple[Job, ...]:
-    """Put a fresh token on the first `limit` rows of `due`. A row that still had one died in somebody's hands."""
-    if limit <= 0:
+    """Put a fresh token on rows that are locked. A row that still had one died in somebody's hands."""
+    if not chosen:
         return ()
-    chosen = due.limit(limit).with_for_update(skip_locked=True).cte("due")
     deaths = case((_is_death(lease, now), JOBS.c.death_count + 1), else_=JOBS.c.death_count)
     values = {
         "lease_token": make_token(database.rng, lease.process),  # one for the claim: id and token together name a lease
         "due_at": now + lease.length,
         "death_count": deaths,
     }
-    take = update(JOBS).where(JOBS.c.id.in_(select(chosen.c.id))).values(values).returning(*JOBS.c)
-    rows = _keep_takable(connection, connection.execute(take).mappings().all(), lease.in_flight, now)
+    mine = is_among(JOBS.c.id, "chosen", is_sqlite=database.is_sqlite)
+    take = update(JOBS).where(mine).values(values).returning(*JOBS.c)
+    taken = connection.execute(take, {"chosen": encode_keys(chosen)}).mappings().all()
+    rows = _keep_takable(connection, taken, lease.in_flight, now)
     ids = [row["id"] for row in rows] if has_outputs else []
     outputs = load_outputs(connection, ids) if ids else {}
     submissions = load_submissions(connection, ids) if ids else {}
@@ -219,7 +258,8 @@ def _claim_probes(
     for scope in pending:
         if len(taken) >= limit or (scope.model is not None and scope.credential in probed_credentials):
             continue
-        found = _lease(connection, _due_polls(now).where(is_of(scope), *closed), 1, lease, now=now, database=database)
+        chosen = _choose(connection, _due_polls(now).where(is_of(scope), *closed), 1)
+        found = _lease(connection, list(chosen), lease, now=now, database=database)
         for job in found:
             for mine in {scope, Scope(job.credential, job.model)} & set(pending):
                 pauses.start_probe(connection, mine, PauseLane.POLL, job.id)

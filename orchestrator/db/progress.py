@@ -7,11 +7,12 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
+from orchestrator.db import budgets, turns
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job, table_of
 from orchestrator.db.tables import BatchMemberRow, CredentialRow, ModelLimitRow, SweepRow
 from orchestrator.domain.job import Job
-from orchestrator.domain.progress import Hold, Spending
+from orchestrator.domain.progress import BudgetHold, Hold, Spending
 from orchestrator.domain.states import FINAL, State
 
 MEMBERS = table_of(BatchMemberRow)
@@ -79,39 +80,76 @@ class SqlProgress:
 
         return self._database.read(work)
 
-    def find_holds(self, batch_id: str) -> Sequence[Hold | None]:
-        return self._find_holds(and_(_is_member(batch_id), JOBS.c.state == State.QUEUED))
+    def count_waiting(self, batch_id: str) -> int:
+        is_waiting = and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count > 0)
+        return self._database.read(lambda c: c.execute(select(func.count()).where(is_waiting)).scalar_one())
 
-    def find_hold(self, job_id: str) -> Hold | None:
-        return next(iter(self._find_holds(and_(JOBS.c.id == job_id, JOBS.c.state == State.QUEUED))), None)
+    def find_holds(self, batch_id: str) -> Sequence[Hold | BudgetHold | None]:
+        whose = and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count == 0)
 
-    def _find_holds(self, whose: ColumnElement[bool]) -> Sequence[Hold | None]:
-        queued = select(JOBS.c.credential, JOBS.c.model).where(whose).distinct().subquery()
-        query = (
-            select(
-                queued.c.model,
-                LIMITS.c.submit_paused_until,
-                LIMITS.c.submit_pause_code,
-                LIMITS.c.submit_pause_message,
-                CREDENTIALS.c.name,
-                CREDENTIALS.c.submit_paused_until,
-                CREDENTIALS.c.submit_pause_code,
-                CREDENTIALS.c.submit_pause_message,
-            )
-            .select_from(queued)
-            .outerjoin(LIMITS, and_(LIMITS.c.credential == queued.c.credential, LIMITS.c.model == queued.c.model))
-            .outerjoin(CREDENTIALS, CREDENTIALS.c.name == queued.c.credential)
-            .order_by(queued.c.model)
-        )
+        def work(connection: Connection) -> list[Hold | BudgetHold | None]:
+            keys = turns.find_fair_keys(connection, batch_id)
+            return [
+                hold or _find_budget_hold(connection, turns.Queue(credential, model, batch_id, keys))
+                for credential, model, hold in _find_pauses(connection, whose)
+            ]
 
-        def work(connection: Connection) -> list[Hold | None]:
-            return [_hold(*row) for row in connection.execute(query).all()]
+        return self._database.read(work)
+
+    def find_hold(self, job_id: str) -> Hold | BudgetHold | None:
+        whose = and_(JOBS.c.id == job_id, JOBS.c.state == State.QUEUED)
+        place = select(JOBS.c.priority, JOBS.c.fair_key).where(whose)
+
+        def work(connection: Connection) -> Hold | BudgetHold | None:
+            for credential, model, hold in _find_pauses(connection, whose):
+                queue = turns.Queue(credential, model)
+                return hold or _find_budget_hold(connection, queue, place=tuple(connection.execute(place).one()))
+            return None
 
         return self._database.read(work)
 
     def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
         query = select(JOBS.c.last_error).where(_is_member(batch_id), JOBS.c.state == State.ARCHIVING)
         return self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+
+def _find_pauses(connection: Connection, whose: ColumnElement[bool]) -> list[tuple[str, str, Hold | None]]:
+    """Return each credential and model of the jobs with the pause that holds it."""
+    queued = select(JOBS.c.credential, JOBS.c.model).where(whose).distinct().subquery()
+    query = (
+        select(
+            queued.c.credential,
+            queued.c.model,
+            LIMITS.c.submit_paused_until,
+            LIMITS.c.submit_pause_code,
+            LIMITS.c.submit_pause_message,
+            CREDENTIALS.c.name,
+            CREDENTIALS.c.submit_paused_until,
+            CREDENTIALS.c.submit_pause_code,
+            CREDENTIALS.c.submit_pause_message,
+        )
+        .select_from(queued)
+        .outerjoin(LIMITS, and_(LIMITS.c.credential == queued.c.credential, LIMITS.c.model == queued.c.model))
+        .outerjoin(CREDENTIALS, CREDENTIALS.c.name == queued.c.credential)
+        .order_by(queued.c.model)
+    )
+    return [(row[0], row[1], _hold(*row[1:])) for row in connection.execute(query).all()]
+
+
+def _find_budget_hold(
+    connection: Connection, queue: turns.Queue, *, place: tuple[int, str] | None = None
+) -> BudgetHold | None:
+    """Return the budget that holds the whole queue, or the part of it behind one (priority, fair key).
+
+    Nothing of a part is taken before its head: where no head fits, nothing moves.
+    """
+    heads = [h for h in turns.find_heads(connection, queue) if place in (None, (h.priority, h.fair_key))]
+    held = budgets.find(connection, {head.fair_key for head in heads if head.has_budget})
+    if not heads or budgets.keep_fitting(connection, heads, held):
+        return None
+    first, budget = heads[0], held[heads[0].fair_key]
+    price = budgets.find_prices(connection, [first.job_id])[first.job_id]
+    return BudgetHold(first.fair_key, budget.limit, budget.charged, price)
 
 
 def _read_with_outputs(connection: Connection, query: Select[tuple[object, ...]]) -> list[Job]:

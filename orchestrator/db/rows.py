@@ -38,7 +38,7 @@ JOBS = table_of(JobRow)
 SUBMISSIONS = table_of(SubmissionRow)
 OUTPUTS = table_of(OutputRow)
 
-_JOB_SAME = {f.name for f in fields(Job)} - {"state", "price", "submissions", "outputs"}
+_JOB_SAME = {f.name for f in fields(Job)} - {"state", "price", "submissions", "outputs", "parents"}
 
 
 def read_price(row: RowMapping) -> Price | None:

@@ -61,7 +61,8 @@ def apply_reports(connection: Connection, reports: Sequence[EvidenceReport], *, 
     ]
     for each in settled:
         _write_pauses(connection, each, states, now=now)
-        _close_used_answer(connection, each, now=now)
+        if each.decision is not None:
+            close_used_answer(connection, each.job, each.decision, now=now)
     writes = [_write_of(each, each.decision) for each in settled if each.decision is not None]
     won = write_decisions(connection, writes, now=now, rng=database.rng)
     told = [each if each.job.id in won or each.decision is None else _fenced(each) for each in settled]
@@ -168,17 +169,17 @@ def _may_settle(job: Job, report: EvidenceReport, stored: Stored) -> bool:
 
 def _write_of(settled: Settled, decision: Decision) -> Write:
     report = settled.report
-    data = {"submission_id": report.submission_id}
+    data = {"submission_id": report.submission_id, **report.data}
     return Write(settled.job, decision, report.token, report.actor, report.reason, data)
 
 
-def _close_used_answer(connection: Connection, settled: Settled, *, now: datetime) -> None:
+def close_used_answer(connection: Connection, job: Job, decision: Decision, *, now: datetime) -> None:
     """The whole answer of an immediate kind is in use: its submission needs no further word of the provider."""
-    decision = settled.decision
-    if decision is None or decision.target is not State.ARCHIVING:
+    if decision.target is not State.ARCHIVING or not decision.outputs:
         return
-    used = min((s for s in settled.job.submissions if s.is_paid_and_open), key=lambda s: s.number, default=None)
-    if used is None or used.task_id is not None:
+    answers = (s for s in job.submissions if s.is_paid_and_open and s.task_id is None)
+    used = min(answers, key=lambda s: s.number, default=None)
+    if used is None:
         return
     values = {"final_at": now, "final_answer": FinalAnswer.SUCCESS}
     connection.execute(update(SUBMISSIONS).where(SUBMISSIONS.c.id == used.id).values(values))

@@ -1,7 +1,8 @@
 """The submit claim: the one place where money is agreed to. Its commit is the intent (design sections 5 and 7).
 
 Order, and none of it may be swapped: lock the credential and then its models by name; only then, in statements of
-their own, ask the time, count slots and unknowns, pick, insert submissions and set the jobs submitting.
+their own, ask the time, count slots and unknowns, find whose turn it is; lock the batches among them that have a budget,
+by id; only then add up what those have cost, pick, insert submissions and set the jobs submitting.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, and_, bindparam, case, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from orchestrator.db import pauses, turns
+from orchestrator.db import budgets, pauses, turns
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many
@@ -100,12 +101,19 @@ def _pick(connection: Connection, window: SubmitWindow, room: Room, *, now: date
     if room.total <= 0:
         return []
     fair_keys = turns.find_fair_keys(connection, window.batch_id) if window.batch_id else ()
+    queues = [queue_of(window, model, fair_keys) for model, free in room.per_model.items() if free > 0]
+    heads = {queue: _find_due(connection, queue, now) for queue in queues}
+    held = budgets.lock(connection, {h.fair_key for due in heads.values() for h in due if h.has_budget})
     found: list[Turn] = []
-    for model, free in room.per_model.items():
-        if free > 0:
-            queue = queue_of(window, model, fair_keys)
-            found += turns.pick(connection, queue, limit=min(free, room.total), now=now)
-    return sorted(found)[: room.total]
+    for queue, due in heads.items():
+        free = min(room.per_model[queue.model], room.total)
+        fitting = budgets.keep_fitting(connection, due, held)
+        found += turns.pick(connection, queue, fitting, limit=free, now=now)
+    return budgets.take_fitting(connection, sorted(found), held, limit=room.total)
+
+
+def _find_due(connection: Connection, queue: Queue, now: datetime) -> list[turns.Head]:
+    return [head for head in turns.find_heads(connection, queue) if head.due_at <= now]
 
 
 def _take(

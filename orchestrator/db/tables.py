@@ -37,6 +37,8 @@ NAMES = {
 _STATES = ", ".join(f"'{state}'" for state in State)
 _FINAL = "state IN ('succeeded', 'failed', 'cancelled')"
 _RESTING = "state IN ('succeeded', 'failed', 'cancelled', 'needs_review')"
+MAY_BE_CHARGED = "verdict IS NULL OR verdict NOT IN ('not_sent', 'refused', 'rejected', 'throttled')"
+"""A submission that was not surely refused (domain.job.SURE_REFUSALS); a query spells it so to use the index."""
 
 
 class Base(DeclarativeBase):
@@ -207,6 +209,13 @@ class JobRow(Base):
             sqlite_where=text("state = 'archiving'"),
             postgresql_where=text("state = 'archiving'"),
         ),
+        Index(
+            "ix_jobs_waiting",
+            "state",
+            "id",
+            sqlite_where=text("state = 'queued' AND waiting_on_count > 0"),
+            postgresql_where=text("state = 'queued' AND waiting_on_count > 0"),
+        ),
         Index("ix_jobs_state", "state", "id"),
         Index("ix_jobs_kind_state", "kind", "state", "id"),
         {"comment": "One request of ours: where it stands, when it is due, what came of it"},
@@ -337,6 +346,13 @@ class SubmissionRow(Base):
             postgresql_where=text("verdict IS NULL"),
         ),
         Index("ix_submissions_turns", "credential", "model", "fair_key", "intent_at"),
+        Index(
+            "ix_submissions_charged",
+            "fair_key",
+            "price_micros",
+            sqlite_where=text(MAY_BE_CHARGED),
+            postgresql_where=text(MAY_BE_CHARGED),
+        ),
         {"comment": "One try at the paid call: the ledger of money and the holder of a slot"},
     )
 

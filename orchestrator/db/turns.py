@@ -7,7 +7,7 @@ within one key by due_at, id. Every step is an index seek: nothing here reads th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from itertools import groupby
@@ -26,15 +26,17 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    tuple_,
     union_all,
 )
 
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
-from orchestrator.db.tables import BatchMemberRow
+from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.types import Utc
 
 MEMBERS = table_of(BatchMemberRow)
+BATCHES = table_of(BatchRow)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 GROUPS_AT_ONCE = 100  # terms of one UNION ALL; SQLite allows 500
 
@@ -62,6 +64,7 @@ class Turn:
 
     rank: tuple[int, int, datetime, datetime]
     job_id: str
+    fair_key: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,15 @@ class Head:
     priority: int
     fair_key: str
     due_at: datetime
+    has_budget: bool
+    """Its batch has one: whether it may be taken is to be looked at (db.budgets)."""
 
 
 def find_models(connection: Connection, credential: str) -> list[str]:
-    """Return the models that have queued jobs, in name order, by skipping through the index."""
+    """Return the models that have queued jobs, in name order, by skipping through the index from its end.
+
+    Claims take from the beginning of each model's part, and leave versions there that no vacuum may have removed.
+    """
     return sorted(connection.execute(_models_query(), {"credential": credential}).scalars())
 
 
@@ -88,13 +96,13 @@ def find_fair_keys(connection: Connection, batch_id: str) -> tuple[str, ...]:
 def find_heads(connection: Connection, queue: Queue) -> list[Head]:
     """Return the first job of every (priority, fair key) that has queued jobs, due or not, highest priority first."""
     rows = connection.execute(_heads_query(queue.batch_id is not None), queue.parameters)
-    found = [Head(row.id, row.priority, row.fair_key, row.due_at) for row in rows]
+    found = [Head(row.id, row.priority, row.fair_key, row.due_at, row.has_budget) for row in rows]
     return sorted(found, key=lambda head: (-head.priority, head.fair_key))
 
 
-def pick(connection: Connection, queue: Queue, *, limit: int, now: datetime) -> list[Turn]:
-    """Return the next `limit` due jobs of a queue, in order."""
-    due = [head for head in find_heads(connection, queue) if head.due_at <= now]
+def pick(connection: Connection, queue: Queue, heads: Sequence[Head], *, limit: int, now: datetime) -> list[Turn]:
+    """Return the next `limit` due jobs of a queue, in order, from behind those of its heads that may be taken."""
+    due = [head for head in heads if head.due_at <= now]
     picked: list[Turn] = []
     for _, group in groupby(due, key=lambda head: head.priority):
         left = limit - len(picked)
@@ -120,13 +128,15 @@ def _pick_of_priority(
         asked = queue.parameters | _parameters_of(part, limit if len(ordered) < limit else 1, now)
         for row in connection.execute(_first_of_each(queue.batch_id is not None, len(part)), asked):
             rank = (-part[0].priority, row.place, served.get(row.fair_key) or NEVER, row.due_at)
-            turns.append(Turn(rank, row.id))
+            turns.append(Turn(rank, row.id, row.fair_key))
     return sorted(turns)[:limit]
 
 
 def _parameters_of(heads: Sequence[Head], limit: int, now: datetime) -> dict[str, object]:
-    keys = {f"key_{place}": head.fair_key for place, head in enumerate(heads)}
-    return {"priority": heads[0].priority, "limit": limit, "now": now, **keys}
+    asked: dict[str, object] = {"priority": heads[0].priority, "limit": limit, "now": now}
+    for place, head in enumerate(heads):
+        asked |= {f"key_{place}": head.fair_key, f"due_{place}": head.due_at, f"id_{place}": head.job_id}
+    return asked
 
 
 def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[str]) -> dict[str, datetime | None]:
@@ -140,7 +150,7 @@ def _find_last_served(connection: Connection, queue: Queue, fair_keys: Sequence[
 
 @lru_cache(maxsize=GROUPS_AT_ONCE)
 def _first_of_each(has_batch: bool, count: int) -> Select[str, str, datetime, int]:  # noqa: FBT001 - the cache's key
-    """The first `limit` due jobs of each of `count` fair keys of one priority, numbered from 1 within their key."""
+    """The first `limit` due jobs from the head of each of `count` fair keys of one priority, numbered within their key."""
     parts = []
     for place in range(count):
         group = (
@@ -149,6 +159,10 @@ def _first_of_each(has_batch: bool, count: int) -> Select[str, str, datetime, in
                 _of_queue(JOBS, has_batch),
                 JOBS.c.priority == bindparam("priority", type_=SmallInteger()),
                 JOBS.c.fair_key == bindparam(f"key_{place}", type_=TEXT),
+                tuple_(
+                    JOBS.c.due_at, JOBS.c.id
+                )  # rows gone from before the head leave versions that are not read again
+                >= tuple_(bindparam(f"due_{place}", type_=Utc()), bindparam(f"id_{place}", type_=TEXT)),
             )
             .where(JOBS.c.due_at <= bindparam("now", type_=Utc()))
             .order_by(JOBS.c.due_at, JOBS.c.id)
@@ -164,10 +178,10 @@ def _first_of_each(has_batch: bool, count: int) -> Select[str, str, datetime, in
 @cache
 def _models_query() -> Select[str]:
     queued = (JOBS.c.credential == bindparam("credential")) & is_queued(JOBS)
-    first = select(func.min(JOBS.c.model)).where(queued).scalar_subquery()
-    models = select(first.label("model")).cte("models", recursive=True)
-    later = select(func.min(JOBS.c.model)).where(queued, JOBS.c.model > models.c.model).scalar_subquery()
-    models = models.union_all(select(later).where(models.c.model.is_not(None)))
+    last = select(func.max(JOBS.c.model)).where(queued).scalar_subquery()
+    models = select(last.label("model")).cte("models", recursive=True)
+    earlier = select(func.max(JOBS.c.model)).where(queued, JOBS.c.model < models.c.model).scalar_subquery()
+    models = models.union_all(select(earlier).where(models.c.model.is_not(None)))
     return select(models.c.model).where(models.c.model.is_not(None))
 
 
@@ -187,7 +201,7 @@ def _last_served_query(is_sqlite: bool) -> Select[str, datetime]:  # noqa: FBT00
 
 
 @cache
-def _heads_query(has_batch: bool) -> Select[str, int, str, datetime]:  # noqa: FBT001 - the cache's key
+def _heads_query(has_batch: bool) -> Select[str, int, str, datetime, bool]:  # noqa: FBT001 - the cache's key
     """Skip from the first job of one (priority, fair key) to the first of the next."""
     head, following = JOBS.alias("head"), JOBS.alias("following")
     heads = (
@@ -203,7 +217,9 @@ def _heads_query(has_batch: bool) -> Select[str, int, str, datetime]:  # noqa: F
             heads, following, following.c.id == func.coalesce(same_priority, next_priority)
         )
     )
-    return select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at)
+    limited = select(literal(1)).where(BATCHES.c.id == heads.c.fair_key, BATCHES.c.max_cost_micros.is_not(None))
+    has_budget = limited.correlate(heads).exists().label("has_budget")
+    return select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at, has_budget)
 
 
 def _highest_priority(

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Update, bindparam, func, selec
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
-from orchestrator.db import outputs
+from orchestrator.db import dependencies, outputs
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
 from orchestrator.db.rowset import INT, TEXT, UTC, encode_rows, make_rowset, type_of
@@ -54,14 +54,34 @@ class Write:
 
 
 def write_decisions(connection: Connection, writes: Sequence[Write], *, now: datetime, rng: Random) -> frozenset[str]:
-    """Write every decision whose guard holds, with all that belongs to it; return the ids of those jobs."""
+    """Write every decision whose guard holds, with all that belongs to it and with what follows for jobs that depend on
+    those; return the ids of the jobs in `writes` that were moved.
+    """
+    won = _write_all(connection, writes, now=now, rng=rng)
+    affected = dependencies.find_affected(connection, [(w.job.id, w.decision) for w in won])
+    if affected:
+        settle_dependents(connection, affected, now=now, rng=rng)
+    return frozenset(write.job.id for write in won)
+
+
+def settle_dependents(connection: Connection, job_ids: Sequence[str], *, now: datetime, rng: Random) -> None:
+    """Let these jobs wait, go, fail or come back as those they depend on stand, then those that depend on them, and so
+    on: as many rounds as the longest chain has links, which a check has bounded.
+    """
+    while job_ids:
+        moves = dependencies.follow(connection, job_ids, now=now, rng=rng)
+        won = _write_all(connection, [Write(job, decision, None) for job, decision in moves], now=now, rng=rng)
+        job_ids = dependencies.find_affected(connection, [(w.job.id, w.decision) for w in won])
+
+
+def _write_all(connection: Connection, writes: Sequence[Write], *, now: datetime, rng: Random) -> list[Write]:
     sequences = _move_jobs(connection, writes)
     won = [write for write in writes if write.job.id in sequences]
     _write_outputs(connection, won, now=now, rng=rng)
     _close_submissions(connection, won, now=now)
     _reopen_batches(connection, won)
     append_events(connection, {w.job.id: _events_of(w) for w in won}, sequences, now=now, rng=rng)
-    return frozenset(sequences)
+    return won
 
 
 def _move_jobs(connection: Connection, writes: Sequence[Write]) -> dict[str, int]:

@@ -106,6 +106,12 @@ _SUBMISSIONS = (
     ),
     ("unknown", Then.HELD, "an earlier paid call is unexplained", LOOK_AT_PROVIDER),
     (
+        "budget",
+        Then.AGAIN,
+        "the batch's budget has no room for its next job",
+        "Run the file again with a higher --max-cost; money of calls that turn out refused is free again by itself.",
+    ),
+    (
         "not_sent",
         Then.AGAIN,
         "an earlier try was certainly not taken",

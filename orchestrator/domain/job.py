@@ -168,11 +168,25 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """A job that another depends on. `job_id` and `state` are None until the whole file is in."""
+
+    name: str
+    job_id: str | None
+    state: State | None
+
+    @property
+    def is_dead(self) -> bool:
+        """It ended without success: nothing that depends on it can be done unless it is tried again."""
+        return self.state in (State.FAILED, State.CANCELLED)
+
+
+@dataclass(frozen=True)
 class Job:
     """A job as it was read; `lease_token` is the reader's own when it was claimed.
 
-    `attempt_count` counts failures in a row of the present step; `submissions` and `outputs` are loaded where a
-    decision needs them and empty elsewhere.
+    `attempt_count` counts failures in a row of the present step; `submissions`, `outputs` and `parents` are loaded
+    where a decision needs them and empty elsewhere.
     """
 
     id: str
@@ -192,6 +206,8 @@ class Job:
     custom_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     priority: int = 5
+    not_before: datetime | None = None
+    waiting_on_count: int = 0
     input: Json = field(default_factory=dict)
     price: Price | None = None
     provider_task_id: str | None = None
@@ -211,6 +227,12 @@ class Job:
     cost_final_micros: int | None = None
     submissions: tuple[Submission, ...] = ()
     outputs: tuple[Output, ...] = ()
+    parents: tuple[Parent, ...] = ()
+
+    @property
+    def awaited(self) -> tuple[Parent, ...]:
+        """Those it depends on that have not succeeded."""
+        return tuple(parent for parent in self.parents if parent.state is not State.SUCCEEDED)
 
     @property
     def is_held_by_restore(self) -> bool:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from orchestrator.domain.errors import Fault
-from orchestrator.domain.job import Json, Price
+from orchestrator.domain.job import Json, Price, Role
 from orchestrator.domain.retry import PollSchedule
 
 
@@ -44,6 +44,16 @@ class InputFacts:
     duration_seconds: float | None = None
 
 
+class CellType(StrEnum):
+    """How the text of a table's cell becomes a value of a body's field."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    FLAG = "flag"
+    JSON = "json"
+    """Text, or JSON where the text begins like a list or an object."""
+
+
 @dataclass(frozen=True)
 class Model:
     """One model of a kind. `slots` is the documented number of requests in flight (zai-api.md 10.1)."""
@@ -69,6 +79,13 @@ class Kind(ABC):
     """Assumed life of a result link that does not say (zai-api.md 4.7)."""
     archive_class: str
     """`video` or `other`: the two classes in which the archive lane orders its work."""
+
+    usual_duration: timedelta = timedelta(minutes=1)
+    """How long a request usually holds its slot: an estimate for people, never a rule."""
+
+    @abstractmethod
+    def field_types(self) -> Mapping[str, CellType]:
+        """Return every field that a body of this kind may have, whatever its model, and how a cell of it is read."""
 
     @abstractmethod
     def check(self, body: Json, *, allow_unknown_model: bool = False) -> list[Fault]:
@@ -97,6 +114,10 @@ class Kind(ABC):
         """Return one sentence on what a person should do about this code of the provider, None when it is not known."""
         return None
 
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        """Return what a request may make, by index of the output; none of it is promised."""
+        return {}
+
     def price(self, body: Json) -> Price | None:
         """Return the table price of one request, None when the table does not know the model."""
         model = self.models.get(str(body.get("model")))
@@ -109,16 +130,26 @@ INPUT_MARK = "$input"
 
 @dataclass(frozen=True)
 class FrozenInput:
-    """What a frozen body holds in place of a file: `{"$input": sha256, "bytes": n, "type": ..., "name": ...}`."""
+    """What a frozen body holds in place of a file: `{"$input": sha256, "bytes": n, "type": ..., "name": ...}`.
+
+    `kept_at` is for what lies elsewhere than under inputs/: the archive URL and the key of another job's output.
+    """
 
     sha256: str
     byte_count: int
     content_type: str
     name: str
+    kept_at: tuple[str, str] | None = None
 
     def as_json(self) -> dict[str, object]:
         """The object as it stands in the frozen body."""
-        return {INPUT_MARK: self.sha256, "bytes": self.byte_count, "type": self.content_type, "name": self.name}
+        value: dict[str, object] = {
+            INPUT_MARK: self.sha256,
+            "bytes": self.byte_count,
+            "type": self.content_type,
+            "name": self.name,
+        }
+        return value if self.kept_at is None else {**value, "archive": self.kept_at[0], "key": self.kept_at[1]}
 
     @classmethod
     def from_json(cls, value: object) -> FrozenInput | None:
@@ -130,6 +161,7 @@ class FrozenInput:
             byte_count=int(str(value["bytes"])),
             content_type=str(value["type"]),
             name=str(value["name"]),
+            kept_at=(str(value["archive"]), str(value["key"])) if "key" in value else None,
         )
 
 

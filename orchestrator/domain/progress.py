@@ -30,6 +30,20 @@ class Hold:
     is_credential: bool
 
 
+@dataclass(frozen=True)
+class BudgetHold:
+    """A batch's budget that has no room for what comes next, in micro-units.
+
+    `charged_micros` is what its submissions cost or may cost; `next_micros` None: the job has no price.
+    """
+
+    batch_id: str
+    limit_micros: int
+    charged_micros: int
+    next_micros: int | None
+    code: str = "budget"
+
+
 class Progress(Protocol):
     """Reads about one batch."""
 
@@ -42,11 +56,16 @@ class Progress(Protocol):
     def sum_spending(self, batch_id: str) -> Sequence[Spending]:
         """Add up what the members cost so far, per currency."""
 
-    def find_holds(self, batch_id: str) -> Sequence[Hold | None]:
-        """Return, for every model with queued members, the pause that holds it the longest; None when none does."""
+    def find_holds(self, batch_id: str) -> Sequence[Hold | BudgetHold | None]:
+        """Return, for every model with queued members that wait for no other job, the pause that holds it the longest,
+        else the budget that holds all its members; None when nothing does.
+        """
 
-    def find_hold(self, job_id: str) -> Hold | None:
-        """Return the pause that holds a queued job, None when none does."""
+    def count_waiting(self, batch_id: str) -> int:
+        """Return how many queued members wait for other jobs."""
+
+    def find_hold(self, job_id: str) -> Hold | BudgetHold | None:
+        """Return the pause or else the budget that holds a queued job, None when nothing does."""
 
     def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
         """Return last_error of the members in archiving."""

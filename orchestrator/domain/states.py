@@ -65,6 +65,7 @@ class Trigger(StrEnum):
     EXTRA_PAID_TASK = "extra_paid_task"
     OUTPUT_LOST = "output_lost"
     EVIDENCE_STORED = "evidence_stored"
+    DEPENDENCIES_MET = "dependencies_met"
 
 
 class Due(StrEnum):

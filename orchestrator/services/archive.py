@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import Gone, StepError, Transient
 from orchestrator.domain.job import Job, Output, Role, StoredFile
 from orchestrator.domain.media import MediaFacts, Unrecognised, inspect, is_suspect
@@ -48,6 +49,7 @@ async def archive_outputs(context: LaneContext, job: Job) -> ArchiveStep:
         )
     except StepError as error:
         return ArchiveStep(tuple(results), error=f"manifest.json could not be stored: {error}")
+    reach(CrashPoint.PAPERS_STORED)
     return ArchiveStep(tuple(results))
 
 
@@ -56,6 +58,7 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
     loop = asyncio.get_running_loop()
     try:
         spooled = await _bring(context, output, spool)
+        reach(CrashPoint.OUTPUT_FETCHED)
         file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
         return OutputStored(output.id, file)
     except Gone as error:
@@ -111,8 +114,10 @@ def _check_and_store(context: LaneContext, store: Store, job: Job, output: Outpu
         metadata=metadata,
         remember_upload=lambda upload_id: context.jobs.remember_upload(output.id, upload_id),
     )
+    reach(CrashPoint.OUTPUT_PUT)
     if not _is_stored(store, file):
         raise Transient("read_back_differs", f"the store does not hold what was sent as {file.key}")
+    reach(CrashPoint.OUTPUT_VERIFIED)
     return file
 
 

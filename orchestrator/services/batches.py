@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from random import Random
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import BudgetError, Conflict, Fault
 from orchestrator.domain.ids import BATCH, JOB, make_id
 from orchestrator.domain.job import Batch, NewJob
@@ -37,7 +39,9 @@ class Taker:
 class Intake:
     """What came of it. `new_count` and `reused_count` are of this call; `cost` is the price of the new jobs.
 
-    `is_resumed`: the batch was there before, whole or begun. `job_id` is set for a single request.
+    `is_resumed`: the batch was there before, whole or begun. `job_id` is set for a single request. `former_budget`: the
+    budget of a known batch before this call, in micro-units. A batch whose cancellation was asked for while it was
+    filled (`batch.cancel_requested_at`) lacks the lines that were not in yet.
     """
 
     batch: Batch
@@ -47,10 +51,18 @@ class Intake:
     cost: Estimate = field(default_factory=Estimate)
     job_id: str | None = None
     warnings: tuple[Fault, ...] = ()
+    former_budget: int | None = None
 
 
 def make_batch(
-    *, identity_sha256: str, environment: str, name: str, line_count: int, newest: Batch | None, taker: Taker
+    *,
+    identity_sha256: str,
+    environment: str,
+    name: str,
+    line_count: int,
+    newest: Batch | None,
+    taker: Taker,
+    max_cost_micros: int | None = None,
 ) -> Batch:
     """Return a batch to create; it is the next generation when one of this identity is there."""
     now = taker.clock.now()
@@ -65,6 +77,7 @@ def make_batch(
         is_intake_done=False,
         created_at=now,
         generation=newest.generation + 1 if newest else 1,
+        max_cost_micros=max_cost_micros,
     )
 
 
@@ -77,31 +90,44 @@ def create_or_join(batch: Batch, taker: Taker) -> tuple[Batch, bool]:
         if winner is None or winner.generation != batch.generation:
             raise
         return winner, False
+    reach(CrashPoint.BATCH_CREATED)
     return batch, True
 
 
 def fill_batch(
     batch: Batch, lines: Iterable[PreparedLine], taker: Taker, *, is_resumed: bool, is_reusing: bool = True
 ) -> Intake:
-    """Add the lines to the batch and close its intake; safe to repeat. With `is_reusing`, lines that equal earlier
-    jobs are answered by those.
+    """Add the lines to the batch and close its intake; safe to repeat: it goes on behind the last line that is in, since
+    each transaction brings a whole chunk, in order. With `is_reusing`, lines that equal earlier jobs are answered by
+    those. Ends early, its intake closed, when somebody asks for the batch's cancellation.
     """
     new_count = reused_count = 0
     prices = PriceSum()
-    for chunk in chunks(lines):
+    last = taker.batches.find_last_line(batch.id) if is_resumed else 0
+    for chunk in read_ahead(chunks(line for line in lines if _number(line) > last)):
         equal = _find_equal(chunk, batch, taker) if is_reusing else {}
         fresh = [line for line in chunk if _key(line) not in equal]
         links = [(_number(line), _id(line), equal[_key(line)]) for line in chunk if _key(line) in equal]
-        if links:
-            taker.batches.link_existing(batch.id, links)
-        if fresh:
-            now = taker.clock.now()
-            jobs = [_make_job(line, batch, taker, now) for line in fresh]
-            new_count += taker.batches.add_jobs(batch.id, jobs, actor=taker.owner)
+        now = taker.clock.now()
+        jobs = [_make_job(line, batch, taker, now) for line in fresh]
+        added = taker.batches.add_jobs(batch.id, jobs, actor=taker.owner, links=links)
+        reach(CrashPoint.JOBS_ADDED)
+        if not added and taker.batches.get(batch.id).cancel_requested_at is not None:
+            break
+        new_count += added
         reused_count += len(links)
         _add_prices(prices, fresh)
     taker.batches.finish_intake(batch.id)
+    reach(CrashPoint.INTAKE_CLOSED)
     return Intake(taker.batches.get(batch.id), new_count, reused_count, is_resumed, prices.total())
+
+
+def change_budget(batch: Batch, taker: Taker, limit: int | None) -> Batch:
+    """Give a known batch another budget; None keeps what it has. Return the batch as it is then."""
+    if limit is None or limit == batch.max_cost_micros:
+        return batch
+    taker.batches.set_budget(batch.id, limit)
+    return replace(batch, max_cost_micros=limit)
 
 
 def price_new(batch: Batch, lines: Iterable[PreparedLine], taker: Taker) -> Estimate:
@@ -159,6 +185,7 @@ def _make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> 
         priority=request.priority,
         not_before=request.not_before,
         price=line.price,
+        depends_on=request.depends_on,
     )
 
 
@@ -184,3 +211,14 @@ def chunks(lines: Iterable[PreparedLine]) -> Iterator[list[PreparedLine]]:
     rest = iter(lines)
     while chunk := list(islice(rest, CHUNK)):
         yield chunk
+
+
+def read_ahead(groups: Iterator[list[PreparedLine]]) -> Iterator[list[PreparedLine]]:
+    """Yield the groups while the next one is read in a thread: the database works on one meanwhile, and reading a line
+    costs as much as inserting it.
+    """
+    with ThreadPoolExecutor(1, "read-ahead") as pool:
+        ahead: Future[list[PreparedLine]] = pool.submit(next, groups, [])
+        while group := ahead.result():
+            ahead = pool.submit(next, groups, [])
+            yield group

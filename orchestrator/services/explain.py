@@ -10,8 +10,9 @@ from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue, Source, Then
 from orchestrator.domain.job import Job
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.progress import Hold
+from orchestrator.domain.progress import BudgetHold, Hold
 from orchestrator.domain.states import State
+from orchestrator.services.batches import show_micros
 
 OURS = Catalogue(codes.entries())
 REFUSALS = frozenset({"invalid_params", "content_policy"})
@@ -22,11 +23,12 @@ SOURCES: Mapping[State, tuple[Source, ...]] = {
     State.ARCHIVING: (Source.LINK, Source.ARCHIVE),
 }
 """Where the trouble of a job that goes on by itself comes from."""
+MOST_NAMED = 5
 _CODE = re.compile(r"(?:manifest\.json could not be stored: )?(\w+): ")
 
 
-def describe(job: Job, *, now: datetime, hold: Hold | None = None) -> str:
-    """Return one clause on where the job stands and when it moves. `hold`: a pause known to keep it."""
+def describe(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) -> str:
+    """Return one clause on where the job stands and when it moves. `hold`: a pause or budget known to keep it."""
     match job.state:
         case State.QUEUED:
             return _describe_queued(job, now, hold)
@@ -50,7 +52,7 @@ def describe(job: Job, *, now: datetime, hold: Hold | None = None) -> str:
             return _describe_review(job)
 
 
-def explain(job: Job, *, now: datetime, hold: Hold | None = None) -> str:
+def explain(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) -> str:
     """Return one sentence: what the job waits for and when it will move."""
     return f"{job.id} is {job.state.replace('_', ' ')}: {describe(job, now=now, hold=hold)}."
 
@@ -65,7 +67,7 @@ def advise(job: Job, kinds: Mapping[str, Kind]) -> str | None:
     return theirs or (entry.advice if entry else None)
 
 
-def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | None = None) -> str | None:
+def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | BudgetHold | None = None) -> str | None:
     """Return what a person should do about what keeps a job that goes on by itself; None when nothing does."""
     if hold is not None:
         code = hold.code
@@ -94,7 +96,11 @@ def _ask_kind(job: Job, kinds: Mapping[str, Kind]) -> str | None:
     return kind.advise(job.provider_code) if kind and job.provider_code else None
 
 
-def _describe_queued(job: Job, now: datetime, hold: Hold | None) -> str:
+def _describe_queued(job: Job, now: datetime, hold: Hold | BudgetHold | None) -> str:
+    if job.waiting_on_count:
+        return _describe_waiting(job)
+    if isinstance(hold, BudgetHold):
+        return f"paused: budget; {describe_budget(hold)}"
     if hold is not None:
         whom = "the account" if hold.is_credential else f"model {hold.name}"
         why = f" ({hold.message or hold.code})" if hold.message or hold.code else ""
@@ -103,6 +109,25 @@ def _describe_queued(job: Job, now: datetime, hold: Hold | None) -> str:
     if _is_ahead(job, now):
         return f"{refused}; next try {_when(job, now)}" if refused else f"it starts at {_moment(job.due_at)}"
     return f"it waits for a free slot of {job.model}{f'; {refused}' if refused else ''}"
+
+
+def _describe_waiting(job: Job) -> str:
+    """Names are there where they were loaded; lists of jobs say how many."""
+    if not job.awaited:
+        return f"it waits for {_count(job.waiting_on_count, 'other job')} to succeed"
+    named = [f"{parent.name} ({parent.state or 'not taken in yet'})" for parent in job.awaited[:MOST_NAMED]]
+    rest = len(job.awaited) - len(named)
+    more = f" and {_count(rest, 'other')}" if rest else ""
+    held = any(parent.state is State.NEEDS_REVIEW for parent in job.awaited)
+    return f"it waits for {', '.join(named)}{more}{'; a person settles what needs review' if held else ''}"
+
+
+def describe_budget(hold: BudgetHold) -> str:
+    """Return one clause on why a budget lets nothing more through."""
+    spent = f"of {show_micros(hold.limit_micros)} for {hold.batch_id}, {show_micros(hold.charged_micros)}"
+    if hold.next_micros is None:
+        return f"{spent} is charged or may be, and the next job has no table price"
+    return f"{spent} is charged or may be, and the next job costs {show_micros(hold.next_micros)}"
 
 
 def _describe_processing(job: Job, now: datetime) -> str:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json
 from orchestrator.domain.kind import FrozenInput, InputFacts, InputSlot, Kind, input_key
 from orchestrator.domain.media import MediaRefused, measure, sniff
 from orchestrator.domain.ports import Store
+from orchestrator.domain.references import advise_form, looks_like_reference, parse_reference
 from orchestrator.services.jobfile.fields import show
 from orchestrator.services.jobfile.inline import (
     MAX_INPUT_BYTES,
@@ -105,7 +107,7 @@ class InputReader:
         frozen = {path: item.frozen.as_json() for path, item in located.items()}
         shown = {path: _shorten(item) for path, item in located.items()}
         seen_body = {name: value for name, value in body.items() if name != "model"}
-        return FrozenBody(_put(body, frozen), _put(seen_body, shown), tuple(located.values())), faults
+        return FrozenBody(put_values(body, frozen), put_values(seen_body, shown), tuple(located.values())), faults
 
     def open(self, located: LocatedInput) -> BinaryIO:
         """Open an input again. Raises InputRefused."""
@@ -115,6 +117,9 @@ class InputReader:
 
     def _find(self, slot: InputSlot) -> _Measured | None:
         param = param_of(slot)
+        if looks_like_reference(slot.value):
+            _check_reference(slot, param)
+            return None
         if is_link(slot.value):
             check_link(slot.value, param, may_be_link=slot.may_be_link)
             return None
@@ -134,6 +139,13 @@ class InputReader:
         except PathRefused as refused:
             message = f"{param} is {show(text)}: {refused.message}"
             raise InputRefused(Fault(refused.code, param, message, refused.hint)) from refused
+
+
+def _check_reference(slot: InputSlot, param: str) -> None:
+    """A reference stays text until its job's turn comes; what it names is judged with the whole file."""
+    if parse_reference(slot.value) is None:
+        message = f"{param} is {show(slot.value)}: not a reference to another line's output"
+        raise InputRefused(Fault("invalid_reference", param, message, advise_form(slot.value)))
 
 
 def copy_inputs(
@@ -172,6 +184,7 @@ def _copy(located: LocatedInput, *, reader: InputReader, store: Store, spool: Pa
             metadata={},
             remember_upload=_forget,  # an upload that is cut short is aborted by the sweep of stale ones
         )
+        reach(CrashPoint.INPUT_STORED)
 
 
 def _forget(upload_id: str) -> None:
@@ -186,6 +199,7 @@ def _spooled(stream: BinaryIO, spool: Path) -> Iterator[tuple[Path, str]]:
     try:
         with os.fdopen(descriptor, "wb") as target:
             sha256, _ = _hash(stream, target.write)
+        reach(CrashPoint.INPUT_SPOOLED)
         yield Path(name), sha256.hex()
     finally:
         Path(name).unlink(missing_ok=True)
@@ -230,8 +244,8 @@ def _locate(slot: InputSlot, found: _Measured) -> LocatedInput:
     return LocatedInput(frozen, slot.value, param, inline)
 
 
-def _put(body: Json, values: Mapping[tuple[str | int, ...], object]) -> dict[str, object]:
-    """Return a copy of the body with the values at these paths replaced; lists on the way are copied."""
+def put_values(body: Json, values: Mapping[tuple[str | int, ...], object]) -> dict[str, object]:
+    """Return a copy of the body with the values at these paths replaced; what is on the way is copied."""
     copy = dict(body)
     for path, value in values.items():
         if len(path) == 1:

@@ -20,6 +20,7 @@ from orchestrator.domain.kind import Kind
 from orchestrator.services.batches import (
     Intake,
     Taker,
+    change_budget,
     create_or_join,
     fill_batch,
     make_batch,
@@ -30,6 +31,7 @@ from orchestrator.services.inputs import InputReader, copy_inputs, in_line
 from orchestrator.services.jobfile.check import CheckedFile, CheckOptions, PreparedLine, check_file, prepare
 from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, printable, show
 from orchestrator.services.jobfile.inline import InputRefused
+from orchestrator.services.jobfile.keeping import keep_file
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, make_param, read_request
 from orchestrator.services.jobfile.strictjson import read_json
@@ -52,21 +54,29 @@ MAX_IDEMPOTENCY_KEY = 255
 
 
 def take_file(
-    checked: CheckedFile, taker: Taker, *, is_forced: bool = False, max_cost_micros: int | None = None
+    checked: CheckedFile,
+    taker: Taker,
+    *,
+    is_forced: bool = False,
+    max_cost_micros: int | None = None,
+    is_partial: bool = False,
 ) -> Intake:
     """Make the checked file a batch, or find the batch that it is already.
 
     The newest batch of the same identity goes on; `is_forced` makes a new generation that pays again. Lines that equal
-    earlier jobs of the environment (custom_id and body) become members of the batch as they stand. Raises
-    BatchFileError (the file or an input changed since), BudgetError, and StepErrors of the store.
+    earlier jobs of the environment (custom_id and body) become members of the batch as they stand. `is_partial`: bad
+    lines are left out, their faults and the file kept in the archive under batches/<id>/. `max_cost_micros` becomes the
+    batch's budget, a known batch's too; None keeps what that has. Raises BatchFileError (the file or an input changed
+    since), BudgetError, and StepErrors of the store.
     """
-    checked.require_good()
+    checked.require_good(is_partial=is_partial)
     found = taker.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if found is not None and found.is_intake_done and not is_forced:
         _hold_rest(found, taker, max_cost_micros)
-        return Intake(found, 0, 0, is_resumed=True)
+        batch = change_budget(found, taker, max_cost_micros)
+        return Intake(batch, 0, 0, is_resumed=True, former_budget=found.max_cost_micros)
     is_resumed = found is not None and not is_forced
-    batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker)
+    batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker, max_cost_micros)
     if max_cost_micros is not None:
         cost = price_new(batch, checked.read_again(), taker)
         require_within(cost.micros, cost.unpriced_count, max_cost_micros)
@@ -74,24 +84,29 @@ def take_file(
     if not is_resumed:
         batch, is_first = create_or_join(batch, taker)
         is_resumed = not is_first
-    return fill_batch(batch, checked.read_again(), taker, is_resumed=is_resumed)
+    former = batch.max_cost_micros if is_resumed else None
+    batch = change_budget(batch, taker, max_cost_micros)
+    keep_file(checked, batch.id, taker.store)
+    return replace(fill_batch(batch, checked.read_again(), taker, is_resumed=is_resumed), former_budget=former)
 
 
-def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker) -> Batch:
-    return make_batch(
+def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker, limit: int | None) -> Batch:
+    batch = make_batch(
         identity_sha256=checked.identity_sha256,
         environment=checked.options.environment,
         name=checked.name,
-        line_count=checked.line_count,
+        line_count=checked.good_count,
         newest=newest,
         taker=taker,
+        max_cost_micros=limit,
     )
+    return replace(batch, refused_count=len(checked.refused))
 
 
 def _hold_rest(batch: Batch, taker: Taker, limit: int | None) -> None:
     if limit is not None:
         rest = taker.batches.price_unpaid(batch.id)
-        require_within(rest.micros, rest.unpriced_count, limit)
+        require_within(rest.total_micros, rest.unpriced_count, limit)
 
 
 def _copy_all(checked: CheckedFile, taker: Taker) -> None:
@@ -149,6 +164,8 @@ def check_one(
         if value is not None
         else (None, problems)
     )
+    if request is not None and request.depends_on:
+        faults.append(_refuse_dependency(request.depends_on[0]))
     line, every = prepare(ReadLine(1, request, tuple(faults)), reader)
     plain = [replace(fault, line=None, column=None, param=fault.param and printable(fault.param)) for fault in every]
     if line is None:
@@ -187,6 +204,7 @@ def take_one(
         line_count=1,
         newest=None,
         taker=taker,
+        max_cost_micros=max_cost_micros,
     )
     if found is None:
         batch, _ = create_or_join(batch, taker)
@@ -201,6 +219,11 @@ def _get_kind(name: str, kinds: Mapping[str, Kind]) -> Kind:
     near = get_close_matches(name, kinds, n=1)
     hint = f"did you mean {near[0]}?" if near else None
     raise UnknownKind(f"kind is {show(name)}; {', '.join(sorted(kinds))} are allowed", param="kind", hint=hint)
+
+
+def _refuse_dependency(name: str) -> Fault:
+    message = f"a single request cannot refer to {show(name)}: there is no other line beside it"
+    return Fault("unknown_dependency", None, message, "put both into a job file")
 
 
 def _as_json(single: SingleRequest, kind: Kind) -> tuple[Json | None, list[Fault]]:

@@ -35,10 +35,17 @@ def cancel_job(jobs: Jobs, job_id: str, *, actor: str, reason: str) -> Applied:
     `decision` None means flagged: the task runs on, is presumably charged, and its outputs are kept. Raises NotFound,
     Conflict.
     """
-    applied = jobs.transact(job_id, decide_cancel, actor=actor, reason=reason)
-    if applied.decision is None:
-        jobs.flag_cancel(job_id, actor=actor, reason=reason)
-    return applied
+    is_flagged = False
+
+    def change(job: Job, now: datetime) -> Decision | None:
+        nonlocal is_flagged
+        is_flagged = job.cancel_requested_at is not None
+        return decide_cancel(job, now)
+
+    while True:  # a job that was throttled between the look and the flag is queued: it is cancelled by the next look
+        applied = jobs.transact(job_id, change, actor=actor, reason=reason)
+        if applied.decision is not None or is_flagged or jobs.flag_cancel(job_id, actor=actor, reason=reason):
+            return applied
 
 
 def retry_job(jobs: Jobs, job_id: str, *, rules: Rules, may_charge: bool, actor: str, reason: str) -> Applied:

@@ -12,6 +12,7 @@ from orchestrator.domain.advice import Entry
 from orchestrator.domain.history import SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output
 from orchestrator.domain.kind import Kind
+from orchestrator.domain.progress import BudgetHold, Hold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 from orchestrator.services.explain import advise, describe, explain
@@ -34,15 +35,22 @@ Sign = Callable[[Output], tuple[str, datetime]]
 """Gives an archived output a link and the time until which it works."""
 
 
-def job_object(job: Job, *, now: datetime, kinds: Mapping[str, Kind], sign: Sign | None = None) -> Object:
-    """Return the job object. Outputs carry links only with `sign`."""
+def job_object(
+    job: Job,
+    *,
+    now: datetime,
+    kinds: Mapping[str, Kind],
+    sign: Sign | None = None,
+    hold: Hold | BudgetHold | None = None,
+) -> Object:
+    """Return the job object. Outputs carry links only with `sign`. `hold`: a pause or budget known to keep it."""
     return {
         "id": job.id,
         "object": "job",
         "kind": job.kind,
         "model": job.model,
         "status": str(job.state),
-        "status_reason": describe(job, now=now),
+        "status_reason": describe(job, now=now, hold=hold),
         "input": dict(job.input),
         "custom_id": job.custom_id,
         "batch_id": job.batch_id,

@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import Batches, Clock, JobCounts
-from orchestrator.domain.progress import Hold, Progress, Spending
+from orchestrator.domain.progress import BudgetHold, Hold, Progress, Spending
 from orchestrator.domain.states import ACTIVE, State
+from orchestrator.services.explain import describe_budget
 
 PAUSE_PATIENCE = timedelta(minutes=15)  # surfaces section 1: a model pause ending later than this ends the run
 STORE_PATIENCE = timedelta(minutes=10)  # the same for a store that refuses every write
 OVERLAP = timedelta(minutes=2)  # rows commit out of order; nobody commits later than this after its finished_at
 AT_ONCE = 500
+MOVING = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Look:
     elapsed: timedelta
     obstacle: str | None
     obstacle_code: str | None = None
+    is_stuck: bool = False
+    """What is left waits for jobs that people have to settle."""
 
     @property
     def active_count(self) -> int:
@@ -67,7 +71,15 @@ class BatchWatch:
             elapsed=timedelta(seconds=now - self._started),
             obstacle=obstacle and obstacle[0],
             obstacle_code=obstacle and obstacle[1],
+            is_stuck=self._is_stuck(counts.by_state),
         )
+
+    def _is_stuck(self, counts: Mapping[str, int]) -> bool:
+        """Counted after `counts`: a job that was let go since then is missing, and the next look sees it move."""
+        queued = counts.get(State.QUEUED, 0)
+        if not queued or not counts.get(State.NEEDS_REVIEW, 0) or any(counts.get(state, 0) for state in MOVING):
+            return False
+        return self.progress.count_waiting(self.batch_id) == queued
 
     def _read_ended(self) -> Iterator[Job]:
         """Yield members that ended since the last look, a stretch of overlap included."""
@@ -89,14 +101,16 @@ class BatchWatch:
             minutes = STORE_PATIENCE.total_seconds() / 60
             text = f"the archive has refused every write for {minutes:.0f} minutes: {refusal}"
             return text, refusal.partition(":")[0]
-        moving = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
-        if any(counts.get(state, 0) for state in moving) or not counts.get(State.QUEUED, 0):
+        if any(counts.get(state, 0) for state in MOVING) or not counts.get(State.QUEUED, 0):
             return None
         holds = self.progress.find_holds(self.batch_id)
         now_at = self.clock.now()
         if not holds or not all(hold is not None and _is_pointless(hold, now_at) for hold in holds):
             return None
-        hold = next(hold for hold in holds if hold)
+        pauses = [hold for hold in holds if isinstance(hold, Hold)]
+        if not pauses:
+            return _tell_budget(holds)
+        hold = pauses[0]
         whom = "the account" if hold.is_credential else f"model {hold.name}"
         why = f"{hold.message or 'paused'} [{hold.code}]"
         return f"every job left waits for {whom}: {why}; the pause ends at {hold.until:%Y-%m-%d %H:%M} UTC", hold.code
@@ -115,6 +129,15 @@ class BatchWatch:
         return errors[0]
 
 
-def _is_pointless(hold: Hold, now: datetime) -> bool:
-    """A pause whose time has passed is about to be probed: whoever has topped the account up may go on."""
+def _tell_budget(holds: Sequence[Hold | BudgetHold | None]) -> tuple[str, str]:
+    hold = next(hold for hold in holds if isinstance(hold, BudgetHold))
+    return f"every job left is paused: budget; {describe_budget(hold)}", hold.code
+
+
+def _is_pointless(hold: Hold | BudgetHold, now: datetime) -> bool:
+    """A pause whose time has passed is about to be probed: whoever has topped the account up may go on. A budget waits
+    for a person: nothing is in flight any more that could give money back.
+    """
+    if isinstance(hold, BudgetHold):
+        return True
     return hold.until > (now if hold.is_credential else now + PAUSE_PATIENCE)

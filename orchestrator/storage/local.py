@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import Gone, Permanent, StepError, Transient
 from orchestrator.domain.ports import ObjectFacts
 from orchestrator.storage.keys import check_key, check_prefix
@@ -37,6 +38,11 @@ class LocalStore:
     @property
     def url(self) -> str:
         return self._url
+
+    @property
+    def has_public_links(self) -> bool:
+        """A path leads nobody else anywhere."""
+        return False
 
     def put_file(
         self,
@@ -134,7 +140,9 @@ class LocalStore:
             if sha256 is not None and digest != sha256:
                 raise Transient("store_checksum_mismatch", f"{key}: the file is not the one that was hashed")
             _make_folder(target.parent)
+            reach(CrashPoint.FILE_COPIED)
             partial.replace(target)
+            reach(CrashPoint.FILE_NAMED)
             _sync_folder(target.parent)
         finally:
             partial.unlink(missing_ok=True)

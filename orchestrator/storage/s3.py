@@ -41,6 +41,14 @@ class S3Store:
         return self._url
 
     @property
+    def has_public_links(self) -> bool:
+        """True for an address that the operator gave for others, and for the cloud's own; an endpoint of ours may be
+        reached by us alone.
+        """
+        options = self.bucket.options
+        return options.public_endpoint_url is not None or options.endpoint_url is None
+
+    @property
     def client(self) -> S3Client:
         """The bucket's boto3 client."""
         return self.bucket.client

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import StepError
 from orchestrator.storage.s3_bucket import Bucket
 from orchestrator.storage.s3_errors import translated
@@ -31,7 +32,9 @@ class PartUpload:
         before the error goes on; what a killed process leaves is for the sweep, which is why the id comes first.
         """
         try:
+            reach(CrashPoint.UPLOAD_BEGUN)
             remember(self._upload_id)
+            reach(CrashPoint.UPLOAD_REMEMBERED)
             with translated("store", f"{self._bucket.name}/{self._name}"):
                 self._complete(self._send(source, size, max(part_bytes, -(-size // MAX_PARTS))))
         except BaseException:
@@ -50,6 +53,7 @@ class PartUpload:
                 headers={},
                 query={"partNumber": str(number), "uploadId": self._upload_id},
             )
+            reach(CrashPoint.PART_SENT)
             parts.append({"PartNumber": number, "ETag": answer.get("ETag", "")})
         return parts
 
@@ -57,6 +61,7 @@ class PartUpload:
         self._bucket.client.complete_multipart_upload(
             Bucket=self._bucket.name, Key=self._name, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
         )
+        reach(CrashPoint.UPLOAD_COMPLETED)
 
     def _abort(self) -> None:
         with suppress(StepError), translated("abort", f"{self._bucket.name}/{self._name}"):

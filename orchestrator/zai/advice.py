@@ -67,7 +67,7 @@ _WAY = (
         "the request cannot be written as the provider wants it",
         "Correct the body and submit the job again; nothing was sent.",
     ),
-    ("unknown_kind", Then.FAILED, "this release knows no such kind of job", _UPDATE),
+    ("unknown_kind", Then.AGAIN, "this release knows no such kind of job", _UPDATE),
 )
 _FAMILIES = (
     (

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 import httpx
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import Transient, Uncertain
 from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import Clock
@@ -21,6 +22,8 @@ from orchestrator.zai.errors import describe_failure
 ANSWER_CAP_BYTES = 8 * 1024 * 1024
 """An answer is a few kilobytes, a transcript perhaps a hundred; what is longer is cut and will not be believed."""
 FIRST_BYTE_EVENT = "send_request_headers.started"
+SENT_EVENT = "receive_response_headers.started"
+HEAD_READ_EVENT = "receive_response_headers.complete"
 
 
 @dataclass
@@ -39,7 +42,10 @@ class CallTrace:
 
         Its last act is `before_first_byte`: when that raises, the client sends nothing and the error comes out.
         """
-        if not name.endswith(FIRST_BYTE_EVENT) or self.sent_at is not None:
+        if self.sent_at is not None:
+            _mark(name)
+            return
+        if not name.endswith(FIRST_BYTE_EVENT):
             return
         if getattr(info.get("request"), "method", None) == b"CONNECT":
             return
@@ -60,6 +66,14 @@ class CallTrace:
             http_status=self.http_status,
             body=_as_text(self.body) if self.http_status is not None else None,
         )
+
+
+def _mark(event: str) -> None:
+    """Name the two boundaries that lie inside a call whose first byte has left."""
+    if event.endswith(SENT_EVENT):
+        reach(CrashPoint.SENT)
+    elif event.endswith(HEAD_READ_EVENT):
+        reach(CrashPoint.ANSWER_BEGUN)
 
 
 async def send_once(

@@ -11,7 +11,7 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 
-from orchestrator.domain.errors import ConfigError, Permanent, Transient, Uncertain
+from orchestrator.domain.errors import ConfigError, Transient, Uncertain
 from orchestrator.domain.job import OutputDraft
 from orchestrator.domain.outcomes import (
     AnswerComplete,
@@ -78,7 +78,7 @@ class ZaiProvider:
     async def call(self, request: PaidRequest, *, before_first_byte: Callable[[], None]) -> CallEvidence:
         kind = self._kinds.get(request.kind)
         if kind is None:
-            raise Permanent(code="unknown_kind", message=_no_kind(request.kind), evidence=NOT_SENT)
+            raise Transient(code="unknown_kind", message=_no_kind(request.kind), evidence=NOT_SENT)
         ready = await prepare(kind, request, read_input=self._read_input, deadline=self._input_deadline)
         deadline = self._call_deadlines.get(kind.name, kind.call_deadline)
         message = self._paid.build_request(

@@ -17,14 +17,14 @@ from datetime import timedelta
 import httpx
 
 from orchestrator.domain.errors import Gone, InputLost, Permanent, StepError, Transient
-from orchestrator.domain.kind import FrozenInput
+from orchestrator.domain.kind import FrozenInput, input_key
 from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import PaidRequest
 from orchestrator.zai.errors import clean
 from orchestrator.zai.route import Encoding, InputForm, Route, ZaiKind
 
 ReadInput = Callable[[str, str], Awaitable[bytes]]
-"""(archive URL, SHA-256) -> the bytes kept under inputs/<sha256>. Raises Gone when there are none, Transient and other
+"""(archive URL, key) -> the bytes kept there. Raises Gone when there are none, Transient and other
 StepErrors when the store cannot be read."""
 
 ENDINGS = {"audio/wav": ".wav", "audio/x-wav": ".wav", "audio/mpeg": ".mp3"}
@@ -93,7 +93,7 @@ async def _read_all(
 
 async def _read_one(frozen: FrozenInput, archive_url: str, read_input: ReadInput) -> bytes:
     try:
-        data = await read_input(archive_url, frozen.sha256)
+        data = await read_input(*(frozen.kept_at or (archive_url, input_key(frozen.sha256))))
     except Gone as error:
         message = f"the archive no longer holds the input {frozen.name!r} (SHA-256 {frozen.sha256[:12]}...)"
         raise InputLost(code="input_missing", message=message, evidence=NOT_SENT) from error

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Protocol
 
 from orchestrator.domain.errors import Fault
+from orchestrator.domain.kind import CellType
 
 
 class Rule(Protocol):
@@ -127,6 +128,15 @@ class Listed:
         for index, item in enumerate(value[: self.at_most]):
             if not isinstance(item, str) or not item.strip():
                 yield wrong_type(f"{param}.{index}", item, "a filled string")
+
+
+def cell_type(rule: Rule) -> CellType:
+    """Return how the text of a table's cell is read for a field of this rule."""
+    if isinstance(rule, Flag):
+        return CellType.FLAG
+    if isinstance(rule, Whole):
+        return CellType.NUMBER
+    return CellType.TEXT if isinstance(rule, TextRule | Choice) else CellType.JSON
 
 
 USER_ID = TextRule(at_least=6, at_most=128)

@@ -56,6 +56,20 @@ def test_quickstart_runs_without_key_server_or_docker(tmp_path: Path) -> None:
     check_health(Ended(looked.returncode, looked.stdout, looked.stderr))
 
 
+def test_the_chain_of_the_examples_runs(tmp_path: Path) -> None:
+    """A picture becomes a video: the second request is made of what the first one brought, and both are paid once."""
+    chain = ROOT / "examples/chain.jsonl"
+    command = [*COMMAND, "run", str(chain), "--sandbox", "--data-dir", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert ended.returncode == 0, ended.stderr
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [line["custom_id"] for line in lines] == ["harbour", "harbour-film", "credits"]
+    assert {line["status"] for line in lines} == {"succeeded"}
+    looked = [*COMMAND, "--data-dir", str(tmp_path / "sandbox"), "doctor", *CLOSELY]
+    found = subprocess.run(looked, capture_output=True, text=True, timeout=60, check=False)
+    check_health(Ended(found.returncode, found.stdout, found.stderr))
+
+
 def test_the_main_path_on_either_database(desk: Desk, database_url: str) -> None:
     """One process on SQLite or PostgreSQL: the same lanes, the same end."""
     lines = [image_line(1), video_line(1)]

@@ -135,7 +135,10 @@ def test_a_broker_that_is_away_is_a_finding(place: dict[str, str], url: str) -> 
 
 def test_fix_runs_the_maintenance_and_says_so(place: dict[str, str]) -> None:
     """Without a key: it calls nobody. A call that lapsed long ago is held, an old download goes."""
-    damage(place, "UPDATE batches SET finished_at = NULL, intake_done_at = '2020-01-01T00:00:00.000000Z'")
+    damage(
+        place,
+        "UPDATE batches SET finished_at = NULL, files_written_at = NULL, intake_done_at = '2020-01-01T00:00:00.000000Z'",
+    )
     damage(place, "UPDATE jobs SET finished_at = '2020-01-01T00:00:00.000000Z'")
     assert [found["code"] for found in look(place)["findings"]] == ["batch_not_closed"]
     report = look(place, "--fix")

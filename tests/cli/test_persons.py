@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 from click.testing import CliRunner, Result
@@ -144,6 +147,29 @@ def test_resubmit_says_the_price_and_asks(place: dict[str, str]) -> None:
     assert again.stderr.count("only held jobs") == 2
     assert "there is no job job_x" in again.stderr
     assert jobs(wait_over, "resubmit", "job_x").exit_code == 5
+
+
+def test_nothing_is_resubmitted_that_nobody_was_asked_about(
+    place: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job whose waiting time ends while the person reads the question was not in it."""
+    first, second = the_job(place)["id"], the_job(place, "second")["id"]
+    settings = place | {
+        "ORCHESTRATOR_CALL_DEADLINES": "video=0.001s,image=1h",
+        "ORCHESTRATOR_LEASES": "submit=0.001s",
+    }
+
+    def confirm(question: str, **_: object) -> bool:
+        assert "1 job again" in question
+        with closing(sqlite3.connect(Path(place["ORCHESTRATOR_DATA_DIR"]) / "orchestrator.db")) as connection:
+            connection.execute("UPDATE submissions SET intent_at = '2020-01-01T00:00:00.000000Z'")
+            connection.commit()
+        return True
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    ended = jobs(settings, "resubmit", first, second)
+    assert (ended.exit_code, "under way" in ended.stderr) == (2, True)
+    assert (the_job(place)["status"], the_job(place, "second")["status"]) == ("queued", "needs_review")
 
 
 def test_write_off_keeps_the_cost_unknown(place: dict[str, str]) -> None:

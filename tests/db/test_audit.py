@@ -10,6 +10,7 @@ from sqlalchemy import Engine, Table, delete, insert, inspect, text, update
 
 from orchestrator.db.audit import SqlAudit, spans
 from orchestrator.db.audit.batches import BATCHES
+from orchestrator.db.dependencies import DEPENDENCIES
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
 from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
@@ -21,7 +22,7 @@ from orchestrator.domain.ports import LaneName
 from orchestrator.domain.ports.audit import Audit
 from orchestrator.domain.states import State
 from tests.db.driver import Driver
-from tests.factories import HOUR, make_draft, make_file
+from tests.factories import HOUR, make_draft, make_file, make_new_job
 from tests.fixtures.clock import FakeClock
 
 LONG_AGO = timedelta(days=3)
@@ -248,6 +249,23 @@ def let_lapse(d: Breaker) -> str:
     return job_id
 
 
+def forget_child(d: Breaker) -> str:
+    parent, child = make_new_job(custom_id="p"), make_new_job(custom_id="c", depends_on=("p",))
+    d.add(parent, child)
+    with d.database.begin_write() as connection:
+        ended = {"state": "cancelled", "due_at": None, "finished_at": d.clock.now()}
+        connection.execute(update(JOBS).where(JOBS.c.id == parent.id).values(ended))
+    return child.id
+
+
+def forget_parent(d: Breaker) -> str:
+    parent, child = make_new_job(custom_id="p"), make_new_job(custom_id="c", depends_on=("p",))
+    d.add(parent, child)
+    with d.database.begin_write() as connection:
+        connection.execute(update(DEPENDENCIES).values(parent_id=None))
+    return child.id
+
+
 def let_wait(d: Breaker) -> str:
     job = d.add_processing()
     d.clock.advance(HOUR)
@@ -379,6 +397,8 @@ BREAKS: tuple[tuple[str, Callable[[Breaker], str]], ...] = (
     ("member_missing", break_member),
     ("submitting_lapsed", let_lapse),
     ("work_waits", let_wait),
+    ("waits_for_nothing", forget_child),
+    ("parent_unknown", forget_parent),
     ("task_id_twice", share_task),
     ("verdict_incomplete", break_verdict),
     ("too_many_unknowns", make_unknowns),

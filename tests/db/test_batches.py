@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
+from orchestrator.db.batches import BATCHES
 from orchestrator.domain.decide import decide_cancel
-from orchestrator.domain.errors import Conflict, NotFound
+from orchestrator.domain.errors import Conflict, NotFound, Permanent
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
 from tests.db.driver import Driver
 from tests.factories import HOUR, make_batch, make_new_job
@@ -39,6 +41,30 @@ class TestIntake:
         assert driver.batches.add_jobs(batch.id, again, actor="local") == 1
         members = driver.batches.list_members(batch.id)
         assert [m.job_id for m in members] == [first[0].id, first[1].id, again[2].id]
+
+    def test_no_line_comes_in_once_the_cancellation_was_asked_for(self, driver: Driver) -> None:
+        """Looked at under the batch's lock: whoever cancels afterwards finds every job that came in."""
+        batch = make_batch()
+        driver.batches.create(batch)
+        (theirs,) = driver.add_many(1)
+        with driver.database.begin_write() as connection:
+            connection.execute(update(BATCHES).values(cancel_requested_at=START))
+        links = [(2, "x", theirs)]
+        assert driver.batches.add_jobs(batch.id, [make_new_job(line_number=1)], actor="local", links=links) == 0
+        assert driver.batches.find_last_line(batch.id) == 0
+
+    def test_jobs_and_links_come_in_together(self, driver: Driver) -> None:
+        """The last line that is in is a checkpoint only if every line before it is in as well."""
+        batch = make_batch()
+        driver.batches.create(batch)
+        (theirs,) = driver.add_many(1)
+        mine = make_new_job(line_number=2)
+        with pytest.raises(Permanent):
+            driver.batches.add_jobs(batch.id, [mine, mine], actor="local", links=[(1, "x", theirs)])
+        assert driver.batches.find_last_line(batch.id) == 0
+        assert driver.batches.add_jobs(batch.id, [mine], actor="local", links=[(1, "x", theirs)]) == 1
+        assert [member.job_id for member in driver.batches.list_members(batch.id)] == [theirs, mine.id]
+        assert driver.batches.find_last_line(batch.id) == 2
 
     def test_a_job_comes_back_as_it_was_accepted(self, driver: Driver) -> None:
         new = make_new_job(tags={"campaign": "spring"}, priority=7, not_before=START + HOUR, owner="ann")

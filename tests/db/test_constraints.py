@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Table, update
 
+from orchestrator.db.events import EVENTS
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, table_of
 from orchestrator.db.tables import BatchRow
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.job import Job
+from orchestrator.domain.outcomes import NotSent
 from tests.db.driver import Driver
+from tests.factories import HOUR
 from tests.fixtures.clock import START
 
 MAKERS = {
@@ -85,6 +88,23 @@ def test_ledger_and_outputs(driver: Driver, table: Table, values: dict[str, obje
     job = driver.add_succeeded()
     with pytest.raises(Permanent, match=name):
         write(driver, table, job.id, values)
+
+
+def test_submissions_of_a_job_are_numbered(driver: Driver) -> None:
+    """Two of one number could both be the newest."""
+    (job_id,) = driver.add_many(1)
+    driver.report(driver.claim_one(), NotSent("connect_failed", "refused"))
+    driver.clock.advance(HOUR)
+    driver.claim_one()
+    with pytest.raises(Permanent, match="number"):
+        write(driver, SUBMISSIONS, job_id, {"number": 1})
+
+
+def test_events_of_a_job_are_numbered(driver: Driver) -> None:
+    """Two writers of one job cannot both have written its next event."""
+    job = driver.add_processing()
+    with pytest.raises(Permanent, match="sequence"):
+        write(driver, EVENTS, job.id, {"sequence": 1})
 
 
 def test_a_batch_finishes_after_its_intake(driver: Driver) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from orchestrator.db.evidence import RAW_ANSWER_BYTES
 from orchestrator.db.rows import SUBMISSIONS
 from orchestrator.domain.decide import Decision, JobPatch
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import NotFound, Permanent
 from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import (
     AnswerComplete,
@@ -71,6 +71,23 @@ class TestStoring:
         assert record.raw_answer == "a\ufffdb\ufffdc"
         assert record.submission.message == "w\ufffdrds\ufffd"
         assert driver.get(row.job.id).last_error == "w\ufffdrds\ufffd"
+
+    def test_a_signed_link_is_kept_without_its_signature(self, driver: Driver) -> None:
+        """I3, promise 13: who reads the table, a dump of it or `jobs show --raw` cannot fetch the file with it."""
+        driver.add_many(1)
+        row = driver.claim_one()
+        driver.report(row, TASK, replace(ANSWERED, body='{"url": "https://cdn.example/a.png?Signature=c4n4ry"}'))
+        (record,) = driver.history.list_submissions(row.job.id)
+        assert record.raw_answer == '{"url": "https://cdn.example/a.png?[redacted]"}'
+
+    def test_a_refusal_of_the_database_is_not_taken_for_a_duplicate_id(self, driver: Driver) -> None:
+        """Only an id that another submission holds is explained away; anything else is a bug that must be seen."""
+        driver.add_many(1)
+        row = driver.claim_one()
+        wrong = driver.make_report(row, UNKNOWN, token=row.job.lease_token)
+        with pytest.raises(Permanent, match="accepted_has_task"):
+            driver.jobs.apply_reports([replace(wrong, verdict=Verdict.ACCEPTED)])
+        assert driver.state(row.job.id) is State.SUBMITTING
 
     def test_a_long_answer_is_cut_at_a_whole_character(self, driver: Driver) -> None:
         driver.add_many(1)

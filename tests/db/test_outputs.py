@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from orchestrator.db.outputs import write_results
+from orchestrator.db.outputs import mark_lost, write_results
 from orchestrator.db.rows import JOBS, OUTPUTS
 from orchestrator.domain.decide import Decision, JobPatch
 from orchestrator.domain.job import Job, OutputDraft, Role
@@ -171,6 +171,14 @@ def test_what_is_archived_is_not_stored_again(driver: Driver) -> None:
     again = OutputStored(before.outputs[0].id, make_file(key="other"))
     with driver.database.begin_write() as connection:
         write_results(connection, [again], now=driver.clock.now())
+    assert driver.get(before.id) == before
+
+
+def test_what_is_archived_is_not_lost(driver: Driver) -> None:
+    """A loss that was proven of a link says nothing of the file that came in time."""
+    before = driver.add_succeeded()
+    with driver.database.begin_write() as connection:
+        mark_lost(connection, [before.outputs[0].id], now=driver.clock.now())
     assert driver.get(before.id) == before
 
 

@@ -13,11 +13,12 @@ from threading import Barrier
 import pytest
 from sqlalchemy import update
 
+from orchestrator.db import attaching
 from orchestrator.db.engine import open_database
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.domain.decide import Decision, decide_cancel, decide_policy_resubmit
-from orchestrator.domain.errors import Conflict, NotFound
+from orchestrator.domain.errors import Conflict, InvalidParams, NotFound
 from orchestrator.domain.job import Job, Origin, Verdict
 from orchestrator.domain.outcomes import (
     AnswerComplete,
@@ -193,6 +194,27 @@ def test_another_jobs_task_is_refused_by_name(driver: Driver) -> None:
         attach(driver, "job_x")
 
 
+def test_a_task_that_was_taken_between_look_and_write_leaves_nothing(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A13 by hand, a moment later: the unique key tells, and neither submission nor event of the attempt stays."""
+    driver.add_processing("taken")
+    held = driver.add_held()
+    monkeypatch.setattr(attaching, "_require_free", lambda *_: None)  # it was free when it was looked at
+    with pytest.raises(Conflict):
+        attach(driver, held.id, "taken")
+    assert driver.get(held.id) == held
+
+
+@pytest.mark.parametrize("task_id", ["", "a b", "x" * 257])
+def test_only_a_word_is_attached(driver: Driver, task_id: str) -> None:
+    """What no address can carry would be asked about for ever."""
+    held = driver.add_held()
+    with pytest.raises(InvalidParams):
+        attach(driver, held.id, task_id)
+    assert driver.get(held.id) == held
+
+
 def test_a_job_that_was_never_sent_gets_an_adopted_submission(driver: Driver) -> None:
     """Queued without a call of ours: the task is used, nothing is ever sent, and the slot is counted."""
     (job_id,) = driver.add_many(1)
@@ -357,3 +379,39 @@ def test_a_retry_lets_outputs_ask_from_the_start(driver: Driver) -> None:
     (again,) = driver.get(job.id).outputs
     assert again.ask_count == 0
     assert "x" in again.dead_links
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_a_retry_uses_a_whole_answer_that_came_too_late(driver: Driver, end: str) -> None:
+    """It is paid for: no new charge, even when one was agreed to; used once."""
+    (job_id,) = driver.add_many(1)
+    first = driver.claim_one()
+    driver.report(first, Unknown("read_timeout", "no answer"))
+    driver.clock.advance(HOUR)
+    resubmit(driver, job_id)
+    if end == "failed":
+        driver.report(driver.claim_one(slots={"*": 10}), Rejected("1301", "refused"))
+    else:
+        driver.jobs.transact(job_id, decide_cancel, actor="ann", reason="")
+    assert driver.state(job_id) == end
+    assert driver.report_late(first.submission.id, AnswerComplete((make_draft(),))).is_extra_paid
+    driver.clock.advance(HOUR)
+    applied = retry_job(driver.jobs, job_id, rules=driver.rules, may_charge=True, actor="ann", reason="")
+    assert applied.decision is not None
+    assert (driver.state(job_id), len(driver.get(job_id).outputs)) == (State.ARCHIVING, 1)
+    assert not any(submission.is_paid_and_open for submission in driver.get(job_id).submissions)
+    assert driver.claim(slots={"*": 10}) == ()
+
+
+def test_late_truth_leaves_standing_who_decided(driver: Driver) -> None:
+    """The ledger says who resubmitted, also once the first try's task has turned up."""
+    (job_id,) = driver.add_many(1)
+    first = driver.claim_one()
+    driver.report(first, Unknown("read_timeout", "no answer"))
+    driver.clock.advance(HOUR)
+    resubmit(driver, job_id)
+    decided = driver.get(job_id).submissions[0].decided_by
+    driver.report_late(first.submission.id, TaskAccepted("T1"))
+    submission = driver.get(job_id).submissions[0]
+    assert (submission.task_id, submission.decided_by) == ("T1", decided)
+    assert decided is not None

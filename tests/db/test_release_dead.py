@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
+from orchestrator.db.rows import JOBS
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import PauseScope, PollFailed, StillRunning
 from orchestrator.domain.ports import LaneName
@@ -63,6 +65,16 @@ def test_a_paid_call_is_never_given_back(driver: Driver) -> None:
     assert driver.state(job_id) is State.SUBMITTING
     assert [found.job.id for found in driver.jobs.find_submissions_of("host-1")] == [row.job.id]
     assert driver.jobs.find_submissions_of("host_1") == ()
+
+
+def test_not_even_under_a_token_of_its_own_name(driver: Driver) -> None:
+    """Submit tokens carry no name today; the state alone must keep a paid call from being given back."""
+    (job_id,) = driver.add_many(1)
+    driver.claim_one(process="host-1")
+    named = update(JOBS).where(JOBS.c.id == job_id).values(lease_token="host-1:token")
+    driver.database.write(lambda connection: connection.execute(named))
+    assert driver.jobs.release_dead("host-1") == 0
+    assert driver.get(job_id).lease_token == "host-1:token"
 
 
 def test_what_the_dead_one_held_it_cannot_write_any_more(driver: Driver) -> None:

@@ -355,3 +355,18 @@ def test_a_late_throttle_pauses_the_model_only_when_it_is_news() -> None:
     assert news.due_at == old.due_at == NOW
     assert news.pause is not None
     assert news.pause.until == NOW + 10 * SECOND
+
+
+@pytest.mark.parametrize("name", ["throttled", "not sent", "rejected"])
+def test_an_old_refusal_does_not_touch_a_job_held_for_its_task(name: str) -> None:
+    """Its task gave nothing usable, or its step killed workers; a journal repeats what another call was told."""
+    ended = job_in(
+        State.NEEDS_REVIEW,
+        provider_task_id="task-1",
+        submissions=(closed(tried(1, "task accepted")), tried(2, name)),
+    )
+    assert late(ended, evidence(2, name)) is None
+    poisoned = job_in(
+        State.NEEDS_REVIEW, provider_task_id="task-2", submissions=(tried(1, name), tried(2, "task accepted"))
+    )
+    assert late(poisoned, evidence(1, name)) is None

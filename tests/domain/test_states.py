@@ -18,7 +18,15 @@ from orchestrator.domain.states import (
     check_transition,
 )
 
-NOTES = frozenset({Trigger.EXTRA_PAID_TASK, Trigger.OUTPUT_LOST, Trigger.EVIDENCE_STORED, Trigger.CANCEL_REQUESTED})
+NOTES = frozenset(
+    {
+        Trigger.EXTRA_PAID_TASK,
+        Trigger.OUTPUT_LOST,
+        Trigger.EVIDENCE_STORED,
+        Trigger.CANCEL_REQUESTED,
+        Trigger.DEPENDENCIES_MET,
+    }
+)
 LISTED = frozenset((t.source, t.trigger, t.target) for t in TRANSITIONS)
 
 

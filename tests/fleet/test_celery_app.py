@@ -11,9 +11,18 @@ from typing import Any, cast
 import pytest
 from celery.app.amqp import Queues
 from celery.worker import state as worker_state
+from kombu.utils import symbol_by_name
 
-from orchestrator import tasks
-from orchestrator.celery_app import LaneWorker, Ticker, ask_broker, make_celery, make_send
+from orchestrator import celery_app, tasks
+from orchestrator.celery_app import (
+    RECONNECT_SECONDS,
+    LaneWorker,
+    SteadyConsumer,
+    Ticker,
+    ask_broker,
+    make_celery,
+    make_send,
+)
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.lanes.drain import Stop
@@ -77,6 +86,17 @@ def test_a_wake_up_is_one_small_message_that_expires(valkey: Valkey) -> None:
     assert message["headers"]["eta"] is None
     assert len(raw) < 1500
     assert valkey.client.keys("celery-task-meta-*") == []
+
+
+def test_a_wake_up_is_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery repeats by default, for seconds, what the next tick makes up for anyhow."""
+    app = make_celery("redis://127.0.0.1:1/0")
+    sent: list[dict[str, object]] = []
+    monkeypatch.setattr(app, "send_task", lambda name, **options: sent.append({"name": name, **options}))
+    make_send(app)(LaneName.POLL)
+    (message,) = sent
+    assert (message["name"], message["queue"]) == ("orchestrator.poll", "poll")
+    assert message["retry"] is False
 
 
 def test_a_broker_that_is_away_is_transient() -> None:
@@ -188,3 +208,59 @@ def test_a_broker_is_asked_whether_it_is_there(valkey: Valkey) -> None:
     valkey.thaw()
     with pytest.raises(Transient, match="broker_unavailable"):
         ask_broker(f"redis://127.0.0.1:{free_port()}/0")
+
+
+class Broker:
+    """A connection that remembers how it was asked to be made."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, object] = {}
+
+    def ensure_connection(self, *_: object, **options: object) -> Broker:
+        self.asked = options
+        return self
+
+
+def make_consumer() -> SteadyConsumer:
+    """Return a consumer that has not been started: Celery's constructor wants a whole worker."""
+    consumer = SteadyConsumer.__new__(SteadyConsumer)
+    consumer.connection_errors, consumer.channel_errors = (BrokenPipeError,), (KeyError,)
+    return consumer
+
+
+def test_workers_use_our_consumer() -> None:
+    """Celery finds it by its name in the configuration."""
+    assert symbol_by_name(make_celery("redis://127.0.0.1:1/0").conf.worker_consumer) is SteadyConsumer
+
+
+def test_a_message_that_cannot_be_read_ends_the_connection_and_not_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B7: Celery takes a reset for an outage and connects again; any other error would end the worker."""
+
+    def read_garbage(*_: object) -> None:
+        raise ValueError("garbage")
+
+    monkeypatch.setattr(celery_app, "asynloop", read_garbage)
+    with pytest.raises(ConnectionResetError) as caught:
+        make_consumer().loop()
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), KeyError()])
+def test_a_broker_that_goes_away_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """An outage is not called a message that could not be read."""
+
+    def lose_broker(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(celery_app, "asynloop", lose_broker)
+    with pytest.raises(type(error)) as caught:
+        make_consumer().loop()
+    assert caught.value is error
+
+
+def test_a_lost_broker_is_tried_every_two_seconds_until_a_stop() -> None:
+    """Promise 11: work resumes within 10 s of its return; Celery alone waits up to 30 s."""
+    broker = Broker()
+    assert make_consumer().ensure_connected(cast("Any", broker)) is broker
+    assert broker.asked["interval_max"] == RECONNECT_SECONDS <= 2
+    assert broker.asked["callback"] is worker_state.maybe_shutdown

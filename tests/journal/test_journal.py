@@ -51,14 +51,15 @@ def test_it_is_private_and_its_name_is_taken_once(tmp_path: Path) -> None:
         FileJournal(tmp_path, "p")
 
 
-def test_a_torn_last_line_is_no_record(tmp_path: Path) -> None:
-    """A crash in mid-write loses that record alone; the job stays unknown rather than wrong."""
+def test_a_torn_last_line_is_no_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A crash in mid-write loses that record alone; the job stays unknown rather than wrong. It is no damage."""
     journal = FileJournal(tmp_path, "dead")
     journal.append(JournalRecord("sub_1", "video", EVIDENCE))
     os.write(journal._fd, b'{"submission": "sub_2", "kin')
     os.close(journal._fd)
     (found,) = FileJournal(tmp_path, "heir").dead()
     assert [record.submission_id for record in found.records()] == ["sub_1"]
+    assert caplog.records == []
 
 
 def test_only_a_dead_owner_is_taken_over(tmp_path: Path) -> None:
@@ -258,6 +259,20 @@ def test_records_that_come_together_share_one_sync(tmp_path: Path, monkeypatch: 
     assert [record.submission_id for record in found.records()] == ["sub_0", "sub_1", "sub_2"]
 
 
+def test_its_name_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synced lines help nobody in a file whose name is gone: the folder is synced once the name is there."""
+    named: list[bool] = []
+    real_fsync = os.fsync
+
+    def fsync(fd: int) -> None:
+        named.append(os.path.samestat(os.fstat(fd), tmp_path.stat()) and (tmp_path / "p.jsonl").exists())
+        real_fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    FileJournal(tmp_path, "p")
+    assert named == [True]
+
+
 @pytest.mark.parametrize("refuses", ["part of the line", "the whole line"])
 def test_a_line_that_does_not_fit_takes_none_of_its_group_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str
@@ -328,3 +343,22 @@ def test_a_long_journal_is_emptied_only_when_all_of_it_is_settled(tmp_path: Path
     os.close(journal._fd)
     (found,) = FileJournal(tmp_path, "heir").dead()
     assert [record.submission_id for record in found.records()] == ["sub_3"]
+
+
+def test_half_a_line_that_cannot_be_cut_off_swallows_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next answer is a paid one too."""
+    journal = FileJournal(tmp_path, "dead")
+    write = os.write
+
+    def refuse(fd: int, length: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", lambda fd, data: write(fd, data[:20]))
+        broken.setattr(os, "ftruncate", refuse)
+        with pytest.raises(Transient):
+            journal.append(JournalRecord("sub_1", "video", EVIDENCE))
+    journal.append(JournalRecord("sub_2", "video", EVIDENCE), JournalRecord("sub_3", "video", EVIDENCE))
+    os.close(journal._fd)
+    (found,) = FileJournal(tmp_path, "heir").dead()
+    assert [record.submission_id for record in found.records()] == ["sub_2", "sub_3"]

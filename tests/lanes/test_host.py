@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import pytest
 
 from orchestrator.domain.ports import LaneName
+from orchestrator.services.lanes.drain import Mailbox
 from orchestrator.services.lanes.host import LaneHost, Mailboxes
 from orchestrator.services.lanes.loop import LoopThread
 from tests.lanes.scripted import DATABASE_AWAY, ScriptedLane
@@ -25,6 +27,16 @@ def hosting(lane: ScriptedLane) -> Iterator[LaneHost]:
         yield LaneHost([lane], loop=loop, clock=lane.clock, mailboxes=mailboxes, stop=lane.stop)
     finally:
         loop.close()
+
+
+def test_a_busy_lane_is_left_to_who_drains_it() -> None:
+    """It is woken, and nothing is claimed beside it."""
+    lane = ScriptedLane("a")
+    with hosting(lane) as host:
+        host._busy[POLL].acquire()
+        host.drain(POLL)
+        assert lane.mailbox.is_woken
+    assert lane.claim_count == 0
 
 
 def test_a_lane_that_drains_already_is_woken_and_not_drained_twice() -> None:
@@ -68,6 +80,7 @@ def test_an_old_note_does_not_make_a_drain_go_round_for_ever() -> None:
     """What was noted before the look says nothing new."""
     lane = ScriptedLane()
     with hosting(lane) as host:
+        lane.on_claim = lambda: lane.stop.request() if lane.claim_count > 5 else None
         lane.mailbox.wake()
         host.drain(POLL)
     assert lane.claim_count == 1
@@ -125,3 +138,23 @@ def test_a_bug_frees_the_lane() -> None:
         assert not host.is_draining(POLL)
         assert isinstance(host.crash, ValueError)
         assert host.is_stopping, "what the drain held is for another process, which reads this one's journal"
+
+
+class EndingMailbox(Mailbox):
+    """The mailbox of a drain that ends in the moment in which it is woken."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        super().__init__()
+        self._end = end
+
+    def wake(self) -> None:
+        self._end()
+
+
+def test_a_drain_that_was_just_ending_is_not_called_woken() -> None:
+    """Whoever wakes it then sends a message, or the work would wait for the tick."""
+    with hosting(ScriptedLane()) as host:
+        busy = host._busy[POLL]
+        host._mailboxes = cast("Mailboxes", {POLL: EndingMailbox(busy.release)})
+        busy.acquire()
+        assert not host.wake_running(POLL)

@@ -196,3 +196,24 @@ def test_what_moves_or_is_done_is_not_retried(sqlite_bench: Bench, state: State)
     assert bench.only(batch).state is state
     with pytest.raises(Conflict, match=str(state)):
         retry(bench, bench.only(batch), may_charge=True)
+
+
+def test_a_cancel_that_crosses_a_refusal_is_not_forgotten(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the flag the call is throttled: the job is queued again, and must not be paid for."""
+    bench.fault(fault="rate_limit", phase="submit")
+    batch = bench.take(VIDEO)
+    jobs = bench.app.jobs
+    with bench.process() as context:
+        lane = SubmitLane(context)
+        (work,) = lane.claim([])
+        result = bench.loop.submit(lane.perform(work)).result()
+        flag = type(jobs).flag_cancel
+
+        def refused_meanwhile(self: object, job_id: str, *, actor: str, reason: str) -> bool:
+            lane.apply([result])
+            return flag(jobs, job_id, actor=actor, reason=reason)
+
+        monkeypatch.setattr(type(jobs), "flag_cancel", refused_meanwhile)
+        assert cancel(bench, bench.only(batch))
+    assert bench.only(batch).state is State.CANCELLED
+    assert bench.ledger() == []

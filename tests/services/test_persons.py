@@ -157,6 +157,12 @@ def test_a_task_id_is_a_word(task_id: str) -> None:
         check_task_id(task_id)
 
 
+def test_only_a_word_is_adopted(sqlite_bench: Bench) -> None:
+    """It is refused before there is a job that would ask about it for ever."""
+    with pytest.raises(InvalidParams):
+        adopt(sqlite_bench, "a b", "video", None)
+
+
 # -- the policy ----------------------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,8 @@ COVER_LINK = "/_files/cover"
 
 def keys_of(bench: Bench) -> list[str]:
     root = bench.archived_file("")
-    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    found = (path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    return sorted(key for key in found if not key.startswith("batches/"))  # the job file itself
 
 
 # -- bodies that are not the file --------------------------------------------------------------------------------

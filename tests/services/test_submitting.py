@@ -10,7 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from orchestrator.db.rows import JOBS
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import Unknown
@@ -269,6 +271,7 @@ def test_an_answer_is_journalled_before_it_is_committed_and_kept_until_then(benc
         away: Any = JobsThatAreAway(real, refusals=3, on_refusal=note)
         job = bench.only(bench.start_processing(replace(real, jobs=away), line))
     assert seen == [True, True, True]
+    assert journal_text(bench) == "", "the database has everything: the journal went with its process"
     assert job.state in (State.PROCESSING, State.ARCHIVING)
     assert bench.posts() == 1
     assert len(bench.ledger()) == 1
@@ -388,3 +391,16 @@ def test_a_refusal_after_the_sweep_settles_its_job_too(bench: Bench) -> None:
     job = bench.only(batch)
     assert (job.state, job.failure_code, job.cost_final_micros) == (State.FAILED, "content_policy", 0)
     assert "unknown" in bench.events(job)
+
+
+def test_a_kind_of_a_newer_release_waits_and_holds_nobody_up(bench: Bench) -> None:
+    """Promise 9: its neighbours of the claim are sent; it goes back to the queue unsent, for a worker that knows it."""
+    batch = bench.take(VIDEO, COGVIDEO | {"custom_id": "other"})
+    odd = next(job for job in bench.jobs(batch) if job.custom_id != "other")
+    with bench.app.jobs._database.begin_write() as connection:
+        connection.execute(update(JOBS).where(JOBS.c.id == odd.id).values(kind="hologram"))
+    with bench.process() as context:
+        bench.submit(context)
+    states = {job.custom_id: (job.state, job.failure_code) for job in bench.jobs(batch)}
+    assert states == {"other": (State.PROCESSING, None), odd.custom_id: (State.QUEUED, None)}
+    assert bench.posts() == 1

@@ -41,6 +41,8 @@ def test_every_task_runs_and_says_what_it_did(bench: Bench) -> None:
     with bench.process() as context:
         bench.sweep(context)
         assert set(rows_of(bench)) == {
+            "batch_files",
+            "dependencies",
             f"journals:{HOST}",
             "lapsed_submissions",
             "finished_batches",

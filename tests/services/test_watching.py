@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.running import RunEnd
 from orchestrator.db.rows import JOBS
 from orchestrator.domain.decide.decision import Decision, failed
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import PauseScope
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import State, Trigger
+from orchestrator.services.explain import explain
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.watch import BatchWatch
 from tests.services.bench import Bench
@@ -127,6 +130,41 @@ def test_a_model_pause_is_pointless_beyond_a_quarter_of_an_hour(bench: Bench, mi
     if obstacle is not None:
         assert "viduq1-text" in obstacle
         assert "1302" in obstacle
+
+
+def test_a_budget_that_holds_every_job_left_is_pointless(bench: Bench) -> None:
+    """A20, exit 4: nothing in flight gives money back; the sentence, the lists and `jobs why` name the budget."""
+    batch = bench.take(VIDEO, VIDEO, VIDEO)
+    price = bench.jobs(batch)[0].price
+    assert price is not None
+    bench.app.batches.set_budget(batch, 2 * price.micros)
+    watch = watch_of(bench, batch)
+    with bench.process() as context:
+        bench.submit(context)
+        assert sum(job.state is State.PROCESSING for job in bench.jobs(batch)) == 2
+        assert watch.look().obstacle is None
+        bench.let_due(batch)
+        bench.poll(context)
+        bench.archive(context)
+        look = watch.look()
+        assert (look.obstacle_code, look.counts.by_state[State.QUEUED]) == ("budget", 1)
+        assert "paused: budget" in str(look.obstacle)
+        assert RunEnd(look, (), None).exit_code is Exit.BUDGET
+        (left,) = [job for job in bench.jobs(batch) if job.state is State.QUEUED]
+        hold = bench.app.progress.find_hold(left.id)
+        assert "paused: budget" in explain(left, now=bench.clock.now(), hold=hold)
+        bench.app.batches.set_budget(batch, 3 * price.micros)
+        assert watch.look().obstacle is None
+        bench.submit(context)
+    assert len(bench.ledger()) == 3
+
+
+def test_an_account_pause_is_told_before_a_budget(bench: Bench) -> None:
+    """Precedence of exit codes: 6 before 4."""
+    batch = bench.take(VIDEO, IMAGE)
+    pause(bench, batch, PauseScope.CREDENTIAL, bench.clock.now() + 5 * MINUTE)
+    bench.app.batches.set_budget(batch, 0)
+    assert watch_of(bench, batch).look().obstacle_code == "1113"
 
 
 def test_one_job_that_can_move_is_reason_to_stay(bench: Bench) -> None:

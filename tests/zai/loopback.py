@@ -153,7 +153,7 @@ async def peer(act: Act, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[
         await server.wait_closed()
 
 
-async def no_input(archive_url: str, sha256: str) -> bytes:
+async def no_input(archive_url: str, key: str) -> bytes:
     """An archive that is never asked."""
     raise AssertionError("no input was named")
 

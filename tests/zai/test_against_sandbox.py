@@ -63,7 +63,7 @@ def control(sandbox: RunningSandbox) -> Iterator[httpx.Client]:
         client.put("/faults", json=[])
 
 
-async def read_sound(archive_url: str, sha256: str) -> bytes:
+async def read_sound(archive_url: str, key: str) -> bytes:
     return SOUND
 
 

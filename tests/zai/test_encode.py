@@ -37,10 +37,10 @@ class Archive:
         self.contents = {hashlib.sha256(data).hexdigest(): data for data in contents}
         self.reads: list[tuple[str, str]] = []
 
-    async def read(self, archive_url: str, sha256: str) -> bytes:
+    async def read(self, archive_url: str, key: str) -> bytes:
         """Give the bytes."""
-        self.reads.append((archive_url, sha256))
-        return self.contents[sha256]
+        self.reads.append((archive_url, key))
+        return self.contents[key.removeprefix("inputs/")]
 
 
 def run_prepare(
@@ -60,7 +60,7 @@ def test_a_picture_travels_as_a_data_uri_wherever_it_stands() -> None:
     ready = run_prepare("video", body, archive.read)
     uri = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
     assert json.loads(ready.content)["image_url"] == [uri, "https://h/x.png", uri]
-    assert archive.reads == [(ARCHIVE, hashlib.sha256(PICTURE).hexdigest())]
+    assert archive.reads == [(ARCHIVE, f"inputs/{hashlib.sha256(PICTURE).hexdigest()}")]
     single = run_prepare("video", {"model": "vidu2-image", "image_url": frozen})
     assert json.loads(single.content)["image_url"] == uri
 
@@ -138,27 +138,27 @@ def test_a_recording_travels_as_a_file_part(field: str) -> None:
     )
 
 
-async def gone(archive_url: str, sha256: str) -> bytes:
+async def gone(archive_url: str, key: str) -> bytes:
     raise Gone(code="no_such_key", message="no such key")
 
 
-async def changed(archive_url: str, sha256: str) -> bytes:
+async def changed(archive_url: str, key: str) -> bytes:
     return b"other bytes"
 
 
-async def store_is_down(archive_url: str, sha256: str) -> bytes:
+async def store_is_down(archive_url: str, key: str) -> bytes:
     raise Transient(code="http_503", message="SlowDown")
 
 
-async def store_refuses(archive_url: str, sha256: str) -> bytes:
+async def store_refuses(archive_url: str, key: str) -> bytes:
     raise Permanent(code="access_denied", message="credentials")
 
 
-async def disk_fails(archive_url: str, sha256: str) -> bytes:
+async def disk_fails(archive_url: str, key: str) -> bytes:
     raise OSError(5, "Input/output error")
 
 
-async def never(archive_url: str, sha256: str) -> bytes:
+async def never(archive_url: str, key: str) -> bytes:
     await asyncio.Event().wait()
     return b""
 
@@ -219,7 +219,7 @@ def test_an_unknown_kind_is_refused_unsent() -> None:
     async def run() -> None:
         provider = make_provider("http://127.0.0.1:9/")
         request = PaidRequest(REQUEST_ID, "hologram", "m", {}, ARCHIVE)
-        with pytest.raises(Permanent, match="hologram"):
+        with pytest.raises(Transient, match="hologram"):
             await provider.call(request, before_first_byte=FirstByte())
         with pytest.raises(Transient, match="hologram"):
             await provider.poll(PollQuestion("hologram", "m", "t"))

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.domain.errors import ConfigError
 from orchestrator.http import foreign_session, paid_client, tls_context
 from orchestrator.zai import client as zai_client
-from tests.zai.loopback import KEY, TASK_ANSWER, answer, make_provider, peer, raw
+from tests.zai.loopback import KEY, TASK_ANSWER, Talk, answer, make_provider, peer, raw
 
 EVERY_CLIENT = [paid_client]
 """Those on httpx; the poll client's own tests are in test_poll_client.py, the foreign session's further down."""
@@ -38,10 +38,14 @@ def test_the_environment_names_no_proxy(make: type[httpx.AsyncClient], monkeypat
 
 
 def test_each_paid_call_has_a_fresh_connection() -> None:
-    """A kept connection may be dead already, and then the moment would hang on luck."""
+    """A kept connection may be dead already, and then the moment would hang on luck. This peer would keep it."""
+
+    async def answer_on(talk: Talk) -> None:
+        while True:
+            await answer(TASK_ANSWER)(talk)
 
     async def run() -> tuple[int, int]:
-        async with peer(answer(TASK_ANSWER)) as one, paid_client() as client:
+        async with peer(answer_on) as one, paid_client() as client:
             for _ in range(3):
                 await client.post(one.url)
             paid = one.connections

@@ -92,19 +92,20 @@ def test_an_unknown_name_was_not_sent() -> None:
 
 
 def test_tls_to_a_plain_port_was_not_sent() -> None:
-    """A8: the TLS handshake fails."""
+    """A8, A18: the TLS handshake fails, and nothing of ours tries it again."""
 
     async def plain(talk: Talk) -> None:
         await talk.reader.read(5)
         await talk.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    async def run() -> Transient:
+    async def run() -> tuple[Transient, int]:
         async with peer(plain) as one:
             with pytest.raises(Transient) as caught:
                 await call(make_provider(one.url.replace("http:", "https:")))
-        return caught.value
+        return caught.value, one.connections
 
-    error = asyncio.run(run())
+    error, connections = asyncio.run(run())
+    assert connections == 1
     assert error.evidence == CallEvidence(Moment.NOT_SENT)
     assert error.code in ("tls_failed", "connect_failed")
 

@@ -31,11 +31,12 @@ def batch_rules(now: datetime) -> list[RowRule]:
     has_active = exists(_members_where(_is_active))
     is_fresh = exists(_members_where(JOBS.c.finished_at > now - SWEEP_GRACE))
     is_running = and_(row.finished_at.is_(None), row.intake_done_at < now - SWEEP_GRACE)
+    is_whole = and_(row.intake_done_at.is_not(None), row.cancel_requested_at.is_(None))
     return [
         RowRule("batch_not_closed", and_(is_running, not_(has_active), not_(is_fresh))),
         RowRule("batch_closed_early", and_(row.finished_at.is_not(None), has_active)),
         RowRule("batch_intake_open", and_(row.intake_done_at.is_(None), row.created_at < now - INTAKE_TIME)),
-        RowRule("batch_lines_missing", and_(row.intake_done_at.is_not(None), _count_members() != row.line_count)),
+        RowRule("batch_lines_missing", and_(is_whole, _count_members() != row.line_count)),
     ]
 
 

@@ -13,14 +13,17 @@ from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func
 from sqlalchemy.sql.selectable import FromClause
 
 from orchestrator.db.audit.spans import RowRule, Span
+from orchestrator.db.dependencies import DEPENDENCIES
 from orchestrator.db.events import EVENTS
 from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, table_of
-from orchestrator.db.tables import BatchMemberRow
+from orchestrator.db.tables import BatchMemberRow, BatchRow
+from orchestrator.db.waiting import is_straggler, is_waiting
 from orchestrator.domain.job import OPTIONAL_ROLES, Origin, Verdict
 from orchestrator.domain.states import ACTIVE, FINAL, State, Trigger
 
 MEMBERS = table_of(BatchMemberRow)
+BATCHES = table_of(BatchRow)
 SWEEP_GRACE = timedelta(minutes=5)  # ten sweeps: one that is a little late is no finding
 LONG_DUE = timedelta(minutes=10)
 FAR_AHEAD = timedelta(days=366)
@@ -175,9 +178,18 @@ def _waiting_rules(now: datetime) -> Iterable[RowRule]:
     is_paused = or_(*(exists().where(condition) for condition in paused))
     is_standing = or_(_state == State.ARCHIVING, and_(_state == State.PROCESSING, not_(is_paused)))
     return (
+        RowRule("waits_for_nothing", is_straggler()),
+        RowRule("parent_unknown", and_(is_waiting(), _has_unknown_parent())),
         RowRule("submitting_lapsed", and_(_state == State.SUBMITTING, JOBS.c.due_at < now - SWEEP_GRACE)),
         RowRule("work_waits", and_(is_standing, JOBS.c.due_at < now - LONG_DUE)),
     )
+
+
+def _has_unknown_parent() -> ColumnElement[bool]:
+    """The file is in, and a name in it still stands for no job."""
+    unknown = select(DEPENDENCIES.c.job_id).join(BATCHES, BATCHES.c.id == DEPENDENCIES.c.batch_id)
+    unknown = unknown.where(DEPENDENCIES.c.job_id == JOBS.c.id, DEPENDENCIES.c.parent_id.is_(None))
+    return unknown.where(BATCHES.c.intake_done_at.is_not(None)).correlate(JOBS).exists()
 
 
 def _sums(span: Span, table: FromClause, *sums: ColumnElement[int]) -> Subquery:

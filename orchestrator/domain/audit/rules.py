@@ -70,6 +70,8 @@ _JOBS = (
     Rule("member_missing", _BROKEN, "{subject} says it is line {line_number} of {batch_id}, which does not", REPORT),
     Rule("submitting_lapsed", _BROKEN, "{subject} was being sent until {due_at}, and nobody has looked since", FIX),
     Rule("work_waits", _ATTENTION, "{subject} is {state} and has been due since {due_at}; nobody takes it", START),
+    Rule("waits_for_nothing", _BROKEN, "{subject} waits for other jobs although none of them keeps it any more", START),
+    Rule("parent_unknown", _BROKEN, "{subject} waits for a job that nobody knows in {batch_id}", REPORT),
     Rule("needs_review", _ATTENTION, "{subject} wait for a person", "orchestrator jobs review"),
 )
 

@@ -8,6 +8,7 @@ from random import Random
 from orchestrator.domain.decide.archive import decide_archive
 from orchestrator.domain.decide.attach import choose_submission
 from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane
+from orchestrator.domain.decide.dependency import Standing, decide_dependent, find_due
 from orchestrator.domain.decide.late import Evidence, settle_late
 from orchestrator.domain.decide.person import (
     decide_cancel,
@@ -39,14 +40,17 @@ __all__ = [
     "JobPatch",
     "Pause",
     "PauseLane",
+    "Standing",
     "choose_submission",
     "decide",
     "decide_cancel",
+    "decide_dependent",
     "decide_poisoned",
     "decide_policy_resubmit",
     "decide_resubmit",
     "decide_retry",
     "decide_write_off",
+    "find_due",
     "is_nothing_new",
     "settle_late",
 ]

@@ -31,6 +31,7 @@ class JobPatch(TypedDict, total=False):
     provider_code: str | None
     last_error: str | None
     cost_final_micros: int | None
+    waiting_on_count: int
 
 
 class PauseLane(StrEnum):

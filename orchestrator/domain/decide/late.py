@@ -75,7 +75,8 @@ def settle_late(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: 
     """Return how late evidence moves the job, or None when it can only be kept (an extra paid task is the caller's
     to record).
 
-    While `submitting`, evidence about an earlier submission moves nothing. In `queued` and `failed(written_off)` only
+    While `submitting`, evidence about an earlier submission moves nothing; nor does a refusal in `needs_review` when the
+    job is held for its task or its outputs. In `queued` and `failed(written_off)` only
     a task id or a full answer acts. Everywhere else, and where the job already had that task, nothing does.
     """
     is_paid = isinstance(evidence.outcome, TaskAccepted | AnswerComplete)
@@ -85,7 +86,7 @@ def settle_late(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: 
     match job.state:
         case State.SUBMITTING if newest.id == evidence.submission_id:
             return settle(job, evidence, rules, now, rng)
-        case State.NEEDS_REVIEW:
+        case State.NEEDS_REVIEW if is_paid or _is_held_for_a_call(job):
             return settle(job, evidence, rules, now, rng)
         case State.QUEUED if is_paid:
             return settle(job, evidence, rules, now, rng)
@@ -93,6 +94,14 @@ def settle_late(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: 
             return settle(job, evidence, rules, now, rng)
         case _:
             return None
+
+
+def _is_held_for_a_call(job: Job) -> bool:
+    """A job held for what its task or its outputs did is not moved by what another call of it was told.
+
+    Journals repeat old refusals: one of those must neither queue nor fail a job that is paid for, nor undo a hold.
+    """
+    return job.provider_task_id is None and all(output.is_settled for output in job.outputs)
 
 
 def _paid_outcome(submission: Submission) -> TaskAccepted | AnswerComplete:

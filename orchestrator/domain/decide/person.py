@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from orchestrator.domain.decide.decision import Decision, JobPatch, cancelled, failed
 from orchestrator.domain.decide.submit import spent_micros
@@ -68,19 +69,39 @@ def _find_way(
     is_askable = job.provider_task_id is not None and last_final_answer not in (FinalAnswer.FAIL, FinalAnswer.LOST)
     if is_askable and job.failure_code != "output_expired":
         return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "its task can still be asked about", patch)
-    others = [s for s in job.submissions if s.is_paid_and_open and s.task_id not in (None, job.provider_task_id)]
+    others = [s for s in job.submissions if s.is_paid_and_open]
+    others = [s for s in others if s.task_id is None or s.task_id != job.provider_task_id]
     if others:
-        patch["provider_task_id"] = min(others, key=lambda s: s.number).task_id
-        return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "another task of it is paid for", patch)
+        return _use_paid(job, min(others, key=lambda s: s.number), patch, now)
     if job.state is State.NEEDS_REVIEW:
         raise Conflict(
             f"{job.id} may have been charged already; a retry could pay twice",
             hint=f"orchestrator jobs resubmit {job.id} pays again on purpose",
         )
+    if dead := next((parent for parent in job.parents if parent.is_dead), None):
+        raise Conflict(
+            f"{job.id} depends on {dead.name}, which is {dead.state}",
+            hint=f"orchestrator jobs retry {dead.job_id} brings back what depends on it",
+        )
     if not may_charge:
-        raise Conflict(f"retrying {job.id} is a new charge", hint="confirm it")
+        raise Conflict(f"retrying {job.id} is a new charge", hint=f"--yes agrees to it: {_price_of(job)}")
     _require_waited([s for s in job.submissions if s.verdict is Verdict.UNKNOWN], job, rules, now)
     return _pay_again(job, Trigger.RETRIED, now, "retried by hand as a new charge")
+
+
+def _use_paid(job: Job, paid: Submission, patch: JobPatch, now: datetime) -> Decision:
+    """A task or a whole answer that came too late to be used costs nothing more."""
+    if paid.task_id is None:
+        why = "a whole answer to another call of it is paid for"
+        return Decision(job.state, Trigger.RETRIED, State.ARCHIVING, now, why, patch, outputs=paid.result)
+    patch["provider_task_id"] = paid.task_id
+    return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "another task of it is paid for", patch)
+
+
+def _price_of(job: Job) -> str:
+    if job.price is None:
+        return "it has no table price"
+    return f"{Decimal(job.price.micros) / 1_000_000:.2f} {job.price.currency} by the price table"
 
 
 def decide_resubmit(job: Job, rules: Rules, now: datetime) -> Decision:

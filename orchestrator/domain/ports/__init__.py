@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
+from orchestrator.domain.ports.cancels import BatchCancels, CancelledGroup
 from orchestrator.domain.ports.jobs import (
     Adopted,
     Adoption,
@@ -19,6 +20,7 @@ from orchestrator.domain.ports.jobs import (
 )
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
+from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
 from orchestrator.domain.ports.send import Send, Sending, Sent
 
@@ -27,10 +29,15 @@ __all__ = [
     "Adoption",
     "Applied",
     "Attachment",
+    "BatchCancels",
+    "BatchReports",
     "Batches",
+    "CancelledGroup",
     "ClaimedSubmission",
     "Clock",
+    "Costs",
     "DeadJournal",
+    "ErrorGroup",
     "EvidenceReport",
     "Fetch",
     "Fetched",
@@ -41,6 +48,7 @@ __all__ = [
     "Journal",
     "JournalRecord",
     "LaneName",
+    "LineJob",
     "Member",
     "ObjectFacts",
     "PaidRequest",

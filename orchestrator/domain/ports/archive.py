@@ -30,6 +30,10 @@ class Store(Protocol):
     def url(self) -> str:
         """The archive URL it was opened with."""
 
+    @property
+    def has_public_links(self) -> bool:
+        """True when others than us can be expected to reach what `sign_url` returns."""
+
     def put_file(
         self,
         key: str,

@@ -33,10 +33,19 @@ class Member:
 
 @dataclass(frozen=True)
 class UnpaidCost:
-    """What the members of a batch that were never submitted will cost; those without a table price are counted."""
+    """What the queued members of a batch will cost; those without a table price are counted.
+
+    `charged_micros`: what the submissions of its own jobs cost or may cost already.
+    """
 
     micros: int
     unpriced_count: int
+    charged_micros: int = 0
+
+    @property
+    def total_micros(self) -> int:
+        """What the batch comes to if every queued member is paid for."""
+        return self.micros + self.charged_micros
 
 
 class Batches(Protocol):
@@ -55,10 +64,16 @@ class Batches(Protocol):
         the same file at the same moment must end in one batch, or every line is paid twice.
         """
 
-    def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
-        """Insert jobs with their `accepted` events in one transaction; lines already there (batch, line_number) are
-        left alone. Return how many were new.
+    def add_jobs(
+        self, batch_id: str, jobs: Sequence[NewJob], *, actor: str, links: Sequence[tuple[int, str, str]] = ()
+    ) -> int:
+        """Insert jobs with their `accepted` events in one transaction, and make `links` members with them; lines
+        already there (batch, line_number) are left alone. Return how many jobs were new: none once the batch's
+        cancellation was asked for.
         """
+
+    def find_last_line(self, batch_id: str) -> int:
+        """Return the last line that is in, 0 before the first: the checkpoint of an intake that adds lines in order."""
 
     def link_existing(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
         """Make jobs of other batches members of this one: (line number, custom_id, job id). Jobs added by `add_jobs`
@@ -77,7 +92,10 @@ class Batches(Protocol):
         """Return members with a line number above `after_line`, in input order."""
 
     def price_unpaid(self, batch_id: str) -> UnpaidCost:
-        """Add up the table prices of queued members that have no submission: what running the batch may still cost."""
+        """Add up what running the batch may still cost, and what it has cost or may have."""
+
+    def set_budget(self, batch_id: str, micros: int) -> None:
+        """Let the batch's jobs cost so much in all from now on; every claim sees it whole, or began before."""
 
     def finish_intake(self, batch_id: str) -> None:
         """Every line is in."""

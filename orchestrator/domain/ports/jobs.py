@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -89,6 +89,8 @@ class EvidenceReport:
     settle: Callable[[Job, datetime], Decision | None]
     actor: str = "system"
     reason: str = ""
+    data: Mapping[str, object] = field(default_factory=dict)
+    """What else the job's event is to say."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +257,12 @@ class Jobs(Protocol):
 
     def flag_cancel(self, job_id: str, *, actor: str, reason: str) -> bool:
         """Set cancel_requested_at on a submitting or processing job; False when it was set or the state has moved."""
+
+    def load_parents(self, job_id: str) -> Mapping[str, Job]:
+        """Return the jobs that one depends on, by the name it knows them by, with their outputs."""
+
+    def settle_stragglers(self, *, limit: int) -> int:
+        """Let jobs go, or fail, that wait although nothing keeps them any more; return how many there were."""
 
     def remember_upload(self, output_id: str, upload_id: str) -> None:
         """Keep a multipart upload's id before its first part."""

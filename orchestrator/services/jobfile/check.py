@@ -11,7 +11,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,16 +19,16 @@ from orchestrator.domain.errors import BatchFileError, Fault, NotFound, RequestE
 from orchestrator.domain.job import Json, Price
 from orchestrator.domain.kind import Kind
 from orchestrator.services.inputs import InputReader, LocatedInput
-from orchestrator.services.jobfile.lines import RawLine, find_foreign, read_chunks, split_lines
+from orchestrator.services.jobfile.entries import Entry, Form, digest_entry, form_of, read_entries
+from orchestrator.services.jobfile.graph import Graph
+from orchestrator.services.jobfile.lines import find_foreign, read_chunks
 from orchestrator.services.jobfile.paths import Roots
-from orchestrator.services.jobfile.request import ReadLine, Request, in_body, is_blank, read_line
+from orchestrator.services.jobfile.request import ReadLine, Request, in_body
 from orchestrator.services.jobfile.tally import Estimate, FaultLog, PriceSum, SeenIds
 
-MAX_FILE_BYTES = 200 * 1000 * 1000
 MAX_LINES = 50_000
 """Surfaces section 3."""
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-LATER_SUFFIXES = {".csv": "CSV", ".tsv": "CSV", ".yaml": "YAML", ".yml": "YAML"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,11 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """The result of a check. `faults` and `warnings` are capped, their counts exact; `estimate` covers good lines."""
+    """The result of a check. `faults` and `warnings` are capped, their counts exact; `estimate` covers good lines.
+
+    `refused` are the places, in the file's order, of the lines that did not pass; `is_whole` is False when something
+    is wrong with the file itself, so that it cannot be taken in part either.
+    """
 
     path: Path
     name: str
@@ -67,40 +71,55 @@ class CheckedFile:
     estimate: Estimate
     identity_sha256: str
     options: CheckOptions
+    form: Form
+    is_whole: bool
+    refused: frozenset[int] = field(repr=False)
     has_inputs: bool
     kinds: Mapping[str, Kind] = field(repr=False)
     reader: InputReader = field(repr=False)
     line_digests: array[int] = field(repr=False)
+    identities: Mapping[int, str] = field(default_factory=dict, repr=False)
+    """What stands for body_sha256 of lines that use what others make, by index (docs/decisions/0012)."""
 
-    def require_good(self) -> None:
-        """Raise BatchFileError unless every line passed."""
-        if self.fault_count:
+    @property
+    def good_count(self) -> int:
+        """Lines that passed."""
+        return self.line_count - len(self.refused)
+
+    def require_good(self, *, is_partial: bool = False) -> None:
+        """Raise BatchFileError unless every line passed, or, in part, unless the file can be read and one line did."""
+        if self.fault_count and not (is_partial and self.is_whole and self.good_count):
             raise BatchFileError(self.faults, fault_count=self.fault_count)
 
     def read_again(self) -> Iterator[PreparedLine]:
-        """Yield the lines in order, read anew. Raises BatchFileError (`file_changed`) at the first that differs."""
+        """Yield the lines that passed in order, read anew. Raises BatchFileError (`file_changed`) at the first line,
+        refused ones included, that differs.
+        """
         index = 0
         with open_job_file(self.path) as stream:
-            for raw in split_lines(read_chunks(stream)):
-                if is_blank(raw):
-                    continue
-                if index >= len(self.line_digests) or _digest(raw) != self.line_digests[index]:
-                    raise self._changed(raw.number)
-                yield self._prepare_again(raw)
+            for entry in read_entries(read_chunks(stream), self.form, self.kinds):
+                if isinstance(entry, Fault):
+                    raise file_changed(entry.line)
+                if index >= len(self.line_digests) or digest_entry(entry) != self.line_digests[index]:
+                    raise file_changed(entry.number)
+                if index not in self.refused:
+                    yield self._prepare_again(entry, self.identities.get(index))
                 index += 1
         if index != len(self.line_digests):
-            raise self._changed(None)
+            raise file_changed(None)
 
-    def _prepare_again(self, raw: RawLine) -> PreparedLine:
-        line = read_line(raw, self.kinds, allow_unknown_model=self.options.allow_unknown_model)
+    def _prepare_again(self, entry: Entry, identity: str | None) -> PreparedLine:
+        line = entry.read(self.kinds, allow_unknown_model=self.options.allow_unknown_model)
         prepared, faults = prepare(line, self.reader)
         if prepared is None:
             raise BatchFileError(faults)
-        return prepared
+        return prepared if identity is None else replace(prepared, body_sha256=identity)
 
-    def _changed(self, line: int | None) -> BatchFileError:
-        message = "the job file changed after it was checked"
-        return BatchFileError([Fault("file_changed", None, message, "run the command again", line=line)])
+
+def file_changed(line: int | None) -> BatchFileError:
+    """Return the error of a file that is not the one that was checked."""
+    message = "the job file changed after it was checked"
+    return BatchFileError([Fault("file_changed", None, message, "run the command again", line=line)])
 
 
 def check_file(
@@ -111,96 +130,120 @@ def check_file(
     folder: Path | None = None,
     file_roots: Sequence[Path] = (),
     name: str | None = None,
+    form: Form | None = None,
 ) -> CheckedFile:
     """Read the file to its end and return everything that can be said of it; nothing is stored.
 
     Local files are read below `folder` (default: the job file's) and `file_roots` only. Raises NotFound for no file
-    and RequestError for what is no file at all.
+    and RequestError for what is no file at all. `form` is told by the file's name unless it is given.
     """
     reader = InputReader(Roots.make(folder or path.parent, file_roots))
-    later = LATER_SUFFIXES.get(path.suffix.lower())
     with open_job_file(path) as stream:
-        check = _Check(kinds, reader, options)
-        if later:
-            check.log.add(
-                [Fault("not_supported", None, f"{later} job files are not supported yet", "use JSONL", line=1)]
-            )
-        else:
-            check.read(stream)
+        check = _Check(kinds, reader, options, form or form_of(path.name))
+        check.read(stream)
     return check.finish(path, name or path.name)
 
 
 class _Check:
     """One pass over a file."""
 
-    def __init__(self, kinds: Mapping[str, Kind], reader: InputReader, options: CheckOptions) -> None:
+    def __init__(
+        self, kinds: Mapping[str, Kind], reader: InputReader, options: CheckOptions, form: Form = Form.JSONL
+    ) -> None:
         self.log = FaultLog()
         self._kinds = kinds
         self._reader = reader
         self._options = options
+        self._form = form
         self._digest = hashlib.sha256()
         self._byte_count = 0
         self._line_digests: array[int] = array("Q")
+        self._refused: set[int] = set()
+        self._is_whole = True
         self._ids = SeenIds()
+        self._graph = Graph(self._ids)
         self._prices = PriceSum()
         self._has_inputs = False
 
     def read(self, stream: BinaryIO) -> None:
+        """Read to the end, or to where nothing more can be understood."""
         foreign = find_foreign(stream.read(64))
         if foreign:
             what, hint = foreign
-            self.log.add([Fault("invalid_encoding", None, what, hint, line=1, column=1)])
+            self._refuse(Fault("invalid_encoding", None, what, hint, line=1, column=1))
             return
         stream.seek(0)
-        for raw in split_lines(read_chunks(stream, on_bytes=self._count)):
-            if self._byte_count > MAX_FILE_BYTES:
-                message = f"the file has more than {MAX_FILE_BYTES // 1_000_000} MB"
-                self.log.add([Fault("file_too_large", None, message, "split it", line=raw.number)])
+        for entry in read_entries(read_chunks(stream, on_bytes=self._count), self._form, self._kinds):
+            if isinstance(entry, Fault):
+                self._refuse(entry)
+            elif too_much := self._find_excess(entry.number):
+                self._refuse(too_much)
                 return
-            if is_blank(raw):
-                continue
-            if len(self._line_digests) == MAX_LINES:
-                message = f"the file has more than {MAX_LINES:,} jobs"
-                self.log.add([Fault("too_many_lines", None, message, "split it", line=raw.number)])
-                return
-            self._take(raw)
-        if not self._line_digests:
-            self.log.add([Fault("empty_file", None, "the file holds no job", "one JSON object on each line", line=1)])
+            else:
+                self._take(entry)
+        if not self._line_digests and self._is_whole:
+            self._refuse(Fault("empty_file", None, "the file holds no job", "one JSON object on each line", line=1))
+
+    def _refuse(self, fault: Fault) -> None:
+        """What is wrong with the file itself refuses it whole."""
+        self._is_whole = False
+        self.log.add([fault])
+
+    def _find_excess(self, number: int) -> Fault | None:
+        most = self._form.max_bytes
+        if self._byte_count > most:
+            message = f"the file has more than {most // 1_000_000} MB"
+            return Fault("file_too_large", None, message, "split it", line=number)
+        if len(self._line_digests) == MAX_LINES:
+            message = f"the file has more than {MAX_LINES:,} jobs"
+            return Fault("too_many_lines", None, message, "split it", line=number)
+        return None
 
     def _count(self, chunk: bytes) -> None:
         self._byte_count += len(chunk)
         self._digest.update(chunk)
 
-    def _take(self, raw: RawLine) -> None:
-        self._line_digests.append(_digest(raw))
-        line = read_line(raw, self._kinds, allow_unknown_model=self._options.allow_unknown_model)
+    def _take(self, entry: Entry) -> None:
+        self._line_digests.append(digest_entry(entry))
+        line = entry.read(self._kinds, allow_unknown_model=self._options.allow_unknown_model)
         if line.custom_id and (double := self._ids.check(line.custom_id, line.number)):
             line = line.also(double)
         prepared, faults = prepare(line, self._reader)
         self.log.add(faults)
-        if prepared is not None:
+        self._graph.take(line, prepared.body_sha256 if prepared else None)
+        if prepared is None:
+            self._refused.add(len(self._line_digests) - 1)
+        else:
             self._prices.add(prepared.request.kind.name, prepared.request.model, prepared.price)
             self._has_inputs = self._has_inputs or bool(prepared.inputs)
 
     def finish(self, path: Path, name: str) -> CheckedFile:
         sha256 = self._digest.hexdigest()
+        verdict = self._graph.judge(self._refused)
+        self.log.add(fault for _, fault in verdict.faults)
+        self.log.add(self._graph.warn(verdict.orphans))
+        self._refused.update(verdict.orphans, (index for index, _ in verdict.faults))
         return CheckedFile(
             path=path,
             name=name,
             sha256=sha256,
             byte_count=self._byte_count,
             line_count=len(self._line_digests),
-            faults=tuple(self.log.faults),
+            faults=tuple(sorted(self.log.faults, key=lambda fault: fault.line or 0)),
             fault_count=self.log.fault_count,
             warnings=tuple(self.log.warnings),
             warning_count=self.log.warning_count,
             estimate=self._prices.total(),
-            identity_sha256=_identify(sha256, self._reader, self._options),
+            identity_sha256=_identify(sha256, self._reader, self._options, self._form),
             options=self._options,
+            form=self._form,
+            is_whole=self._is_whole,
+            refused=frozenset(self._refused),
             has_inputs=self._has_inputs,
             kinds=self._kinds,
             reader=self._reader,
             line_digests=self._line_digests,
+            identities=verdict.identities,
         )
 
 
@@ -240,16 +283,13 @@ def _reason(error: OSError | ValueError) -> str:
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
-def _identify(sha256: str, reader: InputReader, options: CheckOptions) -> str:
+def _identify(sha256: str, reader: InputReader, options: CheckOptions, form: Form) -> str:
     """What makes the same file the same batch (surfaces section 1, `run`)."""
     digest = hashlib.sha256()
     for part in ("file", options.environment, sha256, str(options.allow_unknown_model)):
         digest.update(f"{len(part)}:{part}".encode())
+    if form is not Form.JSONL:
+        digest.update(f"form:{form}".encode())
     for path, path_sha256 in reader.path_hashes:
         digest.update(f"{len(path)}:{path}".encode() + path_sha256)
     return digest.hexdigest()
-
-
-def _digest(raw: RawLine) -> int:
-    """A line too long has no data; such a file is never taken."""
-    return int.from_bytes(hashlib.blake2b(raw.data or b"", digest_size=8).digest(), "big")

@@ -11,6 +11,17 @@ _FAULTS = (
     ("file_changed", "the file changed while it was taken in", "Run the command again; what was taken in is kept."),
     ("file_too_large", "the file is over 200 MB", "Split the file."),
     ("too_many_lines", "the file has over 50,000 lines", "Split the file."),
+    ("wrong_delimiter", "the cells of a table are not separated by commas", "Save the file with commas (CSV)."),
+    ("missing_column", "the table lacks a column that every row needs", "Name it in the first row."),
+    ("unknown_column", "no kind has a field of this column's name", "Use the nearest name shown, or tag.NAME."),
+    ("duplicate_column", "a column stands twice", "Keep one of them."),
+    ("extra_cells", "a row has more cells than the header", "Quote cells that hold commas."),
+    ("missing_cells", "a row has fewer cells than the header", "Write a comma for an empty cell too."),
+    ("unclosed_quote", "a quoted cell has no end", 'Close it; a quote inside a cell is written "".'),
+    ("invalid_csv", "a quote stands where none may", "Quote the whole cell and double the quotes in it."),
+    ("invalid_yaml", "the file is not YAML, or more than one document", "Correct it at the place shown."),
+    ("not_a_list", "the YAML file is no list", "Begin each job with a dash."),
+    ("unsupported_yaml", "an anchor, an alias, a tag or a merge key", "Write the value out."),
     ("line_too_long", "a line is over 1 MiB", "Name files by path instead of base64."),
     ("invalid_encoding", "the text is not UTF-8, or holds a NUL byte", "Save the file as UTF-8."),
     ("invalid_json", "the line is not JSON", "Write one JSON object on one line."),
@@ -26,6 +37,14 @@ _FAULTS = (
     ("unknown_url", "no kind has this url", "Use one of the urls shown, or kind instead."),
     ("kind_mismatch", "kind and url name two kinds", "Leave one of them out."),
     ("duplicate_custom_id", "the custom_id stands on an earlier line", "Give each line an id of its own."),
+    ("unknown_dependency", "no line of the file has the custom_id named", "Name a line of the same file."),
+    ("dependency_cycle", "lines depend on each other in a circle", "Break the circle."),
+    ("dependency_too_deep", "over 100 lines depend on each other in a chain", "Split the chain over several files."),
+    (
+        "impossible_reference",
+        "the line named makes no such output, or none that belongs in this place",
+        "Name an output of the right sort.",
+    ),
     ("reserved_name", "a name that this program keeps for itself", "Rename the field."),
     (
         "input_missing",
@@ -55,6 +74,7 @@ _FAULTS = (
     ("invalid_pair", "an option is not NAME=VALUE", "Write NAME=VALUE."),
 )
 _WARNINGS = (
+    ("dependency_refused", "a line that it depends on is refused", "Correct that line first."),
     ("similar_custom_id", "two ids differ only in case or in how a character is written", "Check that both are meant."),
     ("invisible_characters", "the custom_id holds characters that cannot be seen", "Check that they are meant."),
 )

@@ -16,7 +16,7 @@ from orchestrator.domain.job import Json
 from orchestrator.domain.kind import Kind
 
 FIELDS = ("custom_id", "method", "url", "kind", "body", "tags", "priority", "not_before", "webhook", "depends_on")
-LATER_FIELDS = frozenset({"webhook", "depends_on"})
+LATER_FIELDS = frozenset({"webhook"})
 
 MAX_CUSTOM_ID = 128
 MAX_TAGS = 32  # as many as anybody filters by; each is shown and searched
@@ -24,6 +24,7 @@ MAX_TAG_NAME = 64
 MAX_TAG_VALUE = 256
 DEFAULT_PRIORITY = 5
 MAX_PRIORITY = 9
+MAX_DEPENDS_ON = 100  # as many as anybody writes; each is a row, and is counted whenever one of them ends
 
 _VERSION = re.compile(r"(?:/[a-z0-9_-]+)*/v[0-9]+/")
 _TIME = re.compile(
@@ -146,6 +147,35 @@ def check_not_before(value: object) -> tuple[datetime | None, list[Fault]]:
             pass
     message = f"not_before is {show(value)}; an RFC 3339 time is allowed"
     return None, [Fault("invalid_time", "not_before", message, "for example 2026-11-30T08:00:00Z")]
+
+
+def check_depends_on(value: object) -> tuple[tuple[str, ...], list[Fault]]:
+    """A custom_id of the same file, or a list of different ones."""
+    if value is None:
+        return (), []
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list):
+        message = f"depends_on is {show(value)}; a custom_id or a list of them is allowed"
+        return (), [Fault("invalid_depends_on", "depends_on", message)]
+    if len(names) > MAX_DEPENDS_ON:
+        message = f"depends_on holds {len(names)} names; at most {MAX_DEPENDS_ON} are allowed"
+        return (), [Fault("invalid_depends_on", "depends_on", message)]
+    faults = [
+        Fault("invalid_depends_on", _param_of_name(value, place), _refuse_name(name, names[:place]))
+        for place, name in enumerate(names)
+        if _refuse_name(name, names[:place])
+    ]
+    return (() if faults else tuple(str(name) for name in names)), faults
+
+
+def _param_of_name(value: object, place: int) -> str:
+    return "depends_on" if isinstance(value, str) else f"depends_on.{place}"
+
+
+def _refuse_name(name: object, before: list[object]) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_CUSTOM_ID:
+        return f"depends_on names {show(name)}; a custom_id of 1-{MAX_CUSTOM_ID} characters is allowed"
+    return f"depends_on names {show(name)} twice" if name in before else ""
 
 
 def show(value: object) -> str:

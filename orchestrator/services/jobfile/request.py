@@ -9,9 +9,11 @@ from datetime import datetime
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json
 from orchestrator.domain.kind import INPUT_MARK, Kind
+from orchestrator.domain.references import find_references
 from orchestrator.services.jobfile import fields as check
 from orchestrator.services.jobfile.lines import MAX_LINE_BYTES, RawLine
-from orchestrator.services.jobfile.strictjson import Path, find_columns, read_json
+from orchestrator.services.jobfile.places import JsonPlaces, KnownPlaces, Place, Places
+from orchestrator.services.jobfile.strictjson import Path, read_json
 
 KEY_CODES = frozenset({"unknown_field", "not_supported"})
 """Faults of a key rather than of its value: their column is the key's."""
@@ -28,6 +30,15 @@ class Request:
     tags: Mapping[str, str] = field(default_factory=dict)
     priority: int = check.DEFAULT_PRIORITY
     not_before: datetime | None = None
+    named: tuple[str, ...] = ()
+    """The custom_ids in `depends_on`; `is_one_name` when it is written without a list."""
+    is_one_name: bool = False
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The custom_ids of the jobs that it waits for: those it names, and those whose outputs it uses."""
+        used = (reference.name for _, reference in find_references(self.kind, self.body))
+        return tuple(dict.fromkeys((*self.named, *used)))
 
     @property
     def model(self) -> str:
@@ -45,7 +56,7 @@ class ReadLine:
     request: Request | None
     faults: tuple[Fault, ...]
     custom_id: str | None = None
-    text: str = ""
+    places: Places = KnownPlaces()  # noqa: RUF009 - frozen, and empty
 
     @property
     def is_refused(self) -> bool:
@@ -54,7 +65,7 @@ class ReadLine:
 
     def also(self, faults: Sequence[Fault]) -> ReadLine:
         """Return the line with further faults of it, which get their line and column."""
-        return replace(self, faults=(*self.faults, *place_faults(faults, line=self.number, text=self.text)))
+        return replace(self, faults=(*self.faults, *place_faults(faults, line=self.number, places=self.places)))
 
 
 def is_blank(raw: RawLine) -> bool:
@@ -64,7 +75,7 @@ def is_blank(raw: RawLine) -> bool:
 
 def read_line(raw: RawLine, kinds: Mapping[str, Kind], *, allow_unknown_model: bool) -> ReadLine:
     """Return what the line holds. Never raises on any bytes."""
-    text, fault = _decode(raw)
+    text, fault = decode_line(raw)
     if fault:
         return ReadLine(raw.number, None, (fault,))
     value, problems = read_json(text)
@@ -73,17 +84,24 @@ def read_line(raw: RawLine, kinds: Mapping[str, Kind], *, allow_unknown_model: b
             Fault(p.code, make_param(p.path), p.message, p.hint, line=raw.number, column=p.column) for p in problems
         )
         return ReadLine(raw.number, None, faults)
+    return read_value(raw.number, value, JsonPlaces(raw.number, text), kinds, allow_unknown_model=allow_unknown_model)
+
+
+def read_value(
+    number: int, value: object, places: Places, kinds: Mapping[str, Kind], *, allow_unknown_model: bool
+) -> ReadLine:
+    """Return the line that a value of any format means; `number` is the physical line on which it begins."""
     if not isinstance(value, dict):
         fault = Fault("not_an_object", None, f"the line is {check.show(value)}; an object is allowed")
-        return ReadLine(raw.number, None, place_faults([fault], line=raw.number, text=text))
+        return ReadLine(number, None, place_faults([fault], line=number, places=places))
     custom_id = value.get("custom_id")
-    request, found = read_request(value, kinds, line_number=raw.number, allow_unknown_model=allow_unknown_model)
+    request, found = read_request(value, kinds, line_number=number, allow_unknown_model=allow_unknown_model)
     return ReadLine(
-        raw.number,
+        number,
         request,
-        place_faults(found, line=raw.number, text=text),
+        place_faults(found, line=number, places=places),
         custom_id if isinstance(custom_id, str) else None,
-        text,
+        places,
     )
 
 
@@ -97,6 +115,7 @@ def read_request(
     tags, tag_faults = check.check_tags(value.get("tags"))
     priority, priority_faults = check.check_priority(value.get("priority"))
     not_before, time_faults = check.check_not_before(value.get("not_before"))
+    named, name_faults = check.check_depends_on(value.get("depends_on"))
     body, body_faults = _read_body(value.get("body"), kind, allow_unknown_model=allow_unknown_model)
     custom_id = value.get("custom_id")
     # A single request may go without a custom_id; a line of a file may not.
@@ -110,11 +129,13 @@ def read_request(
         *tag_faults,
         *priority_faults,
         *time_faults,
+        *name_faults,
     ]
     if kind is None or not isinstance(value.get("body"), Mapping):
         return None, faults
     name = custom_id if isinstance(custom_id, str) else None
-    return Request(kind, body, name, line_number, tags, priority, not_before), faults
+    is_one_name = isinstance(value.get("depends_on"), str)
+    return Request(kind, body, name, line_number, tags, priority, not_before, named, is_one_name), faults
 
 
 def _read_body(value: object, kind: Kind | None, *, allow_unknown_model: bool) -> tuple[Json, list[Fault]]:
@@ -147,19 +168,18 @@ def make_param(path: Path) -> str | None:
     return ".".join(check.printable(str(step)) for step in path) or None
 
 
-def place_faults(faults: Sequence[Fault], *, line: int, text: str) -> tuple[Fault, ...]:
-    """Return the faults with the line, and the column of what they name where the text has it."""
+def place_faults(faults: Sequence[Fault], *, line: int, places: Places) -> tuple[Fault, ...]:
+    """Return the faults with the line, and the place of what they name where the file has it."""
     if not faults:
         return ()
-    wanted = {_path_of(fault.param) for fault in faults}
-    columns = find_columns(text, wanted)
-    return tuple(_place(fault, line, columns) for fault in faults)
+    found = places.find({_path_of(fault.param) for fault in faults})
+    return tuple(_place(fault, found.get(_path_of(fault.param), Place(line))) for fault in faults)
 
 
-def _place(fault: Fault, line: int, columns: Mapping[Path, tuple[int | None, int]]) -> Fault:
-    key_column, column = columns.get(_path_of(fault.param), (None, None))
-    if key_column and fault.code in KEY_CODES:
-        column = key_column
+def _place(fault: Fault, place: Place) -> Fault:
+    line, column = place.line, place.column
+    if place.key_column and fault.code in KEY_CODES:
+        line, column = place.key_line or line, place.key_column
     return replace(fault, line=line, column=column, param=check.printable(fault.param) if fault.param else None)
 
 
@@ -173,7 +193,8 @@ def _path_of(param: str | None) -> Path:
     return tuple(int(step) if step.isascii() and step.isdigit() else step for step in steps)
 
 
-def _decode(raw: RawLine) -> tuple[str, Fault | None]:
+def decode_line(raw: RawLine) -> tuple[str, Fault | None]:
+    """Return the text of a line, or what makes it none."""
     if raw.data is None:
         message = f"the line is longer than {MAX_LINE_BYTES} bytes"
         return "", Fault("line_too_long", None, message, "name files by path instead of base64", line=raw.number)

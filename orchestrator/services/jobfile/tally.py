@@ -56,6 +56,10 @@ class SeenIds:
         message = f"custom_id {show(custom_id)} differs from line {alike} only by case or composed letters"
         return [Fault("similar_custom_id", "custom_id", message, is_warning=True)]
 
+    def find_line(self, custom_id: str) -> int | None:
+        """Return the line on which an id stood first."""
+        return self._lines.get(_digest(custom_id))
+
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

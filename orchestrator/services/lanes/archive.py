@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import decide
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import ArchiveStep
@@ -75,7 +76,9 @@ class ArchiveLane(LeasedLane[ArchiveWork]):
             (r.work.job, decide(r.work.job, r.step, context.rules, r.work.time.now(context.clock), context.rng))
             for r in results
         ]
-        for row in context.jobs.apply(decided):
+        applied = context.jobs.apply(decided)
+        reach(CrashPoint.ARCHIVES_COMMITTED)
+        for row in applied:
             if row.decision is not None:
                 fields = {"job_id": row.job_id, "state": row.decision.target, "reason": row.decision.reason}
                 log.info("archive_step_ended", extra=fields)

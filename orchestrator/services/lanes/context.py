@@ -10,7 +10,18 @@ from pathlib import Path
 from random import Random
 
 from orchestrator.domain.decide import Decision
-from orchestrator.domain.ports import Batches, Clock, Fetch, Jobs, Journal, LaneName, Provider, Stores, Wakeup
+from orchestrator.domain.ports import (
+    Batches,
+    BatchReports,
+    Clock,
+    Fetch,
+    Jobs,
+    Journal,
+    LaneName,
+    Provider,
+    Stores,
+    Wakeup,
+)
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import ACTIVE, State
 
@@ -50,6 +61,7 @@ class LaneContext:
 
     jobs: Jobs
     batches: Batches
+    reports: BatchReports
     provider: Provider
     stores: Stores
     fetch: Fetch
@@ -67,8 +79,11 @@ class LaneContext:
     batch_id: str | None = None
 
     def deadline_of(self, kind: str) -> timedelta:
-        """Return the call deadline of a kind: the setting, else the kind's own."""
-        return self.limits.call_deadlines.get(kind, self.provider.kinds[kind].call_deadline)
+        """Return the call deadline of a kind: the setting, else the kind's own, else (a newer release's) the longest."""
+        if kind in self.limits.call_deadlines:
+            return self.limits.call_deadlines[kind]
+        kinds = self.provider.kinds
+        return kinds[kind].call_deadline if kind in kinds else max(known.call_deadline for known in kinds.values())
 
     def wake_after(self, decision: Decision | None) -> None:
         """Tell the lanes that a transition gave them work. Leaving a slot wakes submit.
@@ -83,6 +98,8 @@ class LaneContext:
             self.wakeup.wake(LaneName.POLL)
         if decision.final_answer is not None or decision.source is State.SUBMITTING:
             self.wakeup.wake(LaneName.SUBMIT)
+        if decision.target is State.SUCCEEDED:
+            self.wakeup.wake(LaneName.SUBMIT)  # others may have waited for it
         if decision.target not in ACTIVE:
             self.wakeup.wake(LaneName.SWEEP)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import Decision, decide_poisoned
 from orchestrator.domain.errors import StepError
 from orchestrator.domain.job import Claim, Job
@@ -45,7 +46,7 @@ class LeasedLane(Generic[W]):
     def _claim_due(self, limit: int, archive_class: str | None = None, *, beside: Iterable[W] = ()) -> Claim[Job]:
         """Lease due rows that may be performed beside these: suspects are few at once, or alone (domain.poison)."""
         context = self._context
-        return context.jobs.claim_due(
+        claim = context.jobs.claim_due(
             self.name,
             limit=limit,
             lease=self._lease,
@@ -53,6 +54,9 @@ class LeasedLane(Generic[W]):
             process=context.journal.process,
             in_flight=InFlight.of([work.job.death_count for work in beside]),
         )
+        if claim.rows:
+            reach(CrashPoint.POLLS_CLAIMED if self.name is LaneName.POLL else CrashPoint.ARCHIVES_CLAIMED)
+        return claim
 
     def _without_poisoned(self, rows: Sequence[Job]) -> list[Job]:
         now = self._context.clock.now()
@@ -75,11 +79,13 @@ class LeasedLane(Generic[W]):
     def renew(self, held: Collection[W]) -> Collection[W]:
         """Extend the leases of what is in flight; return what another has taken over."""
         kept = self._context.jobs.renew(_tokens(held), lease=self._lease)
+        reach(CrashPoint.ARCHIVES_RENEWED)  # polls are renewed in their own way
         return [work for work in held if work.job.id not in kept]
 
     def release(self, held: Collection[W]) -> None:
         """Give the rows back, due now."""
         self._context.jobs.release(_tokens(held))
+        reach(CrashPoint.ROWS_GIVEN_BACK)
 
     def find_next_due(self) -> datetime | None:
         """Return when the lane next has something due."""

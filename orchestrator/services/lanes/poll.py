@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import Decision, decide, is_nothing_new
 from orchestrator.domain.errors import StepError
 from orchestrator.domain.job import Job
@@ -74,6 +75,7 @@ class PollLane(LeasedLane[PollWork]):
                     if self._held.is_called_off(work):
                         return PollResult(work, None)
                     outcome = await self._ask(work)
+                reach(CrashPoint.POLL_ANSWERED)
                 wait, pause_number = self._weigh(work, outcome)
                 if wait is None:
                     return PollResult(work, outcome, pause_number)
@@ -111,6 +113,7 @@ class PollLane(LeasedLane[PollWork]):
     def renew(self, held: Collection[PollWork]) -> Collection[PollWork]:
         """Extend the leases; return what another has taken over or a pause has given back."""
         renewed = self._context.jobs.renew_polls([work.describe() for work in held], lease=self._lease)
+        reach(CrashPoint.POLLS_RENEWED)
         time = DrainTime(renewed.now, self._context.clock.monotonic())
         kept = [work for work in held if work.job.id in renewed.job_ids]
         for work in kept:
@@ -120,6 +123,7 @@ class PollLane(LeasedLane[PollWork]):
     def release(self, held: Collection[PollWork]) -> None:
         """Give the rows back, due when they would have been asked: a restart must not ask about all of them at once."""
         self._write([decided for work in held if (decided := work.find_unwritten())])
+        reach(CrashPoint.ROWS_GIVEN_BACK)
         self._give_back([work for work in held if work.decision is None])
 
     def _find_decision(self, result: PollResult) -> Decided | None:
@@ -131,7 +135,9 @@ class PollLane(LeasedLane[PollWork]):
     def _write(self, decided: Sequence[Decided]) -> None:
         context = self._context
         for group in _in_groups(decided):
-            for row in context.jobs.apply(group):
+            applied = context.jobs.apply(group)
+            reach(CrashPoint.POLLS_COMMITTED)
+            for row in applied:
                 if row.decision is not None and row.decision.records_event:
                     log.info("task_ended", extra={"job_id": row.job_id, "state": row.decision.target})
                     context.wake_after(row.decision)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import Decision, Evidence, settle_late
 from orchestrator.domain.decide.late import settle
-from orchestrator.domain.errors import LeaseTooOld, StepError, Uncertain
+from orchestrator.domain.errors import InputLost, LeaseTooOld, StepError, Transient, Uncertain
 from orchestrator.domain.job import Job, Verdict
 from orchestrator.domain.outcomes import CallEvidence, InputUnusable, Moment, NotSent, SubmitOutcome, Unknown
 from orchestrator.domain.ports import (
@@ -24,6 +26,7 @@ from orchestrator.domain.ports import (
 from orchestrator.services.lanes.context import DrainTime, LaneContext
 from orchestrator.services.lanes.keeping import AnswerKeeper
 from orchestrator.services.lanes.outcome import outcome_of_call_error, verdict_of
+from orchestrator.services.references import Resolved, has_references, resolve
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class SubmitResult:
     work: SubmitWork
     evidence: CallEvidence
     outcome: SubmitOutcome
+    used: Mapping[str, object] = field(default_factory=dict)
+    """What its references were resolved to, for the history."""
 
 
 class SubmitLane:
@@ -68,6 +73,8 @@ class SubmitLane:
         if free <= 0:
             return []
         claim = context.jobs.claim_submissions(self._make_window(free))
+        if claim.rows:
+            reach(CrashPoint.INTENT_COMMITTED)
         time = DrainTime(claim.now, context.clock.monotonic())
         works = []
         for row in claim.rows:
@@ -78,16 +85,37 @@ class SubmitLane:
     async def perform(self, work: SubmitWork) -> SubmitResult:
         """Make the paid call and keep its raw answer on this disk before anything else sees it."""
         context, job, submission = self._context, work.claimed.job, work.claimed.submission
-        request = PaidRequest(submission.id, job.kind, job.model, job.body, job.archive_url)
         try:
+            resolved = await self._resolve(work)
+            request = PaidRequest(submission.id, job.kind, job.model, resolved.body, job.archive_url)
             evidence = await context.provider.call(request, before_first_byte=lambda: self._refuse_zombie(work))
         except LeaseTooOld as error:
             return SubmitResult(work, NOTHING_SENT, NotSent("lease_too_old", str(error)))
         except StepError as error:
             known = NOBODY_KNOWS if isinstance(error, Uncertain) else NOTHING_SENT
             return SubmitResult(work, error.evidence or known, outcome_of_call_error(error))
+        reach(CrashPoint.ANSWERED)
         await self._keeper.keep(JournalRecord(submission.id, job.kind, evidence))
-        return SubmitResult(work, evidence, read_answer(context, job.kind, evidence))
+        reach(CrashPoint.ANSWER_KEPT)
+        return SubmitResult(work, evidence, read_answer(context, job.kind, evidence), resolved.used)
+
+    async def _resolve(self, work: SubmitWork) -> Resolved:
+        """Nothing is sent yet: whatever is raised here was not sent. Most jobs refer to nothing and ask nobody."""
+        context, job = self._context, work.claimed.job
+        kind = context.provider.kinds.get(job.kind)
+        if kind is None or not has_references(job, kind):
+            return Resolved(job.body)
+        now = work.time.now(context.clock)
+
+        def look() -> Resolved:
+            return resolve(job, kind, context.jobs.load_parents(job.id), context.stores, now)
+
+        try:
+            return await asyncio.to_thread(look)
+        except InputLost:
+            raise
+        except StepError as error:  # a store or a database in trouble says nothing against the request
+            raise Transient("input_unreadable", error.message, evidence=NOTHING_SENT) from error
 
     def apply(self, results: Sequence[SubmitResult]) -> None:
         """Commit what is known, in one transaction where it can be. A fenced paid answer is applied at once as late."""
@@ -131,17 +159,21 @@ class SubmitLane:
         allowed = (work.lease - self._context.deadline_of(work.claimed.job.kind)).total_seconds()
         if elapsed > allowed:
             raise LeaseTooOld(f"{elapsed:.0f} s after the claim, of {allowed:.0f} s allowed before the first byte")
+        reach(CrashPoint.CONNECTED)
 
     def _report_of(self, result: SubmitResult) -> EvidenceReport:
         work = result.work
         now = work.time.now(self._context.clock)
         submission_id, token = work.claimed.submission.id, work.claimed.job.lease_token
-        return make_report(self._context, submission_id, result.evidence, result.outcome, token=token, now=now)
+        report = make_report(self._context, submission_id, result.evidence, result.outcome, token=token, now=now)
+        return replace(report, data=result.used)
 
     def _finish(self, result: SubmitResult, applied: Applied) -> None:
         context, row = self._context, result.work.claimed
         if applied.is_fenced:
+            reach(CrashPoint.ANSWER_FENCED)
             applied = store_evidence(context, row.submission.id, result.evidence, result.outcome, token=None)
+        reach(CrashPoint.ANSWER_COMMITTED)
         context.journal.settle(row.submission.id)
         report(applied, row.job.id, row.submission.id, verdict_of(result.outcome))
         context.wake_after(applied.decision)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import Decision, decide_policy_resubmit
 from orchestrator.domain.errors import NotFound, StepError
 from orchestrator.domain.job import SURE_REFUSALS
 from orchestrator.domain.outcomes import CallEvidence, Unknown
 from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, HeldUnknown, LaneName
 from orchestrator.domain.ports.restores import JOURNALS_SWEEP
+from orchestrator.services.batch_files import Clerk, write_due_files
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.outcome import verdict_of
 from orchestrator.services.lanes.submit import read_answer, report, store_evidence
@@ -21,6 +23,7 @@ from orchestrator.services.lanes.submit import read_answer, report, store_eviden
 log = logging.getLogger(__name__)
 
 LAPSED_AT_ONCE = 200
+STRAGGLERS_AT_ONCE = 500
 POLICY = "policy"
 SPOOL_AGE = timedelta(hours=6)
 UPLOAD_AGE = timedelta(hours=24)
@@ -52,7 +55,9 @@ class SweepLane:
             Maintenance(f"{JOURNALS_SWEEP}{host}", every, lambda: replay_dead_journals(context)),
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
             *([Maintenance("resubmissions", every, lambda: resubmit_unknown(context))] if resubmits else []),
+            Maintenance("dependencies", every, lambda: settle_stragglers(context)),
             Maintenance("finished_batches", every, lambda: finish_batches(context)),
+            Maintenance("batch_files", every, lambda: write_batch_files(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
             Maintenance("orphan_uploads", HOURLY, lambda: abort_orphans(context)),
         )
@@ -85,11 +90,13 @@ class SweepLane:
         token = jobs.claim_sweep(task.name, every=task.every, lease=lease)
         if token is None:
             return
+        reach(CrashPoint.SWEEP_CLAIMED)
         try:
             result = task.run()
         except StepError as error:
             result = f"failed: {error}"
             log.warning("sweep_failed", extra={"sweep": task.name, "error": str(error)})
+        reach(CrashPoint.SWEEP_ENDED)
         jobs.finish_sweep(task.name, token, every=task.every, result=result)
 
 
@@ -119,21 +126,29 @@ def replay_dead_journals(context: LaneContext) -> str:
             _settle_unknown(context, row, "process_died", "the process that was sending it died before an answer came")
             unknown += 1
         released += context.jobs.release_dead(journal.process)
+        reach(CrashPoint.LEASES_FREED)
         if unmatched:
             log.error("journal_unmatched", extra={"journal": journal.process, "answers": unmatched})
         else:
             journal.retire()
+            reach(CrashPoint.JOURNAL_RETIRED)
     return f"{linked} answers linked, {unknown} submissions unknown, {released} leases given back"
 
 
 def resubmit_unknown(context: LaneContext) -> str:
-    """ORCHESTRATOR_ON_UNKNOWN=resubmit: submit again what an unexplained call holds, under its cap and waiting time."""
+    """ORCHESTRATOR_ON_UNKNOWN=resubmit: submit again what an unexplained call holds, under its cap and waiting time.
+
+    Does nothing under any other policy.
+    """
+    if context.limits.resubmit_max == 0:
+        return "left to persons"
     count = 0
     for job_id in _iter_held_unknown(context):
         applied = context.jobs.resubmit_held(
             job_id, lambda held, now: _decide_by_policy(context, held, now), actor=POLICY, reason=""
         )
         if applied.decision is not None:
+            reach(CrashPoint.RESUBMITTED)
             log.warning("resubmitted_by_policy", extra={"job_id": job_id})
             context.wake_after(applied.decision)
             context.wakeup.wake(LaneName.SUBMIT)
@@ -161,12 +176,42 @@ def settle_own_unfinished(context: LaneContext) -> int:
     return len(rows)
 
 
+def settle_stragglers(context: LaneContext) -> str:
+    """Let go, or fail, jobs that wait for others although nothing keeps them any more."""
+    count = context.jobs.settle_stragglers(limit=STRAGGLERS_AT_ONCE)
+    if count:
+        log.warning("stragglers_settled", extra={"jobs": count})
+        context.wakeup.wake(LaneName.SUBMIT)
+    return f"{count} jobs had waited for nothing"
+
+
 def finish_batches(context: LaneContext) -> str:
     """Close batches in which nothing is active any more."""
     finished = context.batches.finish_done()
+    if finished:
+        reach(CrashPoint.BATCHES_CLOSED)
     for batch_id in finished:
         log.info("batch_finished", extra={"batch_id": batch_id})
     return f"{len(finished)} batches finished"
+
+
+def write_batch_files(context: LaneContext) -> str:
+    """Write the files of finished batches to their archives; what a store refuses is tried again by the next sweep."""
+    report = write_due_files(make_clerk(context))
+    failed = f", {len(report.failed)} failed: {next(iter(report.failed.values()))}" if report.failed else ""
+    return f"files of {len(report.written)} batches written{failed}"
+
+
+def make_clerk(context: LaneContext) -> Clerk:
+    """Return what the files of batches are written with."""
+    return Clerk(
+        reports=context.reports,
+        stores=context.stores,
+        clock=context.clock,
+        kinds=context.provider.kinds,
+        spool=context.spool,
+        tool_version=context.tool_version,
+    )
 
 
 def sweep_spool(context: LaneContext) -> str:
@@ -177,6 +222,7 @@ def sweep_spool(context: LaneContext) -> str:
     stale = [path for path in context.spool.iterdir() if path.is_file() and path.stat().st_mtime < horizon]
     for path in stale:
         path.unlink(missing_ok=True)
+        reach(CrashPoint.SPOOL_FILE_REMOVED)
     return f"{len(stale)} spool files removed"
 
 
@@ -196,6 +242,7 @@ def _replay(context: LaneContext, journal: DeadJournal) -> tuple[int, int]:
         except NotFound:
             unmatched += verdict_of(outcome) not in SURE_REFUSALS
             continue
+        reach(CrashPoint.ANSWER_LINKED)
         report(applied, applied.job_id, record.submission_id, verdict_of(outcome))
         context.wake_after(applied.decision)
         linked += 1
@@ -206,6 +253,7 @@ def _settle_unknown(context: LaneContext, row: ClaimedSubmission, code: str, mes
     outcome = Unknown(code, message)
     evidence = CallEvidence(moment=None)
     applied = store_evidence(context, row.submission.id, evidence, outcome, token=row.job.lease_token)
+    reach(CrashPoint.UNKNOWN_HELD)
     if not applied.is_fenced:
         report(applied, row.job.id, row.submission.id, verdict_of(outcome))
     context.wake_after(applied.decision)

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json, Role
-from orchestrator.domain.kind import InputFacts, InputSlot, Model
+from orchestrator.domain.kind import CellType, InputFacts, InputSlot, Model
 from orchestrator.domain.retry import PollSchedule
 from orchestrator.zai import wire
 from orchestrator.zai.bodies import REQUEST_ID_REASON, Spec, check_fields, check_model, is_blank
-from orchestrator.zai.fields import USER_ID, Anything, Choice, Flag, Rule, TextRule, WordFilter
+from orchestrator.zai.fields import USER_ID, Anything, Choice, Flag, Rule, TextRule, WordFilter, cell_type
 from orchestrator.zai.links import is_usable_link
 from orchestrator.zai.prices import usd
 from orchestrator.zai.route import Link, Route, Text, ZaiKind
@@ -67,8 +67,13 @@ class ImageKind(ZaiKind):
     schedule = PollSchedule(first=timedelta(seconds=2), shortest=timedelta(seconds=1), longest=timedelta(seconds=10))
     call_deadline = timedelta(seconds=180)  # the immediate endpoint answers when the picture is done: about 20 s (2.1)
     assumed_task_life = timedelta(minutes=15)
+    usual_duration = timedelta(seconds=20)  # of an hd picture (2.1)
     link_life = timedelta(days=1)  # observed signed links: 1 day or 7 days (4.7)
     archive_class = "other"
+
+    def field_types(self) -> Mapping[str, CellType]:
+        rules = {**{name: rule for name, (rule, _) in UNDOCUMENTED.items()}, **COMMON}
+        return {"model": CellType.TEXT, **{name: cell_type(rule) for name, rule in rules.items()}}
 
     def check(self, body: Json, *, allow_unknown_model: bool = False) -> list[Fault]:
         faults = check_model(body, self.models, self.default_model, allow_unknown_model=allow_unknown_model)
@@ -85,6 +90,9 @@ class ImageKind(ZaiKind):
 
     def gives_task(self, model: str) -> bool:
         return model == ASYNC_MODEL
+
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        return {0: Role.IMAGE}  # always one picture (2.3), whatever the SDK's `n` says
 
     def route(self, body: Json) -> Route:
         if body.get("model") == ASYNC_MODEL:

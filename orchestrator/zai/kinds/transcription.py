@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json, Role
-from orchestrator.domain.kind import InputFacts, InputSlot, Medium, Model
+from orchestrator.domain.kind import CellType, InputFacts, InputSlot, Medium, Model
 from orchestrator.domain.retry import PollSchedule
 from orchestrator.zai import wire
 from orchestrator.zai.bodies import REQUEST_ID_REASON, Spec, check_fields, check_model, is_blank
-from orchestrator.zai.fields import USER_ID, Anything, Flag, Listed, Rule, TextRule, shown
+from orchestrator.zai.fields import USER_ID, Anything, Flag, Listed, Rule, TextRule, cell_type, shown
 from orchestrator.zai.pictures import MIB, param_of
 from orchestrator.zai.prices import usd
 from orchestrator.zai.route import Encoding, InputForm, Link, Route, Text, ZaiKind
@@ -54,9 +54,13 @@ class TranscriptionKind(ZaiKind):
     schedule = PollSchedule(first=timedelta(seconds=2), shortest=timedelta(seconds=2), longest=timedelta(seconds=10))
     call_deadline = timedelta(seconds=180)
     assumed_task_life = timedelta(minutes=5)  # an immediate call holds its slot while it runs
+    usual_duration = timedelta(seconds=10)  # no figure is published; at most 30 s of sound (5.1)
     link_life = timedelta(days=1)
     archive_class = "other"
     dropped_fields = frozenset({"stream"})
+
+    def field_types(self) -> Mapping[str, CellType]:
+        return {"model": CellType.TEXT, **{name: cell_type(rule) for name, rule in RULES.items()}}
 
     def check(self, body: Json, *, allow_unknown_model: bool = False) -> list[Fault]:
         faults = check_model(body, self.models, self.default_model, allow_unknown_model=allow_unknown_model)
@@ -98,6 +102,9 @@ class TranscriptionKind(ZaiKind):
 
     def gives_task(self, model: str) -> bool:
         return False
+
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        return {0: Role.TRANSCRIPT, 1: Role.TRANSCRIPT_JSON}
 
     def route(self, body: Json) -> Route:
         return Route("/audio/transcriptions", Encoding.MULTIPART, InputForm.FILE, file_field="file")

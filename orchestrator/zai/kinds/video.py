@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Json, Price, Role
-from orchestrator.domain.kind import InputFacts, InputSlot, Model
+from orchestrator.domain.kind import CellType, InputFacts, InputSlot, Model
 from orchestrator.domain.retry import PollSchedule
 from orchestrator.zai import wire
 from orchestrator.zai.bodies import REQUEST_ID_REASON, Spec, check_fields, check_model, is_blank
-from orchestrator.zai.fields import USER_ID, Anything, Choice, Flag, Rule, TextRule, Whole, WordFilter
+from orchestrator.zai.fields import USER_ID, Anything, Choice, Flag, Rule, TextRule, Whole, WordFilter, cell_type
 from orchestrator.zai.links import is_usable_link
 from orchestrator.zai.pictures import MIB, PictureLimits, Pictures, area_faults, param_of, picture_slots
 from orchestrator.zai.prices import usd
@@ -145,8 +145,14 @@ class VideoKind(ZaiKind):
     schedule = PollSchedule(first=timedelta(seconds=5), shortest=timedelta(seconds=5), longest=timedelta(seconds=30))
     call_deadline = timedelta(seconds=60)
     assumed_task_life = timedelta(hours=1)  # 6-10 minutes at busy hours (3.3, T), six times that
+    usual_duration = timedelta(minutes=8)  # 6-10 minutes at busy hours (3.3, T)
     link_life = timedelta(days=1)  # the shortest that is documented or was seen (4.7)
     archive_class = "video"
+
+    def field_types(self) -> Mapping[str, CellType]:
+        rules = {name: rule for row in TABLE.values() for name, rule in row.rules.items()}
+        undocumented = {name: rule for row in TABLE.values() for name, (rule, _) in row.undocumented.items()}
+        return {"model": CellType.TEXT, **{name: cell_type(rule) for name, rule in {**undocumented, **rules}.items()}}
 
     def check(self, body: Json, *, allow_unknown_model: bool = False) -> list[Fault]:
         model = body.get("model")
@@ -174,6 +180,9 @@ class VideoKind(ZaiKind):
 
     def gives_task(self, model: str) -> bool:
         return True
+
+    def makes(self, body: Json) -> Mapping[int, Role]:
+        return {0: Role.VIDEO, 1: Role.COVER}
 
     def route(self, body: Json) -> Route:
         return Route("/videos/generations")

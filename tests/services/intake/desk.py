@@ -83,6 +83,11 @@ class Desk:
     def taker(self) -> Taker:
         return Taker(self.batches, self.store, self.clock, self.rng, self.folder.parent / "spool")
 
+    @property
+    def inputs(self) -> dict[str, bytes]:
+        """What the archive holds of files that requests name."""
+        return {key: data for key, data in self.store.objects.items() if key.startswith("inputs/")}
+
     def write(self, lines: Sequence[object] | bytes, name: str = "jobs.jsonl") -> Path:
         """Write a job file: objects one a line, text as it stands, or raw bytes."""
         path = self.folder / name

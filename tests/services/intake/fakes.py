@@ -25,6 +25,7 @@ class FakeBatches:
     jobs: dict[str, NewJob] = field(default_factory=dict)
     members: dict[str, dict[int, Member]] = field(default_factory=dict)
     steps_left: int | None = None
+    asked_counts: list[int] = field(default_factory=list)
 
     def _step(self) -> None:
         if self.steps_left is not None:
@@ -49,17 +50,28 @@ class FakeBatches:
         self.batches[batch.id] = batch
         self.members[batch.id] = {}
 
-    def add_jobs(self, batch_id: str, jobs: Sequence[NewJob], *, actor: str) -> int:
+    def add_jobs(
+        self, batch_id: str, jobs: Sequence[NewJob], *, actor: str, links: Sequence[tuple[int, str, str]] = ()
+    ) -> int:
         self._step()
+        if self.batches[batch_id].cancel_requested_at is not None:
+            return 0
         fresh = [job for job in jobs if job.line_number not in self.members[batch_id]]
         for job in fresh:
             assert job.line_number is not None
             self.jobs[job.id] = job
             self.members[batch_id][job.line_number] = Member(job.line_number, job.id, job.custom_id, job.body_sha256)
+        self._link(batch_id, links)
         return len(fresh)
+
+    def find_last_line(self, batch_id: str) -> int:
+        return max(self.members[batch_id], default=0)
 
     def link_existing(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
         self._step()
+        self._link(batch_id, links)
+
+    def _link(self, batch_id: str, links: Sequence[tuple[int, str, str]]) -> None:
         for line, custom_id, job_id in links:
             member = Member(line, job_id, custom_id, self.jobs[job_id].body_sha256)
             self.members[batch_id].setdefault(line, member)
@@ -67,6 +79,7 @@ class FakeBatches:
     def find_equal(
         self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
     ) -> Mapping[tuple[str, str], str]:
+        self.asked_counts.append(len(keys))
         found: dict[tuple[str, str], str] = {}
         for job in self.jobs.values():
             assert job.batch_id is not None
@@ -82,6 +95,10 @@ class FakeBatches:
     def price_unpaid(self, batch_id: str) -> UnpaidCost:
         prices = [self.jobs[member.job_id].price for member in self.members[batch_id].values()]
         return UnpaidCost(sum(price.micros for price in prices if price), prices.count(None))
+
+    def set_budget(self, batch_id: str, micros: int) -> None:
+        self._step()
+        self.batches[batch_id] = replace(self.batches[batch_id], max_cost_micros=micros)
 
     def finish_intake(self, batch_id: str) -> None:
         self._step()
@@ -99,6 +116,7 @@ class FakeStore:
     """Objects in a dictionary."""
 
     url: str = "file:///archive"
+    has_public_links: bool = False
     objects: dict[str, bytes] = field(default_factory=dict)
     put_count: int = 0
 

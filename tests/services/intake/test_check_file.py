@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from orchestrator.services.intake import CheckOptions, check_file
+from orchestrator.services.intake import CheckOptions
 from orchestrator.services.jobfile.tally import MAX_FAULTS
-from tests.services.intake.desk import KINDS, SANDBOX, Desk, codes, image, talk, video, wav
+from tests.services.intake.desk import Desk, codes, image, talk, video, wav
 
 Expected = list[tuple[int | None, int | None, str, str | None]]
 
@@ -81,7 +81,6 @@ TOP: list[tuple[dict[str, object], str, str | None]] = [
     ({"not_before": "\u0662026-11-30T08:00:00Z"}, "invalid_time", "not_before"),
     ({"not_before": 1764489600}, "invalid_time", "not_before"),
     ({"webhook": "https://example.com"}, "not_supported", "webhook"),
-    ({"depends_on": ["x"]}, "not_supported", "depends_on"),
     ({"piority": 5}, "unknown_field", "piority"),
 ]
 
@@ -170,13 +169,6 @@ def test_unknown_body_fields_are_warnings(desk: Desk) -> None:
     checked = desk.check([video("v", camera="fixed")])
     assert (checked.fault_count, checked.warning_count) == (0, 1)
     assert checked.warnings[0].param == "body.camera"
-
-
-@pytest.mark.parametrize("name", ["jobs.csv", "jobs.yaml", "JOBS.YML"])
-def test_other_formats_are_said_not_to_be_supported_yet(desk: Desk, name: str) -> None:
-    """Issue 2: an error with its number, not a heap of JSON errors."""
-    checked = check_file(desk.write([image()], name=name), KINDS, options=SANDBOX)
-    assert codes(checked.faults) == [(1, None, "not_supported", None)]
 
 
 def test_the_estimate_adds_up_per_model(desk: Desk) -> None:

@@ -149,5 +149,5 @@ def test_too_many_jobs_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_file_too_large_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Surfaces section 3: 200 MB."""
-    monkeypatch.setattr("orchestrator.services.jobfile.check.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("orchestrator.services.jobfile.entries.MAX_FILE_BYTES", 10)
     assert codes(desk.check([image("a")]).faults) == [(1, None, "file_too_large", None)]

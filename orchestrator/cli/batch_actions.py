@@ -1,0 +1,204 @@
+"""`orchestrator batches watch|run|cancel|retry`: what moves a whole batch."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+
+import click
+
+from orchestrator.cli.exits import Exit
+from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.jobfiles import Money
+from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.running import HowToRun, opened_to_run, run_to_end
+from orchestrator.cli.sandbox import ENVIRONMENT
+from orchestrator.domain.advice import Source
+from orchestrator.domain.errors import Conflict, Fault, InvalidParams
+from orchestrator.domain.job import Batch
+from orchestrator.domain.ports import LaneName
+from orchestrator.domain.states import State
+from orchestrator.services.batch_actions import RetryDesk, RetryPlan, cancel_batch, plan_retry, retry_batch
+from orchestrator.services.batch_files import write_due_files
+from orchestrator.services.batch_views import count_active
+from orchestrator.services.batches import show_micros
+from orchestrator.wiring import App, error_catalogue, make_clerk, open_app
+
+ACTOR = "local"
+PAID = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
+ONLY = ("failed", "cancelled")
+REFUSED_SHOWN = 5
+YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+REASON = click.option("--reason", default="", help="Kept in the history.")
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@common_options
+def watch(common: CommonOptions, batch_id: str) -> None:
+    """Follow a batch until nothing in it moves any more: a results line per job, live progress on a terminal.
+
+    Watching does no work: a `run` or a worker must be running elsewhere. Exit codes as of `run`.
+    """
+    with open_app(common.settings()) as app:
+        app.batches.get(batch_id)
+        code = run_to_end(app, batch_id, output=common.format_for(one=False), how=HowToRun(is_watching=True))
+    sys.exit(code)
+
+
+@click.command("run")
+@click.argument("batch_id", metavar="ID")
+@click.option("--sandbox", is_flag=True, help="The batch was recorded with --sandbox.")
+@click.option("--concurrency", type=click.IntRange(1), help="Most tasks in flight, over all models.")
+@common_options
+def run_recorded(common: CommonOptions, batch_id: str, sandbox: bool, concurrency: int | None) -> None:
+    """Run the lanes here until a recorded batch has ended: what `batches retry` left for later."""
+    with opened_to_run(common.settings(), sandbox=sandbox, what="batch") as app:
+        batch = app.batches.get(batch_id)
+        if not batch.is_intake_done:
+            raise Conflict(f"{batch_id} is not taken in whole", hint="repeat the command that was taking it in")
+        code = run_to_end(app, batch_id, output=common.format_for(one=False), how=HowToRun(concurrency))
+    sys.exit(code)
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@YES
+@REASON
+@common_options
+def cancel(common: CommonOptions, batch_id: str, yes: bool, reason: str) -> None:
+    """Stop what is not yet paid for. What the provider has runs on: it cannot be stopped, and its outputs are kept."""
+    with open_app(common.settings()) as app:
+        batch = app.batches.get(batch_id)
+        _ask_cancel(app, batch, is_sure=yes)
+        done = cancel_batch(app.cancels, batch_id, actor=ACTOR, reason=reason)
+        counts = app.batches.count_states(batch_id)
+        runs_on = sum(counts.by_state.get(state, 0) for state in PAID)
+        if not count_active(counts):
+            app.batches.finish_done()
+            _write_files(app, batch_id)
+        row = {"id": batch_id, "stopped": done.stopped_count, "runs_on": runs_on}
+        output = common.format_for(one=True)
+        if output == "table":
+            click.echo(_cancelled_text(done.stopped_count, runs_on))
+        else:
+            print_one(row, output)
+            click.echo(_cancelled_text(done.stopped_count, runs_on), err=True)
+
+
+def _ask_cancel(app: App, batch: Batch, *, is_sure: bool) -> None:
+    counts = app.batches.count_states(batch.id)
+    queued = counts.by_state.get(State.QUEUED, 0)
+    saved = app.batches.price_unpaid(batch.id)
+    runs_on = sum(counts.by_state.get(state, 0) for state in PAID)
+    text = f"{batch.name}: stop {queued} queued jobs, about {show_micros(saved.micros)} not spent"
+    if not batch.is_intake_done:
+        text += "; lines that are not in yet stay out"
+    click.echo(inert_line(f"{text}; {runs_on} are being paid for or are paid and run on"), err=True)
+    _confirm("cancel it?", is_sure=is_sure, otherwise="nothing was cancelled")
+
+
+def _cancelled_text(stopped: int, runs_on: int) -> str:
+    text = f"{stopped} stopped before they were paid for"
+    if not runs_on:
+        return text
+    verb = "is already paid and cannot be stopped: it goes on and is kept"
+    many = "already paid and cannot be stopped: they go on and are kept"
+    return f"{text}; {runs_on} {verb if runs_on == 1 else many}"
+
+
+def _write_files(app: App, batch_id: str) -> None:
+    reason = write_due_files(make_clerk(app)).failed.get(batch_id)
+    if reason:
+        click.echo(inert_line(f"warning: its results are not in the archive yet: {reason}"), err=True)
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@click.option(
+    "--only",
+    multiple=True,
+    default=("failed",),
+    show_default=True,
+    metavar="WHAT",
+    help="failed, cancelled, or a failure code such as dependency_failed; can be repeated.",
+)
+@click.option("--max-cost", type=Money(), help="Refuse before the first cent if the new charges would cost more.")
+@YES
+@REASON
+@common_options
+def retry(
+    common: CommonOptions, batch_id: str, only: tuple[str, ...], max_cost: int | None, yes: bool, reason: str
+) -> None:
+    """Try again what did not succeed: first what costs nothing, the rest as new charges in a child batch.
+
+    Lines that a retry has brought further already are left alone; held jobs are for `jobs review`. The requests are
+    those that were frozen when the file was taken in: nothing is read from disk again.
+    """
+    _check_only(only)
+    settings = common.settings()
+    with open_app(settings) as app:
+        desk = RetryDesk(app.jobs, app.batches, app.reports, app.clock, app.rng, app.kinds, app.rules)
+        plan = plan_retry(desk, batch_id, only)
+        _ask_retry(plan, is_sure=yes)
+        done = retry_batch(desk, batch_id, only, max_cost_micros=max_cost, actor=ACTOR, reason=reason)
+        _tell_refused(done.refused)
+        child = done.child
+        row = {"id": batch_id, "goes_on": done.free_count, "child": child and child.id, "new": done.new_count}
+        print_one(row, common.format_for(one=True))
+        if done.free_count:
+            click.echo(f"{done.free_count} go on for nothing; {_leave(app, app.batches.get(batch_id))}", err=True)
+        if child is not None:
+            click.echo(f"{done.new_count} are tried again in {child.id}; {_leave(app, child)}", err=True)
+
+
+def _confirm(question: str, *, is_sure: bool, otherwise: str) -> None:
+    """Ask whoever is there; where nobody can answer, a script has to say --yes."""
+    if not is_sure and not click.confirm(question, err=True):
+        click.echo(otherwise, err=True)
+        sys.exit(Exit.BUDGET)
+
+
+def _check_only(only: tuple[str, ...]) -> None:
+    codes = [entry.code for entry in error_catalogue() if entry.source is Source.JOB]
+    for name in only:
+        if name not in (*ONLY, *codes):
+            hint = f"failed, cancelled, {', '.join(sorted(codes))}"
+            raise InvalidParams([Fault("invalid_only", "--only", f"{name!r} is nothing that a job ends with", hint)])
+
+
+def _ask_retry(plan: RetryPlan, *, is_sure: bool) -> None:
+    cost = plan.cost
+    if not plan.free and not cost.count:
+        click.echo("nothing of it can be tried again", err=True)
+        return
+    text = f"{len(plan.free)} can go on for nothing; {cost.count} would be new charges"
+    if cost.count:
+        text += f" of about {show_micros(cost.micros)} {cost.currency}"
+    if cost.unpriced_count:
+        text += f", {cost.unpriced_count} of them without a price"
+    click.echo(text, err=True)
+    if cost.count:
+        _confirm("pay for them again?", is_sure=is_sure, otherwise="nothing was submitted")
+
+
+def _tell_refused(refused: Mapping[str, str]) -> None:
+    for reason in list(refused.values())[:REFUSED_SHOWN]:
+        click.echo(inert_line(f"left alone: {reason}"), err=True)
+    if (more := len(refused) - REFUSED_SHOWN) > 0:
+        click.echo(f"left alone: {more} more", err=True)
+
+
+def _leave(app: App, batch: Batch) -> str:
+    """Say who will work on it: the workers, who are told, or a command."""
+    settings = app.settings
+    if settings.broker_url is not None and batch.environment != ENVIRONMENT:
+        with waking(require_broker(settings), clock=app.clock) as wakeup:
+            wakeup.wake(LaneName.SUBMIT)
+        return f"the workers take it from here. Watch it with: orchestrator batches watch {batch.id}"
+    home, option = settings.data_dir, ""
+    if batch.environment == ENVIRONMENT:
+        home, option = home.parent, " --sandbox"
+    return f"run it with: orchestrator --data-dir {shlex.quote(str(home))} batches run {batch.id}{option}"

@@ -1,0 +1,97 @@
+"""`orchestrator batches gallery`: a batch as one page to look at."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import click
+
+from orchestrator.cli.batch_lists import show_batch
+from orchestrator.cli.options import CommonOptions, place_options
+from orchestrator.config import parse_duration
+from orchestrator.domain.job import Job, StoredFile
+from orchestrator.services.batch_files import iter_jobs
+from orchestrator.services.gallery import Frame, render_gallery
+from orchestrator.wiring import App, open_app
+
+LONGEST = timedelta(days=7)  # what an S3 signature can promise
+
+
+@click.command()
+@click.argument("batch_id", metavar="ID")
+@click.option(
+    "--output",
+    "-o",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("gallery.html"),
+    show_default=True,
+    help="Where the page goes.",
+)
+@click.option("--effective", is_flag=True, help="Of the batch and all its retries, each line once: the best of it.")
+@click.option("--embed", is_flag=True, help="Put small pictures into the page itself, up to 20 MB.")
+@click.option("--expires", default="24h", show_default=True, help="Life of links into a bucket: 2h, 7d.")
+@place_options
+def gallery(common: CommonOptions, batch_id: str, path: Path, effective: bool, embed: bool, expires: str) -> None:
+    """Write one page that opens from disk: pictures, players, transcripts, prompt, cost and state per line.
+
+    It links to the archive: by relative paths where that is a folder, by links that expire where it is a bucket.
+    """
+    try:
+        life = parse_duration(expires)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--expires") from error
+    with open_app(common.settings()) as app:
+        family = [batch.id for batch in app.reports.list_family(batch_id)]
+        whose = family[0] if effective else batch_id
+        jobs = iter_jobs(app.reports, whose, family=family if effective else ())
+        frame = _make_frame(app, whose, path, min(life, LONGEST), embeds=embed)
+        _write(path, render_gallery(show_batch(app, whose), jobs, frame, now=app.clock.now()))
+    click.echo(str(path))
+
+
+def _make_frame(app: App, batch_id: str, path: Path, life: timedelta, *, embeds: bool) -> Frame:
+    sign = app.stores.open(app.batches.get(batch_id).archive_url).sign_url
+    example = urlsplit(sign("example", expires=life))
+    is_folder = example.scheme == "file"
+    return Frame(
+        stores=app.stores,
+        kinds=app.kinds,
+        link=_linker(app, path, life),
+        sources="file: 'self'" if is_folder else f"{example.scheme}://{example.netloc}",
+        links_until=None if is_folder else app.clock.now() + life,
+        embeds=embeds,
+    )
+
+
+def _linker(app: App, path: Path, life: timedelta) -> Callable[[Job, StoredFile], str]:
+    folder = path.absolute().parent
+
+    def link(job: Job, file: StoredFile) -> str:
+        url = app.stores.open(job.archive_url).sign_url(file.key, expires=life)
+        parts = urlsplit(url)
+        if parts.scheme != "file":
+            return url
+        return quote(os.path.relpath(unquote(parts.path), folder))
+
+    return link
+
+
+def _write(path: Path, pieces: Iterable[str]) -> None:
+    """Write beside the target and rename: a page that broke off half-way does not look whole."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.absolute().parent, prefix=".gallery-", encoding="utf-8", delete=False
+    ) as part:
+        temporary = Path(part.name)
+        try:
+            part.writelines(pieces)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    temporary.chmod(0o644)
+    temporary.replace(path)
