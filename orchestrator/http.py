@@ -13,12 +13,14 @@ import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 
 import aiohttp
 import httpx
 import urllib3
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 
 from orchestrator.domain.errors import ConfigError
 
@@ -127,11 +129,12 @@ class PollClient:
         return session
 
 
-def foreign_session(*, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+def foreign_session(*, tls: ssl.SSLContext, buffer_bytes: int = FETCH_BUFFER_BYTES) -> aiohttp.ClientSession:
     """Return a session for foreign URLs that already name a checked address (the egress guard's place).
 
-    It resolves no name, keeps no connection and no cookie, asks for identity encoding and decodes nothing. Redirects
-    are the caller's to refuse or to follow, one checked hop at a time. To be made and closed on the event loop.
+    It resolves no name, keeps no connection and no cookie, asks for identity encoding and decodes nothing. Nothing is
+    sent before the peer's address was compared with the URL's. Redirects are the caller's to refuse or to follow, one
+    checked hop at a time. To be made and closed on the event loop.
     """
     _quiet_loggers()
     connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
@@ -144,10 +147,25 @@ def foreign_session(*, tls: ssl.SSLContext) -> aiohttp.ClientSession:
             total=None, sock_connect=FETCH_CONNECT_SECONDS, connect=None, sock_read=FETCH_IDLE_SECONDS
         ),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        read_bufsize=FETCH_BUFFER_BYTES,
+        read_bufsize=buffer_bytes,
+        request_class=_PeerCheckedRequest,
     )
     session._retry_connection = False  # noqa: SLF001 - it repeats a GET by itself otherwise, and has no switch
     return session
+
+
+class WrongPeer(aiohttp.ClientConnectionError):
+    """The connection leads elsewhere than to the checked address; nothing was sent over it."""
+
+
+class _PeerCheckedRequest(aiohttp.ClientRequest):
+    """Looks where the connection leads, between connecting and sending."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        peer = conn.transport.get_extra_info("peername") if conn.transport is not None else None
+        if peer is None or ip_address(peer[0].partition("%")[0]) != ip_address(self.url.host or ""):
+            raise WrongPeer("the connection leads to another address than the checked one")
+        return await super().send(conn)
 
 
 class _NoResolver(AbstractResolver):

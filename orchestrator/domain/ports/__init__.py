@@ -19,6 +19,7 @@ from orchestrator.domain.ports.jobs import (
     SubmitWindow,
 )
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
+from orchestrator.domain.ports.post import Post, Posted
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
 from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
@@ -54,6 +55,8 @@ __all__ = [
     "PaidRequest",
     "PollAnswer",
     "PollQuestion",
+    "Post",
+    "Posted",
     "Provider",
     "Renewed",
     "Send",
