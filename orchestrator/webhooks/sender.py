@@ -62,6 +62,10 @@ class WebhookSender:
             return Sent(None, error.code, error.message, "", None, self._since(started))
         return _describe(posted, sending, self._since(started))
 
+    async def close(self) -> None:
+        """Close the connections that are kept; on the event loop that sent."""
+        await self._post.close()
+
     def _since(self, started: float) -> timedelta:
         return timedelta(seconds=self._monotonic() - started)
 
