@@ -211,9 +211,13 @@ class _PeerCheckedRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         peer = conn.transport.get_extra_info("peername") if conn.transport is not None else None
-        if peer is None or ip_address(peer[0].partition("%")[0]) != ip_address(self.url.host or ""):
+        if peer is None or not _is_same_address(peer[0], self.url.host or ""):
             raise WrongPeer("the connection leads to another address than the checked one")
         return await super().send(conn)
+
+
+def _is_same_address(peer: str, checked: str) -> bool:
+    return peer == checked or ip_address(peer.partition("%")[0]) == ip_address(checked)
 
 
 class _NoResolver(AbstractResolver):

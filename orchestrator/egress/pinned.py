@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +13,7 @@ from yarl import URL
 
 from orchestrator.egress.addresses import Address
 from orchestrator.egress.guard import Admitted, EgressGuard
+from orchestrator.egress.target import REMEMBERED, Target
 from orchestrator.http import Trip, foreign_session, tls_context
 
 
@@ -69,14 +71,18 @@ async def _ask_at(
     session: aiohttp.ClientSession, request: Request, address: Address, trip: Trip | None
 ) -> aiohttp.ClientResponse:
     target = request.admitted.target
-    pinned = URL(target.at(str(address)), encoded=True)
     headers = {**request.headers, "Host": target.authority}
     return await session.request(
         request.method,
-        pinned,
+        _pin(target, address),
         headers=headers,
         data=request.body,
         server_hostname=target.host,
         allow_redirects=False,
         trace_request_ctx=trip,
     )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _pin(target: Target, address: Address) -> URL:
+    return URL(target.at(str(address)), encoded=True)
