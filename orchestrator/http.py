@@ -144,7 +144,7 @@ def foreign_session(*, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     sent before the peer's address was compared with the URL's. Redirects are the caller's to refuse or to follow, one
     checked hop at a time. To be made and closed on the event loop.
     """
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
+    connector = _foreign_connector(tls, is_kept=False)
     return _foreign_session(connector, FETCH_CONNECT_SECONDS, FETCH_IDLE_SECONDS, FETCH_BUFFER_BYTES)
 
 
@@ -154,12 +154,15 @@ def post_session(*, tls: ssl.SSLContext, is_kept: bool) -> aiohttp.ClientSession
     One that keeps its connections belongs to one host name: TLS has checked them for no other. Give each request a
     `Trip` as its trace context.
     """
-    connector = (
-        aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=POST_KEEP_SECONDS, resolver=_NoResolver())
-        if is_kept
-        else aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
-    )
+    connector = _foreign_connector(tls, is_kept=is_kept)
     return _foreign_session(connector, POST_CONNECT_SECONDS, None, POST_BUFFER_BYTES)
+
+
+def _foreign_connector(tls: ssl.SSLContext, *, is_kept: bool) -> aiohttp.TCPConnector:
+    resolver = _NoResolver()
+    if is_kept:
+        return aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=POST_KEEP_SECONDS, resolver=resolver)
+    return aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=resolver)
 
 
 def _foreign_session(

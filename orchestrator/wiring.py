@@ -30,12 +30,12 @@ from orchestrator.db.restoring import SqlRestores
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
-from orchestrator.domain.errors import ConfigError, NotFound
+from orchestrator.domain.errors import ConfigError, NotFound, Permanent
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
-from orchestrator.egress import GuardedFetch, GuardedPost
+from orchestrator.egress import EgressGuard, GuardedFetch, GuardedPost
 from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
 from orchestrator.journal import entries as journal_entries
@@ -43,6 +43,7 @@ from orchestrator.services.batch_files import Clerk
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
+from orchestrator.services.jobfile.inline import JudgeLink
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
@@ -184,6 +185,20 @@ def make_sender(settings: Settings) -> WebhookSender:
     """Return what sends events to endpoints; to be closed on the event loop that sent."""
     post = GuardedPost(allow=settings.egress_allow, ca_bundle=settings.ca_bundle)
     return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
+
+
+def make_link_judge(settings: Settings) -> JudgeLink:
+    """Return what says why an input's link is refused: by spelling, port and literal address, asking no server."""
+    guard = EgressGuard(settings.egress_allow)
+
+    def judge(url: str) -> str | None:
+        try:
+            guard.check(url)
+        except Permanent as refused:
+            return refused.message
+        return None
+
+    return judge
 
 
 def make_secret_box(settings: Settings) -> SecretBox:
