@@ -74,7 +74,14 @@ GUARDS = (
         kept="(admitted.target.scheme, admitted.target.authority, admitted.addresses)",
         removed="(admitted.target.scheme, admitted.target.port, admitted.addresses)",
         tests=SENDING,
-        redundant="the client's own pool tells server names apart too, in the version that is locked",
+    ),
+    Guard(
+        name="a dead name holds one thread",
+        promise="A hundred events for a name that nobody answers for leave the threads to the others (promise 9).",
+        file="orchestrator/egress/resolve.py",
+        kept="        if answer is None:\n",
+        removed="        if answer is None or answer:\n",
+        tests=("tests/egress/test_resolve.py",),
     ),
     Guard(
         name="secrets of an answer are struck out",
