@@ -33,7 +33,6 @@ GUARDS = (
         kept="            if len(self._body) >= self._max_bytes:\n",
         removed="            if len(self._body) < 0:\n",
         tests=("tests/webhooks/test_sending.py::test_what_is_read_is_handed_on_to_the_cap_and_no_further",),
-        hangs=True,
     ),
     Guard(
         name="a 2xx that was cut is not delivered",
