@@ -21,7 +21,7 @@ from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Taker, show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
-from orchestrator.wiring import App, kinds_by_name, open_app
+from orchestrator.wiring import App, kinds_by_name, make_link_judge, open_app
 
 
 class KindName(click.ParamType[str]):
@@ -96,7 +96,14 @@ def submit(
     )
     options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
     roots = [Path(root) for root in settings.file_roots]
-    checked = check_one(single, kinds_by_name(), options=options, folder=Path.cwd(), file_roots=roots)
+    checked = check_one(
+        single,
+        kinds_by_name(),
+        options=options,
+        folder=Path.cwd(),
+        file_roots=roots,
+        judge_link=make_link_judge(settings),
+    )
     for warning in checked.warnings:
         click.echo(fault_text(warning), err=True)
     price = show_micros(checked.estimate.micros) if not checked.estimate.unpriced_count else None
