@@ -22,6 +22,8 @@ from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batch_cancels import SqlBatchCancels
 from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
+from orchestrator.db.deliveries import SqlDeliveries
+from orchestrator.db.endpoints import SqlEndpoints
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
@@ -35,7 +37,7 @@ from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
-from orchestrator.egress import GuardedFetch
+from orchestrator.egress import GuardedFetch, GuardedPost
 from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
 from orchestrator.journal import entries as journal_entries
@@ -43,9 +45,11 @@ from orchestrator.services.batch_files import Clerk
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
-from orchestrator.services.lanes.context import LaneContext, LaneLimits
+from orchestrator.services.lanes.context import Delivering, LaneContext, LaneLimits
+from orchestrator.services.webhook_bodies import EventBodies
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
+from orchestrator.webhooks import SecretBox, WebhookSender, read_or_make_key
 from orchestrator.zai import advice as zai_advice
 from orchestrator.zai.client import ZaiProvider
 from orchestrator.zai.codes import CONTENT_CODES, LANDED_CODES, OVERLOAD_CODES
@@ -55,6 +59,7 @@ DISTRIBUTION = "media-orchestrator"
 UNLISTED_SLOTS = 1  # zai-api.md 13: 1302 at low use; a new account may have a concurrency of 1
 
 OUTPUTS_STORED_PER_JOB = 2
+KEY_FILE = "secret.key"
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class App:
     audit: SqlAudit
     stores: Stores
     kinds: Mapping[str, Kind]
+    endpoints: SqlEndpoints
+    delivering: Delivering
 
     @property
     def rules(self) -> Rules:
@@ -98,6 +105,8 @@ def open_app(settings: Settings, *, may_migrate: bool = False) -> Iterator[App]:
 
 def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
     rng = SystemRandom()
+    kinds = kinds_by_name()
+    database = replace(database, render=EventBodies(kinds))
     return App(
         settings=settings,
         clock=clock,
@@ -111,8 +120,37 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
         stores=_make_stores(settings),
-        kinds=kinds_by_name(),
+        kinds=kinds,
+        endpoints=SqlEndpoints(database, rng=rng),
+        delivering=_make_delivering(settings, clock, rng, database),
     )
+
+
+def _make_delivering(settings: Settings, clock: Clock, rng: Random, database: Database) -> Delivering:
+    return Delivering(
+        deliveries=SqlDeliveries(database, rng=rng),
+        send=make_sender(settings),
+        open_secrets=cache(lambda: make_secret_box(settings)),
+        clock=clock,
+        rng=rng,
+        limits=_make_deliver_limits(settings),
+    )
+
+
+def make_sender(settings: Settings) -> WebhookSender:
+    """Return what posts events, through the guard."""
+    post = GuardedPost(allow=settings.egress_allow, ca_bundle=settings.ca_bundle)
+    return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
+
+
+def make_secret_box(settings: Settings) -> SecretBox:
+    """Return the keeper of webhook secrets. Raises ConfigError."""
+    return SecretBox(read_or_make_key(settings.data_dir / KEY_FILE))
+
+
+def _make_deliver_limits(settings: Settings) -> LaneLimits:
+    plain = LaneLimits()
+    return replace(plain, deliver_lease=settings.leases.get("deliver", plain.deliver_lease))
 
 
 def _make_stores(settings: Settings) -> StoreSet:
@@ -162,6 +200,7 @@ def open_lanes(
             archive_url=settings.archive,
             limits=limits,
             tool_version=importlib.metadata.version(DISTRIBUTION),
+            delivering=app.delivering,
             batch_id=batch_id,
         )
 

@@ -190,6 +190,7 @@ def finish_batches(context: LaneContext) -> str:
     finished = context.batches.finish_done()
     if finished:
         reach(CrashPoint.BATCHES_CLOSED)
+        context.wakeup.wake(LaneName.DELIVER)
     for batch_id in finished:
         log.info("batch_finished", extra={"batch_id": batch_id})
     return f"{len(finished)} batches finished"
