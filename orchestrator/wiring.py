@@ -50,6 +50,7 @@ from orchestrator.services.webhook_bodies import EventBodies
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
 from orchestrator.webhooks import SecretBox, WebhookSender, read_or_make_key
+from orchestrator.webhooks import advice as webhook_advice
 from orchestrator.zai import advice as zai_advice
 from orchestrator.zai.client import ZaiProvider
 from orchestrator.zai.codes import CONTENT_CODES, LANDED_CODES, OVERLOAD_CODES
@@ -59,7 +60,6 @@ DISTRIBUTION = "media-orchestrator"
 UNLISTED_SLOTS = 1  # zai-api.md 13: 1302 at low use; a new account may have a concurrency of 1
 
 OUTPUTS_STORED_PER_JOB = 2
-KEY_FILE = "secret.key"
 
 
 @dataclass(frozen=True)
@@ -137,17 +137,6 @@ def _make_delivering(settings: Settings, clock: Clock, rng: Random, database: Da
     )
 
 
-def make_sender(settings: Settings) -> WebhookSender:
-    """Return what posts events, through the guard."""
-    post = GuardedPost(allow=settings.egress_allow, ca_bundle=settings.ca_bundle)
-    return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
-
-
-def make_secret_box(settings: Settings) -> SecretBox:
-    """Return the keeper of webhook secrets. Raises ConfigError."""
-    return SecretBox(read_or_make_key(settings.data_dir / KEY_FILE))
-
-
 def _make_deliver_limits(settings: Settings) -> LaneLimits:
     plain = LaneLimits()
     return replace(plain, deliver_lease=settings.leases.get("deliver", plain.deliver_lease))
@@ -215,6 +204,27 @@ def make_clerk(app: App) -> Clerk:
         spool=app.settings.spool_dir,
         tool_version=importlib.metadata.version(DISTRIBUTION),
     )
+
+
+def make_sender(settings: Settings) -> WebhookSender:
+    """Return what sends events to endpoints; to be closed on the event loop that sent."""
+    post = GuardedPost(allow=settings.egress_allow, ca_bundle=settings.ca_bundle)
+    return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
+
+
+def make_secret_box(settings: Settings) -> SecretBox:
+    """Return what seals the secrets of endpoints. On the data directory's own SQLite a key is made on first need.
+
+    Raises ConfigError naming the setting when there is none: processes that share a server's job table must share it.
+    """
+    if settings.secret_key is not None:
+        return SecretBox(settings.secret_key.get_secret_value().strip())
+    if not settings.database.startswith("sqlite"):
+        raise ConfigError(
+            "ORCHESTRATOR_SECRET_KEY",
+            "needed for webhooks: every process on this database seals and opens with it; `openssl rand -base64 32` makes one",
+        )
+    return SecretBox(read_or_make_key(settings.secret_key_file))
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:
@@ -379,6 +389,7 @@ def error_catalogue() -> Catalogue:
         zai_advice.entries,
         storage_advice.entries,
         egress_advice.entries,
+        webhook_advice.entries,
         journal_entries,
     )
     return Catalogue(entry for table in tables for entry in table())

@@ -4,77 +4,85 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
 from orchestrator.egress.addresses import Address
-from orchestrator.egress.guard import EgressGuard
-from orchestrator.egress.target import Target
-from orchestrator.http import FETCH_BUFFER_BYTES, foreign_session, tls_context
+from orchestrator.egress.guard import Admitted, EgressGuard
+from orchestrator.egress.target import REMEMBERED, Target
+from orchestrator.http import Trip, foreign_session, tls_context
 
 
 class PinnedClient:
     """Asks the guard about every request, then puts the checked address into the URL; Host header and TLS server
     name stay the link's. A connection serves one request, so that none made for one name is used for another.
-
-    A name's further addresses are tried when no connection to the first comes about. Whatever goes this way may be
-    taken twice: a download costs nothing, and a webhook has the same id each time. The paid call does not go this way.
     """
 
-    def __init__(
-        self, guard: EgressGuard, *, ca_bundle: Path | None = None, buffer_bytes: int = FETCH_BUFFER_BYTES
-    ) -> None:
+    def __init__(self, guard: EgressGuard, *, ca_bundle: Path | None = None) -> None:
         self._guard = guard
         self._tls = tls_context(ca_bundle)
-        self._buffer_bytes = buffer_bytes
 
     @asynccontextmanager
-    async def open(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def open(self, method: str, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
         """Give the answer's head; its body is still to be read. No cookie is kept, no redirect followed.
 
         Raises the guard's StepErrors as they are; what the connection does stays aiohttp's.
         """
         admitted = await self._guard.admit(url)
-        request = _Request(method, admitted.target, dict(headers or {}), body)
-        async with foreign_session(tls=self._tls, buffer_bytes=self._buffer_bytes) as session:
-            answer = await _ask(session, request, admitted.addresses)
+        async with foreign_session(tls=self._tls) as session:
+            answer = await ask(session, Request(method, admitted))
             async with answer:
                 yield answer
 
 
 @dataclass(frozen=True)
-class _Request:
+class Request:
+    """What is asked, and where the guard has allowed it."""
+
     method: str
-    target: Target
-    headers: dict[str, str]
-    body: bytes | None
+    admitted: Admitted
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
 
 
-async def _ask(
-    session: aiohttp.ClientSession, request: _Request, addresses: tuple[Address, ...]
-) -> aiohttp.ClientResponse:
+NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+async def ask(session: aiohttp.ClientSession, request: Request, trip: Trip | None = None) -> aiohttp.ClientResponse:
+    """Return the answer of the first of the name's addresses that takes a connection.
+
+    Whatever goes this way may be taken twice: a download costs nothing, and a webhook has the same id each time. The
+    paid call does not go this way.
+    """
+    addresses = request.admitted.addresses
     for address in addresses[:-1]:
         try:
-            return await _ask_at(session, request, address)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return await _ask_at(session, request, address, trip)
+        except NO_CONNECTION:
             continue
-    return await _ask_at(session, request, addresses[-1])
+    return await _ask_at(session, request, addresses[-1], trip)
 
 
-async def _ask_at(session: aiohttp.ClientSession, request: _Request, address: Address) -> aiohttp.ClientResponse:
-    target = request.target
-    pinned = URL(target.at(str(address)), encoded=True)
+async def _ask_at(
+    session: aiohttp.ClientSession, request: Request, address: Address, trip: Trip | None
+) -> aiohttp.ClientResponse:
+    target = request.admitted.target
     headers = {**request.headers, "Host": target.authority}
     return await session.request(
         request.method,
-        pinned,
+        _pin(target, address),
         headers=headers,
         data=request.body,
         server_hostname=target.host,
         allow_redirects=False,
+        trace_request_ctx=trip,
     )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _pin(target: Target, address: Address) -> URL:
+    return URL(target.at(str(address)), encoded=True)

@@ -13,11 +13,8 @@ from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.domain.media import suspects
 from orchestrator.domain.ports import Posted
 from orchestrator.egress.guard import EgressGuard, Resolve, resolve_with_system
-from orchestrator.egress.pinned import PinnedClient
+from orchestrator.egress.kept import KeptClient
 from orchestrator.http import WrongPeer
-
-BUFFER_BYTES = 16 * 1024
-"""What an answer may run ahead of its reader: twice this, and what the system hands over at once."""
 
 
 class GuardedPost:
@@ -27,7 +24,7 @@ class GuardedPost:
         self, *, allow: Iterable[str] = (), resolve: Resolve = resolve_with_system, ca_bundle: Path | None = None
     ) -> None:
         self._guard = EgressGuard(allow, resolve=resolve)
-        self._client = PinnedClient(self._guard, ca_bundle=ca_bundle, buffer_bytes=BUFFER_BYTES)
+        self._client = KeptClient(self._guard, ca_bundle=ca_bundle)
 
     def check(self, url: str) -> None:
         """Raise Permanent(`egress_refused`) for a URL that is refused by its spelling or its port."""
@@ -49,6 +46,10 @@ class GuardedPost:
         except TimeoutError:
             return reading.end(Transient("webhook_deadline", f"not done within {deadline.total_seconds():g} s"))
         return reading.end(None)
+
+    async def close(self) -> None:
+        """Close the connections that are kept; on the loop that posted."""
+        await self._client.close()
 
 
 class _Reading:

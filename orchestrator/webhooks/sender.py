@@ -62,14 +62,24 @@ class WebhookSender:
             return Sent(None, error.code, error.message, "", None, self._since(started))
         return _describe(posted, sending, self._since(started))
 
+    async def close(self) -> None:
+        """Close the connections that are kept; on the event loop that sent."""
+        await self._post.close()
+
     def _since(self, started: float) -> timedelta:
         return timedelta(seconds=self._monotonic() - started)
 
 
 def _describe(posted: Posted, sending: Sending, duration: timedelta) -> Sent:
     code, message = _judge(posted)
-    retry_after = read_retry_after(posted.retry_after, now=_read_date(posted.date) or sending.at)
-    return Sent(posted.status, code, message, _head(posted.body, sending.url), retry_after, duration)
+    return Sent(posted.status, code, message, _head(posted.body, sending.url), _wish(posted, sending.at), duration)
+
+
+def _wish(posted: Posted, at: datetime) -> timedelta | None:
+    """A date counts from the receiver's clock where it tells: ours has no part in it."""
+    if posted.retry_after is None:
+        return None
+    return read_retry_after(posted.retry_after, now=_read_date(posted.date) or at)
 
 
 def _judge(posted: Posted) -> tuple[str | None, str]:
@@ -91,7 +101,6 @@ def _head(body: bytes, url: str) -> str:
 
 
 def _read_date(text: str | None) -> datetime | None:
-    """A wish given as a date counts from the receiver's clock: ours has no part in it."""
     try:
         value = parsedate_to_datetime(text or "")
     except (ValueError, OverflowError):

@@ -36,3 +36,6 @@ class Post(Protocol):
 
         Raises StepError when no answer came.
         """
+
+    async def close(self) -> None:
+        """Close what is open; on the loop that posted."""

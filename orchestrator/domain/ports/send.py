@@ -41,3 +41,6 @@ class Send(Protocol):
 
     def check(self, url: str) -> None:
         """Raise RequestError for a URL that must not become an endpoint, by its spelling and port."""
+
+    async def close(self) -> None:
+        """Close what is open; on the event loop that sent."""
