@@ -47,6 +47,7 @@ from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.services.lanes.context import Delivering, LaneContext, LaneLimits
 from orchestrator.services.webhook_bodies import EventBodies
+from orchestrator.services.webhooks import EndpointDesk
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
 from orchestrator.webhooks import SecretBox, WebhookSender, read_or_make_key
@@ -81,6 +82,12 @@ class App:
     kinds: Mapping[str, Kind]
     endpoints: SqlEndpoints
     delivering: Delivering
+
+    @property
+    def endpoint_desk(self) -> EndpointDesk:
+        """What looks after webhook endpoints."""
+        tools = self.delivering
+        return EndpointDesk(self.endpoints, tools.send, tools.open_secrets, self.clock, self.rng)
 
     @property
     def rules(self) -> Rules:

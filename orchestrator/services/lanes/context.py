@@ -99,6 +99,11 @@ class LaneContext:
     delivering: Delivering
     batch_id: str | None = None
 
+    async def close(self) -> None:
+        """Close every connection that is kept; on the event loop that used them."""
+        await self.provider.close()
+        await self.delivering.send.close()
+
     def deadline_of(self, kind: str) -> timedelta:
         """Return the call deadline of a kind: the setting, else the kind's own, else (a newer release's) the longest."""
         if kind in self.limits.call_deadlines:
