@@ -81,7 +81,12 @@ class App:
     stores: Stores
     kinds: Mapping[str, Kind]
     endpoints: SqlEndpoints
-    delivering: Delivering
+    open_delivering: Callable[[], Delivering]
+
+    @property
+    def delivering(self) -> Delivering:
+        """What the deliver lane works with; made on first use, since most commands send nothing."""
+        return self.open_delivering()
 
     @property
     def endpoint_desk(self) -> EndpointDesk:
@@ -129,7 +134,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         stores=_make_stores(settings),
         kinds=kinds,
         endpoints=SqlEndpoints(database, rng=rng),
-        delivering=_make_delivering(settings, clock, rng, database),
+        open_delivering=cache(lambda: _make_delivering(settings, clock, rng, database)),
     )
 
 
@@ -217,6 +222,12 @@ def make_sender(settings: Settings) -> WebhookSender:
     """Return what sends events to endpoints; to be closed on the event loop that sent."""
     post = GuardedPost(allow=settings.egress_allow, ca_bundle=settings.ca_bundle)
     return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
+
+
+def webhook_judge(settings: Settings) -> Callable[[str], None]:
+    """Return the guard's look at a webhook's URL; it raises RequestError."""
+    open_sender = cache(lambda: make_sender(settings))
+    return lambda url: open_sender().check(url)
 
 
 def make_secret_box(settings: Settings) -> SecretBox:

@@ -14,6 +14,7 @@ from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row, read_ba
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.named_webhooks import Named, link_webhooks
 from orchestrator.db.pauses import CREDENTIALS
 from orchestrator.db.rows import JOBS, price_columns
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
@@ -77,6 +78,17 @@ class SqlBatches:
             return len(new)
 
         return database.write(work)
+
+    def link_webhook(self, batch_id: str, url: str) -> None:
+        """Let a webhook hear of the batch and of its jobs from now on."""
+        database = self._database
+
+        def work(connection: Connection) -> None:
+            owner = connection.execute(select(BATCHES.c.owner).where(BATCHES.c.id == batch_id)).scalar_one()
+            named = [Named(owner, url, batch_id=batch_id)]
+            link_webhooks(connection, named, now=database.now(connection), rng=database.rng)
+
+        database.write(work)
 
     def find_last_line(self, batch_id: str) -> int:
         """Return the last line that is in, 0 before the first."""
@@ -252,6 +264,8 @@ def _insert_jobs(
     insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
     insert_members(connection, batch_id, jobs)
     insert_dependencies(connection, batch_id, jobs)
+    named = [Named(job.owner, job.webhook, job_id=job.id) for job in jobs if job.webhook is not None]
+    link_webhooks(connection, named, now=now, rng=rng)
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
     append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 

@@ -20,6 +20,7 @@ from orchestrator.domain.job import Json, Price
 from orchestrator.domain.kind import Kind
 from orchestrator.services.inputs import InputReader, LocatedInput
 from orchestrator.services.jobfile.entries import Entry, Form, digest_entry, form_of, read_entries
+from orchestrator.services.jobfile.fields import Judge, judge_webhook
 from orchestrator.services.jobfile.graph import Graph
 from orchestrator.services.jobfile.lines import find_foreign, read_chunks
 from orchestrator.services.jobfile.paths import Roots
@@ -49,6 +50,8 @@ class CheckOptions:
 
     environment: str
     allow_unknown_model: bool = False
+    judge: Judge | None = field(default=None, compare=False, repr=False)
+    """Looks at the URLs of webhooks; no part of the identity."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ class _Check:
         line = entry.read(self._kinds, allow_unknown_model=self._options.allow_unknown_model)
         if line.custom_id and (double := self._ids.check(line.custom_id, line.number)):
             line = line.also(double)
-        prepared, faults = prepare(line, self._reader)
+        prepared, faults = prepare(line, self._reader, self._options.judge)
         self.log.add(faults)
         self._graph.take(line, prepared.body_sha256 if prepared else None)
         if prepared is None:
@@ -247,14 +250,17 @@ class _Check:
         )
 
 
-def prepare(line: ReadLine, reader: InputReader) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
+def prepare(
+    line: ReadLine, reader: InputReader, judge: Judge | None = None
+) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
     """Check the files of a line too; return it ready to keep, None when anything refuses it, and all its faults."""
     request = line.request
     if request is None:
         return None, line.faults
     frozen, found = reader.freeze(request.kind, request.body)
+    found = [*(in_body(fault) for fault in found), *judge_webhook(request.webhook, judge)]
     if found:
-        line = line.also([in_body(fault) for fault in found])
+        line = line.also(found)
     if line.is_refused:
         return None, line.faults
     price = request.kind.price(request.body)

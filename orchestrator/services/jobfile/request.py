@@ -15,7 +15,7 @@ from orchestrator.services.jobfile.lines import MAX_LINE_BYTES, RawLine
 from orchestrator.services.jobfile.places import JsonPlaces, KnownPlaces, Place, Places
 from orchestrator.services.jobfile.strictjson import Path, read_json
 
-KEY_CODES = frozenset({"unknown_field", "not_supported"})
+KEY_CODES = frozenset({"unknown_field"})
 """Faults of a key rather than of its value: their column is the key's."""
 
 
@@ -33,6 +33,7 @@ class Request:
     named: tuple[str, ...] = ()
     """The custom_ids in `depends_on`; `is_one_name` when it is written without a list."""
     is_one_name: bool = False
+    webhook: str | None = None
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -116,6 +117,7 @@ def read_request(
     priority, priority_faults = check.check_priority(value.get("priority"))
     not_before, time_faults = check.check_not_before(value.get("not_before"))
     named, name_faults = check.check_depends_on(value.get("depends_on"))
+    webhook, webhook_faults = check.check_webhook(value.get("webhook"))
     body, body_faults = _read_body(value.get("body"), kind, allow_unknown_model=allow_unknown_model)
     custom_id = value.get("custom_id")
     # A single request may go without a custom_id; a line of a file may not.
@@ -130,12 +132,13 @@ def read_request(
         *priority_faults,
         *time_faults,
         *name_faults,
+        *webhook_faults,
     ]
     if kind is None or not isinstance(value.get("body"), Mapping):
         return None, faults
     name = custom_id if isinstance(custom_id, str) else None
     is_one_name = isinstance(value.get("depends_on"), str)
-    return Request(kind, body, name, line_number, tags, priority, not_before, named, is_one_name), faults
+    return Request(kind, body, name, line_number, tags, priority, not_before, named, is_one_name, webhook), faults
 
 
 def _read_body(value: object, kind: Kind | None, *, allow_unknown_model: bool) -> tuple[Json, list[Fault]]:
