@@ -260,7 +260,8 @@ def _load_ends(connection: Connection, batches: Sequence[Batch]) -> list[BatchEn
 def _next_sequences(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, int]:
     of_batches = (WEBHOOK_EVENTS.c.batch_id.in_(batch_ids)) & (WEBHOOK_EVENTS.c.type == BATCH_FINISHED)
     query = select(WEBHOOK_EVENTS.c.batch_id, func.max(WEBHOOK_EVENTS.c.sequence)).where(of_batches)
-    last = dict(connection.execute(query.group_by(WEBHOOK_EVENTS.c.batch_id)).tuples().all())
+    rows = connection.execute(query.group_by(WEBHOOK_EVENTS.c.batch_id)).all()
+    last = {row[0]: row[1] for row in rows}
     return {batch_id: last.get(batch_id, 0) + 1 for batch_id in batch_ids}
 
 

@@ -42,6 +42,9 @@ class Receivers:
     def check(self, url: str) -> None:
         """Every URL may be an endpoint here."""
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
     def counts(self) -> Mapping[str, int]:
         """Return how often each event was received."""
         return Counter(sending.message_id for sending in self.received)

@@ -96,6 +96,10 @@ class FakeBatches:
         prices = [self.jobs[member.job_id].price for member in self.members[batch_id].values()]
         return UnpaidCost(sum(price.micros for price in prices if price), prices.count(None))
 
+    def link_webhook(self, batch_id: str, url: str) -> None:
+        self._step()
+        self.webhooks.add((batch_id, url))
+
     def set_budget(self, batch_id: str, micros: int) -> None:
         self._step()
         self.batches[batch_id] = replace(self.batches[batch_id], max_cost_micros=micros)
