@@ -86,6 +86,7 @@ def test_a_batch_is_announced_once_for_each_finish(post: Post) -> None:
     row = driver.claim_one()
     driver.report(row, Unknown("read_timeout", "no answer"))
     assert [len(driver.batches.finish_done()) for _ in range(2)] == [1, 0]
+    post.clock.advance(timedelta(seconds=1))
     driver.report_late(row.submission.id, Rejected("1210", "a parameter is wrong"))
     assert [len(driver.batches.finish_done()) for _ in range(2)] == [1, 0]
     post.take_turns()

@@ -24,6 +24,7 @@ class FakeBatches:
     batches: dict[str, Batch] = field(default_factory=dict)
     jobs: dict[str, NewJob] = field(default_factory=dict)
     members: dict[str, dict[int, Member]] = field(default_factory=dict)
+    webhooks: set[tuple[str, str]] = field(default_factory=set)
     steps_left: int | None = None
     asked_counts: list[int] = field(default_factory=list)
 
