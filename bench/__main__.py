@@ -24,6 +24,8 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "check": (),
     "archive": (),
     "ingest": (),
+    "egress": (),
+    "webhooks": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`

@@ -32,12 +32,12 @@ from orchestrator.db.restoring import SqlRestores
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
-from orchestrator.domain.errors import ConfigError, NotFound
+from orchestrator.domain.errors import ConfigError, NotFound, Permanent
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
-from orchestrator.egress import GuardedFetch, GuardedPost
+from orchestrator.egress import EgressGuard, GuardedFetch, GuardedPost
 from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
 from orchestrator.journal import entries as journal_entries
@@ -45,6 +45,7 @@ from orchestrator.services.batch_files import Clerk
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
+from orchestrator.services.jobfile.inline import JudgeLink
 from orchestrator.services.lanes.context import Delivering, LaneContext, LaneLimits
 from orchestrator.services.webhook_bodies import EventBodies
 from orchestrator.services.webhooks import EndpointDesk
@@ -228,6 +229,20 @@ def webhook_judge(settings: Settings) -> Callable[[str], None]:
     """Return the guard's look at a webhook's URL; it raises RequestError."""
     open_sender = cache(lambda: make_sender(settings))
     return lambda url: open_sender().check(url)
+
+
+def make_link_judge(settings: Settings) -> JudgeLink:
+    """Return what says why an input's link is refused: by spelling, port and literal address, asking no server."""
+    guard = EgressGuard(settings.egress_allow)
+
+    def judge(url: str) -> str | None:
+        try:
+            guard.check(url)
+        except Permanent as refused:
+            return refused.message
+        return None
+
+    return judge
 
 
 def make_secret_box(settings: Settings) -> SecretBox:

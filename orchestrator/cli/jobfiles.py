@@ -18,7 +18,7 @@ from orchestrator.config import Settings
 from orchestrator.services.batches import Intake, Taker, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
 from orchestrator.services.jobfile.entries import Form
-from orchestrator.wiring import App, kinds_by_name
+from orchestrator.wiring import App, kinds_by_name, make_link_judge
 
 MICROS = 1_000_000
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
@@ -68,6 +68,7 @@ def checked_file(
             file_roots=[Path(root) for root in settings.file_roots],
             name=name,
             form=Form(form) if form else None,
+            judge_link=make_link_judge(settings),
         )
         for warning in () if is_quiet else checked.warnings:
             click.echo(inert(fault_text(warning)), err=True)

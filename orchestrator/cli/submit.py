@@ -22,7 +22,7 @@ from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Taker, show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
-from orchestrator.wiring import App, kinds_by_name, open_app, webhook_judge
+from orchestrator.wiring import App, kinds_by_name, make_link_judge, open_app, webhook_judge
 
 
 class KindName(click.ParamType[str]):
@@ -102,7 +102,14 @@ def submit(
         ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
     )
     roots = [Path(root) for root in settings.file_roots]
-    checked = check_one(single, kinds_by_name(), options=options, folder=Path.cwd(), file_roots=roots)
+    checked = check_one(
+        single,
+        kinds_by_name(),
+        options=options,
+        folder=Path.cwd(),
+        file_roots=roots,
+        judge_link=make_link_judge(settings),
+    )
     for warning in checked.warnings:
         click.echo(fault_text(warning), err=True)
     price = show_micros(checked.estimate.micros) if not checked.estimate.unpriced_count else None

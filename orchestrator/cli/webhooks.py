@@ -7,6 +7,7 @@ import click
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.webhook_deliveries import deliveries, resend, test
 from orchestrator.cli.webhook_endpoints import add, delete, disable, enable, list_endpoints, rotate, secret, show
+from orchestrator.cli.webhook_listen import listen
 
 
 @click.group()
@@ -18,8 +19,9 @@ def webhooks(common: CommonOptions) -> None:
     orchestrator webhooks add https://example.com/hooks --events job.*,batch.finished
     orchestrator webhooks test we_...
     orchestrator webhooks deliveries --failed
+    orchestrator webhooks listen --port 9000
     """
 
 
-for command in (add, list_endpoints, show, enable, disable, delete, test, rotate, secret, deliveries, resend):
+for command in (add, list_endpoints, show, enable, disable, delete, test, rotate, secret, deliveries, resend, listen):
     webhooks.add_command(command)

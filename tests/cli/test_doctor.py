@@ -227,6 +227,7 @@ def test_values_read_as_they_are_written() -> None:
     ("name", "value", "password"),
     [
         ("zai_api_key", "id.{}", "{}"),
+        ("secret_key", "{}" + "k" * 32, "{}" + "k" * 32),
         ("database_url", "postgresql://u:{}@h/d", "{}"),
         ("database_url", "postgresql://u:a@{}@h/d", "a@{}"),
         ("database_url", "postgresql://u:{}/x@h/d", "{}/x"),

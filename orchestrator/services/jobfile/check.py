@@ -22,6 +22,7 @@ from orchestrator.services.inputs import InputReader, LocatedInput
 from orchestrator.services.jobfile.entries import Entry, Form, digest_entry, form_of, read_entries
 from orchestrator.services.jobfile.fields import Judge, judge_webhook
 from orchestrator.services.jobfile.graph import Graph
+from orchestrator.services.jobfile.inline import JudgeLink
 from orchestrator.services.jobfile.lines import find_foreign, read_chunks
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, Request, in_body
@@ -134,13 +135,14 @@ def check_file(
     file_roots: Sequence[Path] = (),
     name: str | None = None,
     form: Form | None = None,
+    judge_link: JudgeLink | None = None,
 ) -> CheckedFile:
     """Read the file to its end and return everything that can be said of it; nothing is stored.
 
     Local files are read below `folder` (default: the job file's) and `file_roots` only. Raises NotFound for no file
     and RequestError for what is no file at all. `form` is told by the file's name unless it is given.
     """
-    reader = InputReader(Roots.make(folder or path.parent, file_roots))
+    reader = InputReader(Roots.make(folder or path.parent, file_roots), judge_link)
     with open_job_file(path) as stream:
         check = _Check(kinds, reader, options, form or form_of(path.name))
         check.read(stream)

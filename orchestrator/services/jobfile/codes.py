@@ -72,6 +72,11 @@ _FAULTS = (
     ("input_too_large", "the file is larger than the provider takes", "Make it smaller."),
     ("invalid_base64", "the text is no base64", "Name the file by path instead."),
     ("invalid_link", "the link cannot be read", "Write a whole http(s) link."),
+    (
+        "link_leads_inside",
+        "the link names a host, an address or a port that foreign links may not name",
+        "Name the file instead, or have an operator list the host in ORCHESTRATOR_EGRESS_ALLOW.",
+    ),
     ("link_refused", "a link is not taken here", "Download it, and name the file."),
     ("idempotency_key_reused", "the key was used for another request", "Use a new key."),
     ("invalid_idempotency_key", "the key is not one", "Use 1-255 printable characters."),
