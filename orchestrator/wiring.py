@@ -202,7 +202,7 @@ def open_lanes(
             archive_url=settings.archive,
             limits=limits,
             tool_version=importlib.metadata.version(DISTRIBUTION),
-            delivering=app.delivering,
+            delivering=replace(app.delivering, process=process),
             batch_id=batch_id,
         )
 

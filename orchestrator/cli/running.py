@@ -45,7 +45,7 @@ from orchestrator.wiring import App, error_catalogue, open_app, open_lanes
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
-LAST_DELIVERIES = timedelta(seconds=20)  # one attempt each, its own deadline is 15 s; not the whole of an outage
+LAST_DELIVERIES = timedelta(seconds=10)  # what is under way then still ends, within its 15 s; no outage is waited for
 ABSENCE = timedelta(minutes=2)  # a sweep is due every 30 s
 WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
 

@@ -120,7 +120,7 @@ def _lease(
     ours = set(connection.execute(free).scalars()) if chosen else set()
     if not ours:
         return []
-    token = make_token(rng)
+    token = make_token(rng, window.process)
     lease = update(ENDPOINTS).where(ENDPOINTS.c.id.in_(ours))
     lease = lease.values(lease_token=token, leased_until=now + window.lease)
     rows = {row["id"]: row for row in connection.execute(lease.returning(ENDPOINTS)).mappings()}

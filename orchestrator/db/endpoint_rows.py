@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, literal_column, select, update
+from sqlalchemy import Connection, RowMapping, func, literal_column, select, update
 
 from orchestrator.db import outbox
 from orchestrator.db.engine import Database
 from orchestrator.db.outbox import DELIVERIES, ENDPOINTS
+from orchestrator.db.tokens import token_prefix
 from orchestrator.db.types import clean_text
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.webhooks import DeliveryState, Endpoint, SealedSecrets
@@ -73,6 +74,13 @@ def disable(connection: Connection, endpoint: Endpoint, reason: str, *, now: dat
     cancel_pending(connection, [endpoint.id], now=now)
     stored = connection.execute(select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint.id)).mappings().one()
     outbox.record_disabled(connection, read_endpoint(stored), now=now, database=database)
+
+
+def release_dead(connection: Connection, process: str) -> int:
+    """Give back the endpoints that a dead process holds; return how many. What it had sent is sent again."""
+    prefix = token_prefix(process)
+    is_theirs = ENDPOINTS.c.lease_token.is_not(None) & (func.substr(ENDPOINTS.c.lease_token, 1, len(prefix)) == prefix)
+    return connection.execute(update(ENDPOINTS).where(is_theirs).values(lease_token=None)).rowcount
 
 
 def cancel_pending(connection: Connection, endpoint_ids: Collection[str], *, now: datetime) -> None:

@@ -21,6 +21,8 @@ KEPT = frozenset(
     {CrashPoint.JOURNAL_WRITTEN, CrashPoint.ANSWER_KEPT, CrashPoint.ANSWER_FENCED, CrashPoint.ANSWER_COMMITTED}
 )
 """From the journal on nothing is lost."""
+DELIVERING = frozenset({CrashPoint.DELIVERIES_CLAIMED, CrashPoint.EVENT_SENT, CrashPoint.DELIVERIES_COMMITTED})
+"""Only a job that names a webhook leads there: test_delivery_kills.py walks them."""
 ONE_CALL_LATER = 3  # passings of the submit lane with one call at a time: image, video, transcription
 
 

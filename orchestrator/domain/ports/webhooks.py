@@ -56,6 +56,7 @@ class TurnWindow:
     per_endpoint: int
     lease: timedelta
     per_failing: int = 1
+    process: str = ""
 
 
 @dataclass(frozen=True)

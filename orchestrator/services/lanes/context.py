@@ -73,6 +73,8 @@ class Delivering:
     clock: Clock
     rng: Random
     limits: LaneLimits
+    process: str = ""
+    """Begins its lease tokens, so that what it held can be given back once it is dead."""
 
 
 @dataclass(frozen=True)

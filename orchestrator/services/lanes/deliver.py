@@ -47,6 +47,7 @@ class DeliverLane:
 
     name = LaneName.DELIVER
     looks_when_finished = True
+    finishes_when_stopped = True
 
     def __init__(self, tools: Delivering) -> None:
         self._tools = tools
@@ -61,6 +62,7 @@ class DeliverLane:
             failing_limit=limits.deliver_failing - failing,
             per_endpoint=limits.deliver_at_once,
             lease=limits.deliver_lease,
+            process=self._tools.process,
         )
         if window.limit <= 0:
             return []
