@@ -26,7 +26,7 @@ _ROWS = (
     (
         "tls_failed",
         "the endpoint's certificate is not accepted, or it does not speak TLS",
-        "Have the endpoint's certificate mended; ORCHESTRATOR_CA_BUNDLE adds authorities, and nothing skips the check.",
+        "Have the endpoint's certificate mended; ORCHESTRATOR_CA_BUNDLE names other authorities, and nothing skips the check.",
     ),
     ("read_timeout", "no answer came", _WAIT),
     ("connection_broken", "the connection broke before the answer was whole", _WAIT),

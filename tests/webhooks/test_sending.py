@@ -156,9 +156,7 @@ def test_what_is_read_is_handed_on_to_the_cap_and_no_further() -> None:
     async def work() -> None:
         async with serving(saying_for_ever(head(), b"a" * 70_001)) as server:
             post = GuardedPost(allow=[f"127.0.0.1:{server.port}"])
-            posted = await post.post(
-                server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=timedelta(minutes=1)
-            )
+            posted = await post.post(server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=DEADLINE)
             assert (len(posted.body), posted.trouble) == (MAX_ANSWER_BYTES, None)
             await post.close()
 
@@ -173,9 +171,7 @@ def test_a_gzip_bomb_stays_packed() -> None:
     async def work() -> None:
         async with serving(saying(head("Content-Encoding: gzip", f"Content-Length: {len(bomb)}"), bomb)) as server:
             post = GuardedPost(allow=[f"127.0.0.1:{server.port}"])
-            posted = await post.post(
-                server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=timedelta(minutes=1)
-            )
+            posted = await post.post(server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=DEADLINE)
             assert posted.body == bomb[:MAX_ANSWER_BYTES]
             await post.close()
 

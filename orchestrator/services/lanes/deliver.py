@@ -96,10 +96,10 @@ class DeliverLane:
         kept, box = endpoint.secrets, self._tools.open_secrets()
         if kept.sealed is None:
             return (box.default_secret,)
-        secrets = [kept.sealed]
+        signing = [kept.sealed]
         if kept.previous is not None and kept.previous_until is not None and at < kept.previous_until:
-            secrets.append(kept.previous)
-        return tuple(box.open(sealed, endpoint_id=endpoint.id) for sealed in secrets)
+            signing.append(kept.previous)
+        return tuple(box.open(sealed, endpoint_id=endpoint.id) for sealed in signing)
 
     def apply(self, results: Sequence[DeliverWork]) -> None:
         """Decide and write; an endpoint that was disabled or taken over meanwhile is left alone."""
