@@ -17,10 +17,11 @@ from orchestrator.wiring import open_app
 COLUMNS = ("id", "status", "scope", "events", "url", "failing_since", "last_success_at")
 ENDPOINT = click.argument("endpoint_id", metavar="ID")
 BY_HAND = "by hand"
+NOTHING = ("0", "0s")
 
 
 class Duration(click.ParamType[timedelta]):
-    """A span such as 90s, 15m, 24h, 7d."""
+    """A span such as 90s, 15m, 24h, 7d; 0 is none."""
 
     name = "duration"
 
@@ -28,6 +29,8 @@ class Duration(click.ParamType[timedelta]):
         """Return the span."""
         if isinstance(value, timedelta):
             return value
+        if str(value) in NOTHING:
+            return timedelta(0)
         try:
             return parse_duration(str(value))
         except ValueError as error:
@@ -99,7 +102,7 @@ def delete(common: CommonOptions, endpoint_id: str) -> None:
 
 @click.command()
 @ENDPOINT
-@click.option("--overlap", type=Duration(), default="24h", show_default=True, help="How long the old secret signs too.")
+@click.option("--overlap", type=Duration(), default="24h", show_default=True, help="How long the old secret signs too; 0: no longer.")
 @common_options
 def rotate(common: CommonOptions, endpoint_id: str, overlap: timedelta) -> None:
     """Give an endpoint a new secret, shown this once. Until the overlap is over both sign, so receivers can change."""

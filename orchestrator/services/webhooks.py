@@ -8,7 +8,7 @@ from datetime import timedelta
 from random import Random
 
 from orchestrator.domain import ids
-from orchestrator.domain.errors import Conflict
+from orchestrator.domain.errors import RequestError
 from orchestrator.domain.ports import Clock, Send
 from orchestrator.domain.ports.webhooks import Endpoints, Secrets
 from orchestrator.domain.subscriptions import parse_subscription
@@ -52,9 +52,9 @@ def add_endpoint(desk: EndpointDesk, url: str, events: Sequence[str] = ALL_OF_JO
 
 
 def rotate_secret(desk: EndpointDesk, endpoint_id: str, *, overlap: timedelta) -> WithSecret:
-    """Give an endpoint a new secret; the one before signs beside it for `overlap`. Raises Conflict, NotFound."""
+    """Give an endpoint a new secret; the one before signs beside it for `overlap`. Raises RequestError, Conflict, NotFound."""
     if overlap > LONGEST_OVERLAP:
-        raise Conflict(f"the old secret may sign for at most {LONGEST_OVERLAP.days} days more")
+        raise RequestError(f"the old secret may sign for at most {LONGEST_OVERLAP.days} days more", param="overlap")
     box = desk.open_secrets()
     secret = box.new_secret()
     sealed = box.seal(secret, endpoint_id=endpoint_id)

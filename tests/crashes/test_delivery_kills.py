@@ -13,7 +13,7 @@ from orchestrator.webhooks import SecretBox
 from tests.acceptance.runs import Desk
 from tests.crashes.cases import DELIVERING, Case
 from tests.crashes.test_walk import SPEED, Walk
-from tests.crashes.verifying import Receiver, verifying_receiver
+from tests.receiving import Receiver, verifying_receiver
 
 pytestmark = pytest.mark.acceptance
 KEY = "the key of an installation, of chance enough"
