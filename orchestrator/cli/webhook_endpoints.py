@@ -102,7 +102,13 @@ def delete(common: CommonOptions, endpoint_id: str) -> None:
 
 @click.command()
 @ENDPOINT
-@click.option("--overlap", type=Duration(), default="24h", show_default=True, help="How long the old secret signs too; 0: no longer.")
+@click.option(
+    "--overlap",
+    type=Duration(),
+    default="24h",
+    show_default=True,
+    help="How long the old secret signs too; 0: no longer.",
+)
 @common_options
 def rotate(common: CommonOptions, endpoint_id: str, overlap: timedelta) -> None:
     """Give an endpoint a new secret, shown this once. Until the overlap is over both sign, so receivers can change."""
