@@ -90,8 +90,7 @@ def _claim(connection: Connection, window: TurnWindow, database: Database) -> Cl
         cancel_pending(connection, stale, now=now)
     chosen = _choose([row for row in candidates if row.disabled_at is None], window)
     leased = _lease(connection, chosen, window, now=now, rng=database.rng)
-    limits = {row["id"]: window.per_failing if row["failing_since"] else window.per_endpoint for row in leased}
-    due = _read_due(connection, limits, now=now)
+    due = _read_due(connection, [row["id"] for row in leased], limit=window.per_endpoint, now=now)
     turns = [Turn(read_endpoint(row), row["lease_token"], tuple(due[row["id"]])) for row in leased]
     return ClaimedTurns(tuple(turns), now)
 
@@ -161,13 +160,12 @@ def _select_waiting(condition: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _read_due(connection: Connection, limits: Mapping[str, int], *, now: datetime) -> Mapping[str, list[DueDelivery]]:
-    """Return the longest due deliveries of each endpoint, as many as `limits` allows it."""
+def _read_due(
+    connection: Connection, endpoint_ids: Sequence[str], *, limit: int, now: datetime
+) -> Mapping[str, list[DueDelivery]]:
+    """Return the longest due deliveries of each endpoint, no more than `limit`."""
     found: dict[str, list[DueDelivery]] = defaultdict(list)
-    by_limit: dict[int, list[str]] = defaultdict(list)
-    for endpoint_id, limit in limits.items():
-        by_limit[limit].append(endpoint_id)
-    for limit, endpoint_ids in by_limit.items():
+    if endpoint_ids:
         query = _due_of_each(limit, connection.dialect.name == "sqlite")
         for row in connection.execute(query, {"leased": encode_keys(endpoint_ids), "now": now}):
             attempt = row.attempt_count - row.resent_count + 1

@@ -55,7 +55,6 @@ class TurnWindow:
     failing_limit: int
     per_endpoint: int
     lease: timedelta
-    per_failing: int = 1
     process: str = ""
 
 
