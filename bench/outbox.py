@@ -225,6 +225,9 @@ def pace(folder: Path, paced: int, backlog: int, *, dead: bool | None) -> list[f
                 office.announce(office.add_endpoint(deaf), backlog)
             lane = threading.Thread(target=_serve, args=(office,), daemon=True)
             lane.start()
+            _wait_for(
+                received, {office.announce(each, 1)[0]: 0.0 for each in healthy}
+            )  # connections stand, all is warm
             committed: dict[str, float] = {}
             for number in range(paced):
                 (event_id,) = office.announce(healthy[number % HEALTHY], 1)

@@ -54,7 +54,9 @@ def _create_endpoints() -> None:
         sa.Column("last_success_at", UTC, nullable=True, comment="Newest 2xx"),
         sa.Column("created_at", UTC, nullable=False, comment="When it was added"),
         sa.Column("lease_token", sa.Text(), nullable=True, comment="Held by whoever delivers to it"),
-        sa.Column("leased_until", UTC, nullable=True, comment="End of the lease; without one, when its turn ended"),
+        sa.Column(
+            "leased_until", UTC, nullable=True, comment="End of the lease; without one, when its next turn may begin"
+        ),
         sa.CheckConstraint(
             "deleted_at IS NULL OR disabled_at IS NOT NULL", name=op.f("ck_webhook_endpoints_deleted_is_disabled")
         ),

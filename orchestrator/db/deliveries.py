@@ -68,10 +68,11 @@ class SqlDeliveries:
         return self._database.write(lambda c: apply_reports(c, reports, self._database)) if reports else frozenset()
 
     def find_next_due(self) -> datetime | None:
-        """Return when the next attempt is due. What is leased is due when the lease has lapsed at the latest."""
+        """Return when the next attempt is due: not before its endpoint's lease has lapsed, or its rest is over."""
         waiting = _select_waiting(ENDPOINTS.c.disabled_at.is_(None)).subquery()
-        is_later = and_(waiting.c.lease_token.is_not(None), waiting.c.leased_until > waiting.c.first_due_at)
-        due = case((is_later, waiting.c.leased_until), else_=waiting.c.first_due_at)
+        due = case(
+            (waiting.c.leased_until > waiting.c.first_due_at, waiting.c.leased_until), else_=waiting.c.first_due_at
+        )
         query = select(func.min(due, type_=UTC))
         next_due: datetime | None = self._database.read(lambda c: c.execute(query).scalar_one())
         return next_due
@@ -127,7 +128,7 @@ def _lease(
 
 
 def _is_free(now: datetime) -> ColumnElement[bool]:
-    is_idle = or_(ENDPOINTS.c.lease_token.is_(None), ENDPOINTS.c.leased_until <= now)
+    is_idle = or_(ENDPOINTS.c.leased_until.is_(None), ENDPOINTS.c.leased_until <= now)
     return and_(ENDPOINTS.c.disabled_at.is_(None), is_idle)
 
 
@@ -151,7 +152,7 @@ def _select_waiting(condition: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     earliest = select(func.min(DELIVERIES.c.due_at, type_=UTC)).where(
         DELIVERIES.c.state == _PENDING, DELIVERIES.c.endpoint_id == waiting.c.endpoint_id
     )
-    columns = ("id", "disabled_at", "failing_since", "lease_token", "leased_until")
+    columns = ("id", "disabled_at", "failing_since", "leased_until")
     return (
         select(*(ENDPOINTS.c[name] for name in columns), earliest.scalar_subquery().label("first_due_at"))
         .select_from(waiting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from orchestrator.domain.deliveries import Delivered, DeliveryDecision, Retry
 from orchestrator.domain.webhooks import Attempt, DeliveryState, Endpoint, TurnReport
 
 ATTEMPTS = table_of(WebhookAttemptRow)
+REST = timedelta(seconds=1)  # a turn a second finds a receiver back soon enough, and writes little meanwhile
 
 
 def apply_reports(connection: Connection, reports: Sequence[TurnReport], database: Database) -> frozenset[str]:
@@ -104,7 +105,8 @@ def _attempt_row(attempt: Attempt, numbers: Mapping[str, int]) -> dict[str, obje
 def _end_turns(connection: Connection, reports: Sequence[TurnReport], *, now: datetime) -> None:
     """Free the endpoints. One success says that it works; without any its failing goes on, or begins.
 
-    leased_until stays, as the end of this turn: whoever has waited longest is next.
+    leased_until says when the next turn may begin: whoever has waited longest is next, and an endpoint that took nothing
+    rests, so that one which refuses at once does not keep the lane busy.
     """
     rows = [
         {
@@ -114,7 +116,10 @@ def _end_turns(connection: Connection, reports: Sequence[TurnReport], *, now: da
         }
         for report in reports
     ]
-    connection.execute(_end_statement(connection.dialect.name == "sqlite"), {"ends": encode_rows(rows), "now": now})
+    connection.execute(
+        _end_statement(connection.dialect.name == "sqlite"),
+        {"ends": encode_rows(rows), "now": now, "rested": now + REST},
+    )
 
 
 @cache
@@ -128,7 +133,7 @@ def _end_statement(is_sqlite: bool) -> Any:  # noqa: ANN401, FBT001 - an UPDATE;
     )
     values = {
         "lease_token": None,
-        "leased_until": now,
+        "leased_until": case((rows.c.is_well, now), (rows.c.is_tried, bindparam("rested", type_=UTC)), else_=now),
         "failing_since": since,
         "last_success_at": case((rows.c.is_well, now), else_=ENDPOINTS.c.last_success_at),
     }

@@ -69,18 +69,18 @@ def lock_endpoint(connection: Connection, endpoint_id: str) -> Endpoint:
 
 def disable(connection: Connection, endpoint: Endpoint, reason: str, *, now: datetime, database: Database) -> None:
     """Let it take no more events: what is queued is cancelled, whoever held it is fenced out, the owner is told."""
-    values = {"disabled_at": now, "disabled_reason": clean_text(reason), "lease_token": None}
+    values = {"disabled_at": now, "disabled_reason": clean_text(reason), "lease_token": None, "leased_until": now}
     connection.execute(update(ENDPOINTS).where(ENDPOINTS.c.id == endpoint.id).values(values))
     cancel_pending(connection, [endpoint.id], now=now)
     stored = connection.execute(select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint.id)).mappings().one()
     outbox.record_disabled(connection, read_endpoint(stored), now=now, database=database)
 
 
-def release_dead(connection: Connection, process: str) -> int:
-    """Give back the endpoints that a dead process holds; return how many. What it had sent is sent again."""
+def release_dead(connection: Connection, process: str, now: datetime) -> int:
+    """Give back, for a turn at once, the endpoints that a dead process holds; return how many. What it had sent is sent again."""
     prefix = token_prefix(process)
     is_theirs = ENDPOINTS.c.lease_token.is_not(None) & (func.substr(ENDPOINTS.c.lease_token, 1, len(prefix)) == prefix)
-    return connection.execute(update(ENDPOINTS).where(is_theirs).values(lease_token=None)).rowcount
+    return connection.execute(update(ENDPOINTS).where(is_theirs).values(lease_token=None, leased_until=now)).rowcount
 
 
 def cancel_pending(connection: Connection, endpoint_ids: Collection[str], *, now: datetime) -> None:

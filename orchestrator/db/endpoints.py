@@ -66,7 +66,12 @@ class SqlEndpoints:
             endpoint = lock_endpoint(connection, endpoint_id)
             now = database.now(connection)
             values: dict[str, object] = dict.fromkeys(("sealed_secret", "sealed_previous", "previous_until"))
-            values |= {"deleted_at": now, "lease_token": None, "disabled_at": endpoint.disabled_at or now}
+            values |= {
+                "deleted_at": now,
+                "lease_token": None,
+                "leased_until": now,
+                "disabled_at": endpoint.disabled_at or now,
+            }
             values["disabled_reason"] = DELETED
             connection.execute(update(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id).values(values))
             cancel_pending(connection, [endpoint_id], now=now)

@@ -158,8 +158,9 @@ class SqlJobs:
         database = self._database
 
         def work(connection: Connection) -> int:
-            jobs = lane_claims.release_dead(connection, process, database.now(connection))
-            return jobs + endpoint_rows.release_dead(connection, process)
+            now = database.now(connection)
+            jobs = lane_claims.release_dead(connection, process, now)
+            return jobs + endpoint_rows.release_dead(connection, process, now)
 
         return database.write(work)
 

@@ -512,7 +512,9 @@ class WebhookEndpointRow(Base):
     last_success_at: Mapped[datetime | None] = mapped_column(comment="Newest 2xx")
     created_at: Mapped[datetime] = mapped_column(comment="When it was added")
     lease_token: Mapped[str | None] = mapped_column(comment="Held by whoever delivers to it")
-    leased_until: Mapped[datetime | None] = mapped_column(comment="End of the lease; without one, when its turn ended")
+    leased_until: Mapped[datetime | None] = mapped_column(
+        comment="End of the lease; without one, when its next turn may begin"
+    )
 
 
 class WebhookLinkRow(Base):

@@ -23,7 +23,7 @@ GUARDS = (
         name="a leased endpoint is left alone",
         promise="Two workers never send to one endpoint at once.",
         file=CLAIMS,
-        kept="    is_idle = or_(ENDPOINTS.c.lease_token.is_(None), ENDPOINTS.c.leased_until <= now)\n",
+        kept="    is_idle = or_(ENDPOINTS.c.leased_until.is_(None), ENDPOINTS.c.leased_until <= now)\n",
         removed="    is_idle = true()\n",
         tests=(f"{TESTS}::test_renewed_leases_stay_ours",),
     ),
@@ -34,6 +34,14 @@ GUARDS = (
         kept="            if failing_left <= 0:\n                continue\n",
         removed="",
         tests=(f"{TESTS}::test_endpoints_that_only_fail_share_half_of_the_places",),
+    ),
+    Guard(
+        name="what takes nothing rests",
+        promise="An endpoint that refuses at once has one turn a second, and does not keep the lane busy (F2).",
+        file=RESULTS,
+        kept=' (rows.c.is_tried, bindparam("rested", type_=UTC)),',
+        removed="",
+        tests=(f"{TESTS}::test_an_endpoint_that_took_nothing_rests",),
     ),
     Guard(
         name="whoever waited longest is next",

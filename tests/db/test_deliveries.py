@@ -89,6 +89,7 @@ def test_endpoints_that_only_fail_share_half_of_the_places(driver: Driver) -> No
         post.receivers.answers[endpoint.url] = DOWN
         announce(post, endpoint, 2)
     post.take_turns()
+    post.clock.advance(SECOND)
     for endpoint in dead:
         announce(post, endpoint, 3)
     well = post.add("https://well.example/")
@@ -96,6 +97,20 @@ def test_endpoints_that_only_fail_share_half_of_the_places(driver: Driver) -> No
     works = post.claim()
     assert sum(work.turn.endpoint.failing_since is not None for work in works) == 2
     assert well.id in {work.turn.endpoint.id for work in works}
+
+
+def test_an_endpoint_that_took_nothing_rests(post: Post) -> None:
+    """F2: one that refuses at once gets a turn a second and no more; one that takes events gets the next at once."""
+    dead, well = post.add("https://dead.example/"), post.add("https://well.example/")
+    post.receivers.answers[dead.url] = DOWN
+    for endpoint in (dead, well):
+        announce(post, endpoint, 24)
+    post.take_turns()
+    sent = [sending.url for sending in post.receivers.received]
+    assert (sent.count(dead.url), sent.count(well.url)) == (8, 24)
+    assert post.deliveries.find_next_due() == post.clock.now() + SECOND
+    post.clock.advance(SECOND)
+    assert [work.turn.endpoint.id for work in post.claim()] == [dead.id]
 
 
 def test_410_disables_and_cancels_what_is_queued(post: Post) -> None:
