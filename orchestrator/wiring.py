@@ -22,6 +22,8 @@ from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batch_cancels import SqlBatchCancels
 from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
+from orchestrator.db.deliveries import SqlDeliveries
+from orchestrator.db.endpoints import SqlEndpoints
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
@@ -44,7 +46,9 @@ from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.services.jobfile.inline import JudgeLink
-from orchestrator.services.lanes.context import LaneContext, LaneLimits
+from orchestrator.services.lanes.context import Delivering, LaneContext, LaneLimits
+from orchestrator.services.webhook_bodies import EventBodies
+from orchestrator.services.webhooks import EndpointDesk
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
 from orchestrator.webhooks import SecretBox, WebhookSender, read_or_make_key
@@ -77,6 +81,19 @@ class App:
     audit: SqlAudit
     stores: Stores
     kinds: Mapping[str, Kind]
+    endpoints: SqlEndpoints
+    open_delivering: Callable[[], Delivering]
+
+    @property
+    def delivering(self) -> Delivering:
+        """What the deliver lane works with; made on first use, since most commands send nothing."""
+        return self.open_delivering()
+
+    @property
+    def endpoint_desk(self) -> EndpointDesk:
+        """What looks after webhook endpoints."""
+        tools = self.delivering
+        return EndpointDesk(self.endpoints, tools.send, tools.open_secrets, self.clock, self.rng)
 
     @property
     def rules(self) -> Rules:
@@ -101,6 +118,8 @@ def open_app(settings: Settings, *, may_migrate: bool = False) -> Iterator[App]:
 
 def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
     rng = SystemRandom()
+    kinds = kinds_by_name()
+    database = replace(database, render=EventBodies(kinds))
     return App(
         settings=settings,
         clock=clock,
@@ -114,8 +133,26 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
         stores=_make_stores(settings),
-        kinds=kinds_by_name(),
+        kinds=kinds,
+        endpoints=SqlEndpoints(database, rng=rng),
+        open_delivering=cache(lambda: _make_delivering(settings, clock, rng, database)),
     )
+
+
+def _make_delivering(settings: Settings, clock: Clock, rng: Random, database: Database) -> Delivering:
+    return Delivering(
+        deliveries=SqlDeliveries(database, rng=rng),
+        send=make_sender(settings),
+        open_secrets=cache(lambda: make_secret_box(settings)),
+        clock=clock,
+        rng=rng,
+        limits=_make_deliver_limits(settings),
+    )
+
+
+def _make_deliver_limits(settings: Settings) -> LaneLimits:
+    plain = LaneLimits()
+    return replace(plain, deliver_lease=settings.leases.get("deliver", plain.deliver_lease))
 
 
 def _make_stores(settings: Settings) -> StoreSet:
@@ -165,6 +202,7 @@ def open_lanes(
             archive_url=settings.archive,
             limits=limits,
             tool_version=importlib.metadata.version(DISTRIBUTION),
+            delivering=replace(app.delivering, process=process),
             batch_id=batch_id,
         )
 
@@ -185,6 +223,12 @@ def make_sender(settings: Settings) -> WebhookSender:
     """Return what sends events to endpoints; to be closed on the event loop that sent."""
     post = GuardedPost(allow=settings.egress_allow, ca_bundle=settings.ca_bundle)
     return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
+
+
+def webhook_judge(settings: Settings) -> Callable[[str], None]:
+    """Return the guard's look at a webhook's URL; it raises RequestError."""
+    open_sender = cache(lambda: make_sender(settings))
+    return lambda url: open_sender().check(url)
 
 
 def make_link_judge(settings: Settings) -> JudgeLink:

@@ -17,6 +17,7 @@ from orchestrator.cli.jobfiles import (
     ALLOW_UNKNOWN_MODEL,
     FILE,
     FORMAT,
+    WEBHOOK,
     Money,
     checked_file,
     take_checked,
@@ -30,7 +31,7 @@ from orchestrator.domain.errors import ConfigError, NotFound, StepError
 from orchestrator.services.batches import Intake, show_micros
 from orchestrator.services.forecast import Known, find_known
 from orchestrator.services.intake import CheckedFile, CheckOptions
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App, open_app, webhook_judge
 
 
 @click.command()
@@ -56,7 +57,9 @@ def check(
     3 warnings with --strict.
     """
     settings = common.settings()
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     with checked_file(file, settings, options, form=form, is_quiet=True) as checked:
         known = _find_known(checked, settings, sandbox=sandbox)
         show_check(checked, known, settings, common.format_for(one=price), is_priced=price)
@@ -91,6 +94,7 @@ def _find_known(checked: CheckedFile, settings: Settings, *, sandbox: bool) -> K
 @FORMAT
 @ALLOW_UNKNOWN_MODEL
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@WEBHOOK
 @common_options
 def submit(
     common: CommonOptions,
@@ -102,6 +106,7 @@ def submit(
     form: str | None,
     allow_unknown_model: bool,
     yes: bool,
+    webhook: str | None,
 ) -> None:
     """Record every job of FILE as a batch. All lines or none, unless --allow-partial is given.
 
@@ -109,7 +114,9 @@ def submit(
     """
     settings = common.settings()
     broker_url = require_broker(settings) if settings.broker_url is not None and not sandbox else None
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     with checked_file(file, settings, options, form=form) as checked, ExitStack() as stack:
         checked.require_good(is_partial=allow_partial)
         if sandbox:
@@ -117,7 +124,7 @@ def submit(
         app = stack.enter_context(open_app(settings, may_migrate=broker_url is None))
         _ask_submit(app, checked, is_sure=yes)
         intake = take_checked(
-            app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes
+            app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes, webhook=webhook
         )
         print_one(_batch_row(intake, checked), common.format_for(one=True))
         click.echo(f"recorded; {leave(app, intake.batch)}", err=True)

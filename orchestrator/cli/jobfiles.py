@@ -34,6 +34,11 @@ ALLOW_UNKNOWN_MODEL = click.option(
 )
 
 
+WEBHOOK = click.option(
+    "--webhook", metavar="URL", help="Hears what becomes of it, signed with the project's secret (webhooks secret)."
+)
+
+
 class Money(click.ParamType[int]):
     """An amount in the price table's currency, kept in micro-units."""
 
@@ -84,7 +89,14 @@ def _job_file(file: Path) -> Iterator[tuple[Path, Path | None, str | None]]:
 
 
 def take_checked(
-    app: App, checked: CheckedFile, *, is_forced: bool, is_partial: bool, max_cost: int | None, is_sure: bool
+    app: App,
+    checked: CheckedFile,
+    *,
+    is_forced: bool,
+    is_partial: bool,
+    max_cost: int | None,
+    is_sure: bool,
+    webhook: str | None,
 ) -> Intake:
     """Make the file a batch; ask before anything is paid again, and say what came of it."""
     taker = Taker(
@@ -94,13 +106,17 @@ def take_checked(
         rng=app.rng,
         spool=app.settings.spool_dir,
     )
+    if webhook is not None and checked.options.judge is not None:
+        checked.options.judge(webhook)
     known = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if is_forced and known is not None:
         cost = show_micros(checked.estimate.micros)
         ask(f"{checked.good_count} jobs ran before; pay for them again, about {cost}?", is_sure=is_sure, is_said=True)
     if is_partial and checked.is_whole and checked.good_count:
         _tell_refused(checked)
-    intake = take_file(checked, taker, is_forced=is_forced, max_cost_micros=max_cost, is_partial=is_partial)
+    intake = take_file(
+        checked, taker, is_forced=is_forced, max_cost_micros=max_cost, is_partial=is_partial, webhook=webhook
+    )
     _tell_intake(intake, checked)
     return intake
 

@@ -16,6 +16,7 @@ from orchestrator.cli.jobfiles import (
     ALLOW_UNKNOWN_MODEL,
     FILE,
     FORMAT,
+    WEBHOOK,
     Money,
     checked_file,
     take_checked,
@@ -29,7 +30,7 @@ from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 from orchestrator.services.intake import CheckOptions
 from orchestrator.services.lifecycle import needs_new_charge, retry_job
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App, open_app, webhook_judge
 
 
 @click.command()
@@ -49,6 +50,7 @@ from orchestrator.wiring import App, open_app
 @ALLOW_UNKNOWN_MODEL
 @click.option("--broker", is_flag=True, help="Hand the jobs to running workers (ORCHESTRATOR_BROKER_URL) and watch.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before paying again.")
+@WEBHOOK
 @common_options
 def run(
     common: CommonOptions,
@@ -64,6 +66,7 @@ def run(
     allow_unknown_model: bool,
     broker: bool,
     yes: bool,
+    webhook: str | None,
 ) -> None:
     """Run every job of FILE (JSONL, CSV or YAML; - reads stdin) and archive what comes out.
 
@@ -78,7 +81,9 @@ def run(
     """
     settings = common.settings(archive_url=archive)
     how = HowToRun(concurrency, _broker(settings, sandbox=sandbox, concurrency=concurrency) if broker else None)
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     with checked_file(file, settings, options, form=form) as checked:
         checked.require_good(is_partial=allow_partial)
         if not (sandbox or broker) and settings.zai_api_key is None:
@@ -88,7 +93,13 @@ def run(
                 settings = stack.enter_context(sandboxed(settings))
             app = stack.enter_context(open_app(settings, may_migrate=not broker))
             intake = take_checked(
-                app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes
+                app,
+                checked,
+                is_forced=force_new,
+                is_partial=allow_partial,
+                max_cost=max_cost,
+                is_sure=yes,
+                webhook=webhook,
             )
             if retry_failed:
                 _retry_failed(app, intake.batch.id, is_sure=yes)

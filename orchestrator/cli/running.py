@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Protocol
 
 import click
@@ -26,7 +27,7 @@ from orchestrator.domain.errors import BudgetError, ConfigError, Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
-from orchestrator.embedded import running_lanes
+from orchestrator.embedded import deliver_now, running_lanes
 from orchestrator.services.batch_files import RESULTS, batch_key, write_due_files
 from orchestrator.services.batch_views import count_active
 from orchestrator.services.explain import advise
@@ -45,6 +46,7 @@ from orchestrator.wiring import App, error_catalogue, open_app, open_lanes
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
+LAST_DELIVERIES = timedelta(seconds=10)  # what is under way then still ends, within its 15 s; no outage is waited for
 WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
 
 
@@ -130,6 +132,8 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
             settle_own_unfinished(context)
         finish_batches(context)
         _write_files(app, context, batch_id)
+        if signals.signal is None:
+            _deliver_last(app)
     return _last_look(app, watch, look, signals, render)
 
 
@@ -140,6 +144,17 @@ def _write_files(app: App, context: LaneContext, batch_id: str) -> None:
         click.echo(f"results: {app.batches.get(batch_id).archive_url}/{batch_key(batch_id, RESULTS)}", err=True)
     elif reason := report.failed.get(batch_id):
         click.echo(inert_line(f"warning: its results are not in the archive yet: {reason}"), err=True)
+
+
+def _deliver_last(app: App) -> None:
+    """What the end of the batch announced is delivered now; what its receiver does not take is left, and said so."""
+    left = deliver_now(app.delivering, limit=LAST_DELIVERIES)
+    if left:
+        click.echo(
+            f"webhooks: {left} deliveries are still to be made; a later run or a worker goes on with them "
+            "(orchestrator webhooks deliveries)",
+            err=True,
+        )
 
 
 def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job], str]) -> RunEnd:

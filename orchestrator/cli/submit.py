@@ -11,6 +11,7 @@ import click
 
 from orchestrator.cli.exits import fault_text
 from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.jobfiles import WEBHOOK
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import print_one
 from orchestrator.cli.running import HowToRun, run_to_end
@@ -21,7 +22,7 @@ from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Taker, show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
-from orchestrator.wiring import App, kinds_by_name, make_link_judge, open_app
+from orchestrator.wiring import App, kinds_by_name, make_link_judge, open_app, webhook_judge
 
 
 class KindName(click.ParamType[str]):
@@ -56,6 +57,7 @@ class KindName(click.ParamType[str]):
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Label for searching.")
 @click.option("--priority", type=click.IntRange(0, 9), default=5, show_default=True, help="Higher goes first.")
 @click.option("--idempotency-key", metavar="K", help="The same key gives the same job again, never a second charge.")
+@WEBHOOK
 @click.option("--allow-unknown-model", is_flag=True, help="Let a model through that is not in our tables, unpriced.")
 @click.option("--sandbox", is_flag=True, help="Use the simulator in place of the real API.")
 @click.option("--wait", is_flag=True, help="Wait for the job's end; without a broker the lanes run here.")
@@ -73,6 +75,7 @@ def submit(
     tags: tuple[str, ...],
     priority: int,
     idempotency_key: str | None,
+    webhook: str | None,
     allow_unknown_model: bool,
     sandbox: bool,
     wait: bool,
@@ -92,9 +95,12 @@ def submit(
         custom_id=custom_id,
         tags=dict(read_pair("--tag", tag) for tag in tags),
         priority=priority,
+        webhook=webhook,
         typed_paths=tuple(path for path in (*images, audio) if path and _is_path(path)),
     )
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     roots = [Path(root) for root in settings.file_roots]
     checked = check_one(
         single,

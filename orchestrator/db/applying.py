@@ -30,7 +30,7 @@ def apply_decisions(connection: Connection, decisions: Decided, *, database: Dat
     now = database.now(connection)
     _write_pauses(connection, decisions, wanted, states, now=now)
     writes = [Write(job, decision, job.lease_token or "") for job, decision in decisions]
-    won = write_decisions(connection, writes, now=now, rng=database.rng)
+    won = write_decisions(connection, writes, now=now, database=database)
     return [
         Applied(job.id, decision if job.id in won else None, is_fenced=job.id not in won) for job, decision in decisions
     ]

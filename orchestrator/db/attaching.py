@@ -8,7 +8,8 @@ from random import Random
 
 from sqlalchemy import Connection, insert, select, update
 
-from orchestrator.db.batches import BATCHES, insert_members, make_batch_row, make_job_row
+from orchestrator.db.batch_sums import BATCHES, make_batch_row
+from orchestrator.db.batches import insert_members, make_job_row
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, SUBMISSIONS, price_columns

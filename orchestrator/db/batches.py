@@ -9,22 +9,20 @@ from random import Random
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, case, exists, func, select, update
 
-from orchestrator.db import budgets
+from orchestrator.db import budgets, outbox
+from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row, read_batch
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.named_webhooks import Named, link_webhooks
 from orchestrator.db.pauses import CREDENTIALS
-from orchestrator.db.rows import JOBS, price_columns, table_of
+from orchestrator.db.rows import JOBS, price_columns
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
-from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.waiting import enter_parents, insert_dependencies
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
 from orchestrator.domain.states import ACTIVE, State, Trigger, check_transition
-
-BATCHES = table_of(BatchRow)
-MEMBERS = table_of(BatchMemberRow)
 
 
 class SqlBatches:
@@ -81,6 +79,17 @@ class SqlBatches:
             return len(new)
 
         return database.write(work)
+
+    def link_webhook(self, batch_id: str, url: str) -> None:
+        """Let a webhook hear of the batch and of its jobs from now on."""
+        database = self._database
+
+        def work(connection: Connection) -> None:
+            owner = connection.execute(select(BATCHES.c.owner).where(BATCHES.c.id == batch_id)).scalar_one()
+            named = [Named(owner, url, batch_id=batch_id)]
+            link_webhooks(connection, named, now=database.now(connection), rng=database.rng)
+
+        database.write(work)
 
     def find_last_line(self, batch_id: str) -> int:
         """Return the last line that is in, 0 before the first."""
@@ -198,52 +207,8 @@ class SqlBatches:
         return JobCounts({row[0]: row[1] for row in rows})
 
 
-def make_batch_row(batch: Batch) -> dict[str, object]:
-    """Return the row of a batch whose intake is not done."""
-    return {
-        "id": batch.id,
-        "owner": batch.owner,
-        "name": batch.name,
-        "identity_sha256": batch.identity_sha256,
-        "environment": batch.environment,
-        "archive_url": batch.archive_url,
-        "line_count": batch.line_count,
-        "created_at": batch.created_at,
-        "intake_done_at": None,
-        "finished_at": None,
-        "generation": batch.generation,
-        "max_cost_micros": batch.max_cost_micros,
-        "parent_id": batch.parent_id,
-        "refused_count": batch.refused_count,
-        "cancel_requested_at": None,
-        "files_written_at": None,
-    }
-
-
-def read_batch(row: RowMapping) -> Batch:
-    """Return the batch in a row that holds every column of `batches`."""
-    return Batch(
-        id=row["id"],
-        owner=row["owner"],
-        name=row["name"],
-        identity_sha256=row["identity_sha256"],
-        environment=row["environment"],
-        archive_url=row["archive_url"],
-        line_count=row["line_count"],
-        is_intake_done=row["intake_done_at"] is not None,
-        created_at=row["created_at"],
-        finished_at=row["finished_at"],
-        generation=row["generation"],
-        max_cost_micros=row["max_cost_micros"],
-        parent_id=row["parent_id"],
-        refused_count=row["refused_count"],
-        cancel_requested_at=row["cancel_requested_at"],
-        files_written_at=row["files_written_at"],
-    )
-
-
 def close_done(connection: Connection, database: Database) -> Sequence[str]:
-    """Close running batches that have no active job; return those closed just now.
+    """Close running batches that have no active job, and announce them; return those closed just now.
 
     Locked first, looked at in a new statement: a job woken meanwhile is then seen (design section 5).
     """
@@ -253,8 +218,11 @@ def close_done(connection: Connection, database: Database) -> Sequence[str]:
     if not ids:
         return []
     close = update(BATCHES).where(BATCHES.c.id.in_(ids), running, ~_has_active_member())
-    close = close.values(finished_at=database.now(connection), files_written_at=None)
-    return sorted(connection.execute(close.returning(BATCHES.c.id)).scalars())
+    now = database.now(connection)
+    close = close.values(finished_at=now, files_written_at=None)
+    closed = sorted(connection.execute(close.returning(BATCHES.c.id)).scalars())
+    outbox.record_batches(connection, closed, now=now, database=database)
+    return closed
 
 
 def _lock_batch(connection: Connection, batch_id: str) -> RowMapping:
@@ -303,6 +271,8 @@ def _insert_jobs(
     insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
     insert_members(connection, batch_id, jobs)
     insert_dependencies(connection, batch_id, jobs)
+    named = [Named(job.owner, job.webhook, job_id=job.id) for job in jobs if job.webhook is not None]
+    link_webhooks(connection, named, now=now, rng=rng)
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
     append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 

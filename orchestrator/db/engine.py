@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from orchestrator.db.types import Utc, dump_json
 from orchestrator.domain.errors import ConfigError, Permanent, StepError, Transient
 from orchestrator.domain.ports import Clock
+from orchestrator.domain.ports.webhooks import Render
 
 T = TypeVar("T")
 
@@ -53,12 +54,12 @@ _BEGIN = "sqlite_begin"
 _TURN = "sqlite_turn"
 
 
-def open_database(url: str, *, clock: Clock, asks_server_time: bool = True) -> Database:
+def open_database(url: str, *, clock: Clock, asks_server_time: bool = True, render: Render | None = None) -> Database:
     """Return the database at `url`; nothing is connected yet. Raises ConfigError.
 
     `asks_server_time=False` (tests) makes `clock` rule on PostgreSQL too.
     """
-    return Database(make_engine(url), clock, asks_server_time=asks_server_time)
+    return Database(make_engine(url), clock, asks_server_time=asks_server_time, render=render)
 
 
 def parse_url(url: str) -> URL:
@@ -161,6 +162,8 @@ class Database:
     asks_server_time: bool = False
     rng: Random = field(default_factory=SystemRandom)
     wait: Callable[[float], None] = time.sleep
+    render: Render | None = None
+    """Writes the bodies of webhook events. Without it (tools that change no state) there are none."""
 
     def close(self) -> None:
         """Close every pooled connection."""

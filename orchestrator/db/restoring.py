@@ -46,7 +46,7 @@ class SqlRestores:
                 jobs = [read_job(row) for row in rows]
                 _end_calls(connection, [job.id for job in jobs], actor=actor, reason=reason, now=now)
                 writes = [Write(job, decide_restore_hold(job), None, actor, _because(reason)) for job in jobs]
-                write_decisions(connection, writes, now=now, rng=database.rng)
+                write_decisions(connection, writes, now=now, database=database)
                 counts.update(job.state for job in jobs)
             return dict(counts)
 
@@ -68,7 +68,7 @@ class SqlRestores:
                 rows = connection.execute(query.with_for_update()).mappings().all()
                 now = database.now(connection)
                 writes = [Write(read_job(row), _release(row, now), None, actor, reason) for row in rows]
-                count += len(write_decisions(connection, writes, now=now, rng=database.rng))
+                count += len(write_decisions(connection, writes, now=now, database=database))
             return count
 
         return database.write(work)

@@ -64,7 +64,7 @@ def apply_reports(connection: Connection, reports: Sequence[EvidenceReport], *, 
         if each.decision is not None:
             close_used_answer(connection, each.job, each.decision, now=now)
     writes = [_write_of(each, each.decision) for each in settled if each.decision is not None]
-    won = write_decisions(connection, writes, now=now, rng=database.rng)
+    won = write_decisions(connection, writes, now=now, database=database)
     told = [each if each.job.id in won or each.decision is None else _fenced(each) for each in settled]
     return [write_note(connection, each, now=now, rng=database.rng) for each in told]
 

@@ -52,7 +52,7 @@ def settle_stragglers(*, limit: int, database: Database) -> int:
     """Settle jobs that wait although nothing keeps them, or whose parents have ended otherwise; return how many."""
     found = database.read(lambda c: find_stragglers(c, limit=limit))
     if found:
-        database.write(lambda c: settle_dependents(c, found, now=database.now(c), rng=database.rng))
+        database.write(lambda c: settle_dependents(c, found, now=database.now(c), database=database))
     return len(found)
 
 
@@ -100,7 +100,7 @@ def _enter_page(connection: Connection, *, batch_id: str, job_ids: Sequence[str]
     asked = {"children": encode_keys(job_ids), "batch": batch_id}
     connection.execute(_lock_parents(is_sqlite), asked).all()
     connection.execute(_enter_statement(is_sqlite), {"children": asked["children"]})
-    settle_dependents(connection, job_ids, now=database.now(connection), rng=database.rng)
+    settle_dependents(connection, job_ids, now=database.now(connection), database=database)
 
 
 @cache

@@ -7,6 +7,7 @@ from random import Random
 from uuid import UUID
 
 JOB, BATCH, OUTPUT, EVENT, SUBMISSION = "job", "batch", "out", "evt", "sub"
+ENDPOINT, DELIVERY = "we", "dlv"
 
 
 def make_id(prefix: str, *, now: datetime, rng: Random) -> str:

@@ -188,6 +188,7 @@ def _make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> 
         not_before=request.not_before,
         price=line.price,
         depends_on=request.depends_on,
+        webhook=request.webhook,
     )
 
 

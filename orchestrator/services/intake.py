@@ -60,19 +60,22 @@ def take_file(
     is_forced: bool = False,
     max_cost_micros: int | None = None,
     is_partial: bool = False,
+    webhook: str | None = None,
 ) -> Intake:
     """Make the checked file a batch, or find the batch that it is already.
 
     The newest batch of the same identity goes on; `is_forced` makes a new generation that pays again. Lines that equal
     earlier jobs of the environment (custom_id and body) become members of the batch as they stand. `is_partial`: bad
     lines are left out, their faults and the file kept in the archive under batches/<id>/. `max_cost_micros` becomes the
-    batch's budget, a known batch's too; None keeps what that has. Raises BatchFileError (the file or an input changed
+    batch's budget, a known batch's too; None keeps what that has. `webhook` hears of the batch and of every job in it from
+    now on. Raises BatchFileError (the file or an input changed
     since), BudgetError, and StepErrors of the store.
     """
     checked.require_good(is_partial=is_partial)
     found = taker.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if found is not None and found.is_intake_done and not is_forced:
         _hold_rest(found, taker, max_cost_micros)
+        _link(found, taker, webhook)
         batch = change_budget(found, taker, max_cost_micros)
         return Intake(batch, 0, 0, is_resumed=True, former_budget=found.max_cost_micros)
     is_resumed = found is not None and not is_forced
@@ -84,6 +87,7 @@ def take_file(
     if not is_resumed:
         batch, is_first = create_or_join(batch, taker)
         is_resumed = not is_first
+    _link(batch, taker, webhook)  # before its jobs: none of them ends unheard
     former = batch.max_cost_micros if is_resumed else None
     batch = change_budget(batch, taker, max_cost_micros)
     keep_file(checked, batch.id, taker.store)
@@ -101,6 +105,11 @@ def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker, l
         max_cost_micros=limit,
     )
     return replace(batch, refused_count=len(checked.refused))
+
+
+def _link(batch: Batch, taker: Taker, webhook: str | None) -> None:
+    if webhook is not None:
+        taker.batches.link_webhook(batch.id, webhook)
 
 
 def _hold_rest(batch: Batch, taker: Taker, limit: int | None) -> None:
@@ -131,6 +140,7 @@ class SingleRequest:
     priority: object = DEFAULT_PRIORITY
     not_before: datetime | None = None
     typed_paths: tuple[str, ...] = ()
+    webhook: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ def check_one(
     )
     if request is not None and request.depends_on:
         faults.append(_refuse_dependency(request.depends_on[0]))
-    line, every = prepare(ReadLine(1, request, tuple(faults)), reader)
+    line, every = prepare(ReadLine(1, request, tuple(faults)), reader, options.judge)
     plain = [replace(fault, line=None, column=None, param=fault.param and printable(fault.param)) for fault in every]
     if line is None:
         raise InvalidParams([fault for fault in plain if not fault.is_warning])
@@ -238,6 +248,8 @@ def _as_json(single: SingleRequest, kind: Kind) -> tuple[Json | None, list[Fault
     }
     if single.custom_id is not None:
         value["custom_id"] = single.custom_id
+    if single.webhook is not None:
+        value["webhook"] = single.webhook
     if single.not_before is not None:
         value["not_before"] = single.not_before.isoformat()
     try:

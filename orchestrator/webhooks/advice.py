@@ -15,6 +15,11 @@ _ROWS = (
         "the URL, or an address of its name, is not one that foreign URLs may reach",
         "List it in ORCHESTRATOR_EGRESS_ALLOW if it is meant; `orchestrator errors list egress_refused` says more.",
     ),
+    (
+        "secret_unusable",
+        "the endpoint's secret cannot be opened, so nothing could be signed",
+        "Put the former ORCHESTRATOR_SECRET_KEY back, or give the endpoint a new secret with `orchestrator webhooks rotate`.",
+    ),
     ("dns_failed", "the endpoint's host name does not resolve", _NET),
     ("connect_timeout", "the endpoint's host does not take the connection", _NET),
     ("connect_failed", "no connection to the endpoint's host", _NET),

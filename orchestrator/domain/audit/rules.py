@@ -105,6 +105,14 @@ _LANES = (
          FIX),
 )  # fmt: skip
 
+_WEBHOOKS = (
+    Rule("event_unaddressed", _BROKEN, "{subject} ({type}) goes to no endpoint", REPORT),
+    Rule("deliveries_wait", _ATTENTION, "{count} deliveries to {subject} have been due since {due_at}; nobody makes them",
+         "start a worker, or any orchestrator run"),
+    Rule("deliveries_stranded", _ATTENTION, "{count} deliveries to {subject}, which is disabled, are still queued",
+         "start a worker: its next look cancels them"),
+)  # fmt: skip
+
 _HOST = (
     Rule("journal_exposed", _BROKEN, "{subject}: {problem}; an answer in it could be forged",
          "chmod 700 on the folder, 600 on its files, after a look at who changed them"),
@@ -155,6 +163,6 @@ _PLACE = (
 
 RULES: Mapping[str, Rule] = {
     rule.code: rule
-    for group in (_JOBS, _SUBMISSIONS, _OUTPUTS, _BATCHES, _LANES, _HOST, _ARCHIVE, _LEDGER, _PLACE)
+    for group in (_JOBS, _SUBMISSIONS, _OUTPUTS, _BATCHES, _LANES, _WEBHOOKS, _HOST, _ARCHIVE, _LEDGER, _PLACE)
     for rule in group
 }

@@ -74,6 +74,9 @@ class Batches(Protocol):
         or the batch's cancellation was asked for.
         """
 
+    def link_webhook(self, batch_id: str, url: str) -> None:
+        """Let a webhook hear of the batch and of its jobs from now on; naming it again changes nothing."""
+
     def find_last_line(self, batch_id: str) -> int:
         """Return the last line that is in, 0 before the first: the checkpoint of an intake that adds lines in order."""
 

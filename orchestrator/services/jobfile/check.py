@@ -20,6 +20,7 @@ from orchestrator.domain.job import Json, Price
 from orchestrator.domain.kind import Kind
 from orchestrator.services.inputs import InputReader, LocatedInput
 from orchestrator.services.jobfile.entries import Entry, Form, digest_entry, form_of, read_entries
+from orchestrator.services.jobfile.fields import Judge, judge_webhook
 from orchestrator.services.jobfile.graph import Graph
 from orchestrator.services.jobfile.inline import JudgeLink
 from orchestrator.services.jobfile.lines import find_foreign, read_chunks
@@ -50,6 +51,8 @@ class CheckOptions:
 
     environment: str
     allow_unknown_model: bool = False
+    judge: Judge | None = field(default=None, compare=False, repr=False)
+    """Looks at the URLs of webhooks; no part of the identity."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ class _Check:
         if entry.number == self._last_number:
             line = line.also([_share_line(entry.number)])
         self._last_number = entry.number
-        prepared, faults = prepare(line, self._reader)
+        prepared, faults = prepare(line, self._reader, self._options.judge)
         self.log.add(replace(fault, custom_id=line.custom_id) for fault in faults)
         self._graph.take(line, prepared.body_sha256 if prepared else None)
         if prepared is None:
@@ -273,14 +276,17 @@ def _share_line(number: int) -> Fault:
     return Fault("shared_line", None, message, "begin each job on a line of its own", line=number)
 
 
-def prepare(line: ReadLine, reader: InputReader) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
+def prepare(
+    line: ReadLine, reader: InputReader, judge: Judge | None = None
+) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
     """Check the files of a line too; return it ready to keep, None when anything refuses it, and all its faults."""
     request = line.request
     if request is None:
         return None, line.faults
     frozen, found = reader.freeze(request.kind, request.body)
+    found = [*(in_body(fault) for fault in found), *judge_webhook(request.webhook, judge)]
     if found:
-        line = line.also([in_body(fault) for fault in found])
+        line = line.also(found)
     if line.is_refused:
         return None, line.faults
     price = request.kind.price(request.body)

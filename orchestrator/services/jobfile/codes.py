@@ -30,7 +30,11 @@ _FAULTS = (
     ("duplicate_key", "a key stands twice in an object", "Keep one of them."),
     ("invalid_text", "a text holds NUL or half a surrogate pair", "Write the character itself."),
     ("invalid_number", "a number that JSON or the provider cannot hold", "Write an ordinary number."),
-    ("not_supported", "this is not supported yet", "Leave it out, or use what the hint names."),
+    (
+        "invalid_webhook",
+        "the webhook is no URL that may be called",
+        "Name a public http(s) URL; an operator may list others in ORCHESTRATOR_EGRESS_ALLOW.",
+    ),
     ("unknown_field", "there is no such field at the top of a line", "Use the nearest name shown, or put it in body."),
     ("missing_kind", "neither kind nor url is given", 'Add "kind".'),
     ("unknown_kind", "no kind of job has this name", "Use image, video or transcription."),

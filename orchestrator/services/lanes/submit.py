@@ -61,6 +61,7 @@ class SubmitLane:
     name = LaneName.SUBMIT
     renew_every_seconds: float | None = None
     looks_when_finished = True
+    finishes_when_stopped = True
 
     def __init__(self, context: LaneContext) -> None:
         self._context = context

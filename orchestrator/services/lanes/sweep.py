@@ -45,6 +45,7 @@ class SweepLane:
     name = LaneName.SWEEP
     renew_every_seconds: float | None = None
     looks_when_finished = True
+    finishes_when_stopped = True
 
     def __init__(self, context: LaneContext) -> None:
         self._context = context
@@ -193,6 +194,7 @@ def finish_batches(context: LaneContext) -> str:
     finished = context.batches.finish_done()
     if finished:
         reach(CrashPoint.BATCHES_CLOSED)
+        context.wakeup.wake(LaneName.DELIVER)
     for batch_id in finished:
         log.info("batch_finished", extra={"batch_id": batch_id})
     return f"{len(finished)} batches finished"
