@@ -397,6 +397,23 @@ class TestKeptConnections:
         run(work())
 
 
+def test_a_second_address_is_tried() -> None:
+    """A name whose first address takes no connection is sent to at its next one, within the same attempt."""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["::1", "127.0.0.1"]
+
+    async def work() -> None:
+        async with serving(saying(OK)) as server:
+            post = GuardedPost(allow=[f"hooks.example:{server.port}"], resolve=resolve)
+            sender = WebhookSender(post, version="1")
+            assert (await sender.send(sending(f"http://hooks.example:{server.port}/"))).code is None
+            assert (server.connection_count, len(server.requests)) == (1, 1)
+            await sender.close()
+
+    run(work())
+
+
 def test_a_cancelled_attempt_passes_the_cancellation_on() -> None:
     async def work() -> None:
         asked = asyncio.Event()
