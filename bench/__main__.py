@@ -26,6 +26,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "ingest": (),
     "egress": (),
     "webhooks": (),
+    "outbox": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`

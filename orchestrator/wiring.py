@@ -226,9 +226,14 @@ def make_sender(settings: Settings) -> WebhookSender:
 
 
 def webhook_judge(settings: Settings) -> Callable[[str], None]:
-    """Return the guard's look at a webhook's URL; it raises RequestError."""
+    """Return the guard's look at a webhook's URL. It raises RequestError, and ConfigError where nothing could be signed."""
     open_sender = cache(lambda: make_sender(settings))
-    return lambda url: open_sender().check(url)
+
+    def judge(url: str) -> None:
+        _require_secret_key(settings)
+        open_sender().check(url)
+
+    return judge
 
 
 def make_link_judge(settings: Settings) -> JudgeLink:
@@ -250,14 +255,18 @@ def make_secret_box(settings: Settings) -> SecretBox:
 
     Raises ConfigError naming the setting when there is none: processes that share a server's job table must share it.
     """
+    _require_secret_key(settings)
     if settings.secret_key is not None:
         return SecretBox(settings.secret_key.get_secret_value().strip())
-    if not settings.database.startswith("sqlite"):
+    return SecretBox(read_or_make_key(settings.secret_key_file))
+
+
+def _require_secret_key(settings: Settings) -> None:
+    if settings.secret_key is None and not settings.database.startswith("sqlite"):
         raise ConfigError(
             "ORCHESTRATOR_SECRET_KEY",
             "needed for webhooks: every process on this database seals and opens with it; `openssl rand -base64 32` makes one",
         )
-    return SecretBox(read_or_make_key(settings.secret_key_file))
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:

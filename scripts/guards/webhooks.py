@@ -159,8 +159,8 @@ GUARDS = (
         name="a fleet shares its key",
         promise="A key made on one host would open nothing on the next.",
         file="orchestrator/wiring.py",
-        kept='    if not settings.database.startswith("sqlite"):\n        raise ConfigError(\n            "ORCHESTRATOR_SECRET_KEY"',
-        removed='    if settings.database == "":\n        raise ConfigError(\n            "ORCHESTRATOR_SECRET_KEY"',
+        kept='    if settings.secret_key is None and not settings.database.startswith("sqlite"):\n        raise ConfigError(',
+        removed='    if settings.database == "":\n        raise ConfigError(',
         tests=("tests/webhooks/test_wiring.py",),
     ),
     Guard(
