@@ -22,6 +22,7 @@ from orchestrator.cli.jobfiles import (
 )
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.prefix import command
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError, NotFound, StepError
@@ -118,7 +119,7 @@ def submit(
             app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes
         )
         print_one(_batch_row(intake, checked), common.format_for(one=True))
-        click.echo(_leave(app, intake, file, broker_url, sandbox=sandbox), err=True)
+        click.echo(_leave(app, intake, file, broker_url), err=True)
 
 
 def _batch_row(intake: Intake, checked: CheckedFile) -> dict[str, object]:
@@ -140,12 +141,11 @@ def _batch_row(intake: Intake, checked: CheckedFile) -> dict[str, object]:
     }
 
 
-def _leave(app: App, intake: Intake, file: Path, broker_url: str | None, *, sandbox: bool) -> str:
+def _leave(app: App, intake: Intake, file: Path, broker_url: str | None) -> str:
     """Say who runs the jobs: the workers, who are told, or a command."""
     if broker_url is None:
-        partial = " --allow-partial" if intake.batch.refused_count else ""
-        command = f"orchestrator run {file}{partial}{' --sandbox' if sandbox else ''}"
-        return inert_line(f"recorded, not yet submitted; run it with: {command}")
+        partial = ("--allow-partial",) if intake.batch.refused_count else ()
+        return inert_line(f"recorded, not yet submitted; run it with: {command('run', str(file), *partial)}")
     with waking(broker_url, clock=app.clock) as wakeup:
         wakeup.wake(LaneName.SUBMIT)
-    return f"recorded; the workers take it from here. Watch it with: orchestrator batches watch {intake.batch.id}"
+    return f"recorded; the workers take it from here. Watch it with: {command('batches watch', intake.batch.id)}"
