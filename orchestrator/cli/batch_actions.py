@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 
 import click
 
-from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import require_broker, waking
 from orchestrator.cli.jobfiles import Money
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.prefix import command
+from orchestrator.cli.questions import require_yes
 from orchestrator.cli.running import HowToRun, opened_to_run, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT
 from orchestrator.domain.advice import Source
@@ -97,7 +97,7 @@ def _ask_cancel(app: App, batch: Batch, *, is_sure: bool) -> None:
     if not batch.is_intake_done:
         text += "; lines that are not in yet stay out"
     click.echo(inert_line(f"{text}; {runs_on} are being paid for or are paid and run on"), err=True)
-    _confirm("cancel it?", is_sure=is_sure, otherwise="nothing was cancelled")
+    require_yes("cancel it?", is_sure=is_sure, otherwise="nothing was cancelled")
 
 
 def _cancelled_text(stopped: int, runs_on: int) -> str:
@@ -154,13 +154,6 @@ def retry(
             click.echo(f"{done.new_count} are tried again in {child.id}; {_leave(app, child)}", err=True)
 
 
-def _confirm(question: str, *, is_sure: bool, otherwise: str) -> None:
-    """Ask whoever is there; where nobody can answer, a script has to say --yes."""
-    if not is_sure and not click.confirm(question, err=True):
-        click.echo(otherwise, err=True)
-        sys.exit(Exit.BUDGET)
-
-
 def _check_only(only: tuple[str, ...]) -> None:
     codes = [entry.code for entry in error_catalogue() if entry.source is Source.JOB]
     for name in only:
@@ -181,7 +174,7 @@ def _ask_retry(plan: RetryPlan, *, is_sure: bool) -> None:
         text += f", {cost.unpriced_count} of them without a price"
     click.echo(text, err=True)
     if cost.count:
-        _confirm("pay for them again?", is_sure=is_sure, otherwise="nothing was submitted")
+        require_yes("pay for them again?", is_sure=is_sure, otherwise="nothing was submitted")
 
 
 def _tell_refused(refused: Mapping[str, str]) -> None:
@@ -197,8 +190,5 @@ def _leave(app: App, batch: Batch) -> str:
     if settings.broker_url is not None and batch.environment != ENVIRONMENT:
         with waking(require_broker(settings), clock=app.clock) as wakeup:
             wakeup.wake(LaneName.SUBMIT)
-        return f"the workers take it from here. Watch it with: orchestrator batches watch {batch.id}"
-    home, option = settings.data_dir, ""
-    if batch.environment == ENVIRONMENT:
-        home, option = home.parent, " --sandbox"
-    return f"run it with: orchestrator --data-dir {shlex.quote(str(home))} batches run {batch.id}{option}"
+        return f"the workers take it from here. Watch it with: {command('batches watch', batch.id)}"
+    return f"run it with: {command('batches run', batch.id)}"

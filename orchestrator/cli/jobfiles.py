@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.exits import Exit, fault_text
+from orchestrator.cli.exits import fault_text
 from orchestrator.cli.output import inert
+from orchestrator.cli.questions import require_yes
 from orchestrator.config import Settings
 from orchestrator.services.batches import Intake, Taker, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
@@ -143,7 +144,4 @@ def _price_text(intake: Intake) -> str:
 
 def ask(question: str, *, is_sure: bool) -> None:
     """Ask whoever sits at the terminal before something is paid again; scripts have said it with the option."""
-    if is_sure or not sys.stdin.isatty() or click.confirm(question, err=True):
-        return
-    click.echo("nothing was submitted", err=True)
-    sys.exit(Exit.BUDGET)
+    require_yes(question, is_sure=is_sure or not sys.stdin.isatty(), otherwise="nothing was submitted")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 import click
 
-from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.questions import require_yes
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
@@ -94,9 +93,7 @@ def _release(app: App, findings: Findings, *, is_sure: bool, reason: str) -> int
 
 def _ask(question: str, *, is_sure: bool) -> None:
     """Go on only after a yes; a script has to say --yes, for what follows may cost money."""
-    if not is_sure and not click.confirm(question, err=True):
-        click.echo("nothing was changed", err=True)
-        sys.exit(Exit.BUDGET)
+    require_yes(question, is_sure=is_sure, otherwise="nothing was changed")
 
 
 def _show(

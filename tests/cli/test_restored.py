@@ -64,14 +64,14 @@ def test_hold_then_release(place: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("--release",)])
-@pytest.mark.parametrize(("text", "code"), [("n\n", 4), ("", 130)])
-def test_nothing_happens_unasked(place: dict[str, str], flags: tuple[str, ...], text: str, code: int) -> None:
-    """A no, and an empty stdin, leave everything as it is."""
+@pytest.mark.parametrize(("text", "words"), [("n\n", "nothing was changed"), ("", "--yes agrees")])
+def test_nothing_happens_unasked(place: dict[str, str], flags: tuple[str, ...], text: str, words: str) -> None:
+    """A no, and a stdin that nobody answers on, leave everything as it is; a script is told of --yes."""
     if flags:
         mark(place, "--yes")
     before = the_job(place)
     refused = mark(place, *flags, text=text)
-    assert refused.exit_code == code
+    assert (refused.exit_code, words in refused.stderr) == (4, True)
     assert the_job(place) == before
 
 
