@@ -123,7 +123,7 @@ def why(common: CommonOptions, job_id: str) -> None:
     with _open(common) as app:
         job = app.history.get_job(job_id)
         hold = app.progress.find_hold(job_id)
-        click.echo(inert_line(explain(job, now=app.clock.now(), hold=hold)))
+        click.echo(inert_line(explain(job, now=app.clock.now(), kinds=app.kinds, hold=hold)))
         advice = advise(job, app.kinds) or advise_waiting(job, error_catalogue(), hold=hold)
         if advice is not None:
             click.echo(inert_line(f"hint: {pasteable(advice)}"), err=True)

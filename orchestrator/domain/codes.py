@@ -11,6 +11,11 @@ from orchestrator.domain.media import suspects
 LOOK_AT_PROVIDER = (
     "Look in the provider's console: attach the task's id if it shows one, else resubmit or write the job off."
 )
+LOOK_AT_BILL = (
+    "Look at the provider's bill: a model that answers at once leaves no task to attach; resubmit the job (a new charge)"
+    " or write it off."
+)
+TAKE_UP = "Its answer is here and paid for: `orchestrator jobs retry ID` takes it up at no charge."
 ASK_AGAIN = "Look at its events and raw answers; `orchestrator jobs retry ID` asks about its task again at no charge."
 ASKED_AGAIN = "Nothing to do: the provider is asked again by itself; the job and its task are unharmed."
 _FRESH = "Nothing to do: another link is asked for; if it goes on, look at the job's events."

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue, Source, Then
-from orchestrator.domain.job import Job
+from orchestrator.domain.job import RESTORED_QUEUED, Job
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.progress import BudgetHold, Hold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 
+NO_KINDS: Mapping[str, Kind] = MappingProxyType({})
 OURS = Catalogue(codes.entries())
 REFUSALS = frozenset({"invalid_params", "content_policy"})
 """Failures of which the provider's own code says more than ours."""
@@ -27,8 +29,12 @@ MOST_NAMED = 5
 _CODE = re.compile(r"(?:manifest\.json could not be stored: )?(\w+): ")
 
 
-def describe(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) -> str:
-    """Return one clause on where the job stands and when it moves. `hold`: a pause or budget known to keep it."""
+def describe(
+    job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: Hold | BudgetHold | None = None
+) -> str:
+    """Return one clause on where the job stands and when it moves. `hold`: a pause or budget known to keep it; of a kind
+    that is not among `kinds` it is taken that it gives tasks.
+    """
     match job.state:
         case State.QUEUED:
             return _describe_queued(job, now, hold)
@@ -49,12 +55,14 @@ def describe(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) 
         case State.CANCELLED:
             return "cancelled" if job.provider_task_id is None else "cancelled; what the paid task made is kept"
         case State.NEEDS_REVIEW:
-            return _describe_review(job)
+            return _describe_review(job, kinds)
 
 
-def explain(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) -> str:
+def explain(
+    job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: Hold | BudgetHold | None = None
+) -> str:
     """Return one sentence: what the job waits for and when it will move."""
-    return f"{job.id} is {job.state.replace('_', ' ')}: {describe(job, now=now, hold=hold)}."
+    return f"{job.id} is {job.state.replace('_', ' ')}: {describe(job, now=now, kinds=kinds, hold=hold)}."
 
 
 def advise(job: Job, kinds: Mapping[str, Kind]) -> str | None:
@@ -82,6 +90,8 @@ def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | BudgetHold | 
 
 
 def _advise_review(job: Job, kinds: Mapping[str, Kind]) -> str:
+    if _is_answered_at_once(job, kinds) and job.provider_code != RESTORED_QUEUED:
+        return codes.TAKE_UP if any(s.is_paid_and_open for s in job.submissions) else codes.LOOK_AT_BILL
     entry = OURS.find(job.provider_code, Source.SUBMISSION)
     if entry is not None:
         return entry.advice
@@ -94,6 +104,12 @@ def _advise_review(job: Job, kinds: Mapping[str, Kind]) -> str:
 def _ask_kind(job: Job, kinds: Mapping[str, Kind]) -> str | None:
     kind = kinds.get(job.kind)
     return kind.advise(job.provider_code) if kind and job.provider_code else None
+
+
+def _is_answered_at_once(job: Job, kinds: Mapping[str, Kind]) -> bool:
+    """Such a model names no task: there is nothing to look for by an id, or to attach."""
+    kind = kinds.get(job.kind)
+    return kind is not None and not kind.gives_task(job.model)
 
 
 def _describe_queued(job: Job, now: datetime, hold: Hold | BudgetHold | None) -> str:
@@ -147,13 +163,13 @@ def _describe_next_check(job: Job, now: datetime) -> str:
     return f"next check {_when(job, now)}" if _is_ahead(job, now) else "it is being asked now"
 
 
-def _describe_review(job: Job) -> str:
+def _describe_review(job: Job, kinds: Mapping[str, Kind]) -> str:
     why = f" ({job.last_error})" if job.last_error else ""
     if any(s.is_unsettled for s in job.submissions) or not job.submissions:
-        return (
-            f"nobody can know whether the provider took it{why}; a person attaches its task id, resubmits it or"
-            " writes it off, and a late answer settles it by itself"
-        )
+        ways = "a person attaches its task id, resubmits it or writes it off"
+        if _is_answered_at_once(job, kinds):
+            ways = "a person resubmits it (a new charge) or writes it off"
+        return f"nobody can know whether the provider took it{why}; {ways}, and a late answer settles it by itself"
     return f"it needs a person{why}"
 
 

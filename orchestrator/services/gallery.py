@@ -170,7 +170,7 @@ def _trouble(job: Job, frame: Frame, *, now: datetime) -> str:
     advice = advise(job, frame.kinds)
     hint = f"<br>{_esc(advice)}" if advice else ""
     code = f"<b>{_esc(job.failure_code)}</b>: " if job.failure_code else ""
-    return f'<p class="trouble">{code}{_esc(describe(job, now=now))}{hint}</p>'
+    return f'<p class="trouble">{code}{_esc(describe(job, now=now, kinds=frame.kinds))}{hint}</p>'
 
 
 def _cost(job: Job) -> str:

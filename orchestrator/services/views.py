@@ -50,7 +50,7 @@ def job_object(
         "kind": job.kind,
         "model": job.model,
         "status": str(job.state),
-        "status_reason": describe(job, now=now, hold=hold),
+        "status_reason": describe(job, now=now, kinds=kinds, hold=hold),
         "input": dict(job.input),
         "custom_id": job.custom_id,
         "batch_id": job.batch_id,
@@ -206,4 +206,4 @@ def show_time(moment: datetime | None) -> str | None:
 def _error(job: Job, *, now: datetime, kinds: Mapping[str, Kind]) -> Object:
     """A job that did not fail but did not succeed either is told by its state."""
     code = job.failure_code if job.state is State.FAILED else str(job.state)
-    return {"code": code, "message": describe(job, now=now), "advice": advise(job, kinds)}
+    return {"code": code, "message": describe(job, now=now, kinds=kinds), "advice": advise(job, kinds)}
