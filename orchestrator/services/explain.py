@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue, Source, Then
-from orchestrator.domain.job import RESTORED_QUEUED, Job
+from orchestrator.domain.decide.restore import REASON as RESTORED
+from orchestrator.domain.job import RESTORED_CODES, RESTORED_QUEUED, Job
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.progress import BudgetHold, Hold
 from orchestrator.domain.states import State
@@ -90,6 +92,8 @@ def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | BudgetHold | 
 
 
 def _advise_review(job: Job, kinds: Mapping[str, Kind]) -> str:
+    if job.is_held_by_restore and (own := _find_own_code(job)) is not None:
+        return _advise_review(replace(job, provider_code=own), kinds)
     if _is_answered_at_once(job, kinds) and job.provider_code != RESTORED_QUEUED:
         return codes.TAKE_UP if any(s.is_paid_and_open for s in job.submissions) else codes.LOOK_AT_BILL
     entry = OURS.find(job.provider_code, Source.SUBMISSION)
@@ -99,6 +103,12 @@ def _advise_review(job: Job, kinds: Mapping[str, Kind]) -> str:
     if is_doubtful:
         return _ask_kind(job, kinds) or codes.LOOK_AT_PROVIDER
     return codes.ASK_AGAIN
+
+
+def _find_own_code(job: Job) -> str | None:
+    """Return what an unexplained call of a job says itself, where a restore has marked the job."""
+    codes_of_calls = (s.provider_code for s in reversed(job.submissions) if s.is_unsettled)
+    return next((code for code in codes_of_calls if code is not None and code not in RESTORED_CODES), None)
 
 
 def _ask_kind(job: Job, kinds: Mapping[str, Kind]) -> str | None:
@@ -165,6 +175,8 @@ def _describe_next_check(job: Job, now: datetime) -> str:
 
 def _describe_review(job: Job, kinds: Mapping[str, Kind]) -> str:
     why = f" ({job.last_error})" if job.last_error else ""
+    if job.is_held_by_restore and job.last_error != RESTORED:
+        why += f"; it was held already when the database was {RESTORED}"
     if any(s.is_unsettled for s in job.submissions) or not job.submissions:
         ways = "a person attaches its task id, resubmits it or writes it off"
         if _is_answered_at_once(job, kinds):

@@ -91,6 +91,31 @@ def test_the_table_names_what_was_found(place: dict[str, str]) -> None:
     assert "none" in shown
 
 
+def test_what_was_held_before_keeps_its_reason_and_waits_for_a_person(tmp_path: Path, place: dict[str, str]) -> None:
+    """A call whose answer was lost before the backup: the restore does not hide it, and no release queues it."""
+    (job,) = [the_job(place)]
+    with start(SandboxOptions(seed=5, speed=50.0)) as sandbox:
+        rules = [{"fault": "lost_answer", "phase": "submit"}]
+        httpx.put(f"{sandbox.control_url}/faults", json=rules, trust_env=False).raise_for_status()
+        settings = place | {
+            "ORCHESTRATOR_ZAI_BASE_URL": sandbox.base_url,
+            "ORCHESTRATOR_EGRESS_ALLOW": sandbox.host_port,
+        }
+        assert call(settings, "jobs", "run", job["id"]).exit_code == 3
+    before = the_job(place)["status_reason"]
+    assert "disconnected" in before
+    held = mark(place, "--yes")
+    assert (
+        f"1 of them were held for a reason of their own; they keep it and wait for a person anyway: orchestrator --data-dir {tmp_path / 'data'} jobs review"
+        in held.stderr
+    )
+    assert json.loads(held.stdout)["wait_for_a_person_count"] == 1
+    assert "disconnected" in the_job(place)["status_reason"]
+    released = mark(place, "--release", "--yes")
+    assert json.loads(released.stdout)["wait_for_a_person_count"] == 1
+    assert the_job(place)["status"] == "needs_review"
+
+
 def copy_database(source: Path, target: Path) -> None:
     with closing(sqlite3.connect(source)) as found, closing(sqlite3.connect(target)) as copy:
         found.backup(copy)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.domain.job import RESTORED_CODES, Job, Submission, Verdict
+from orchestrator.domain.decide.restore import REASON
+from orchestrator.domain.job import RESTORED_CODES, RESTORED_IN_DOUBT, Job, Submission, Verdict
 from orchestrator.domain.progress import Hold
 from orchestrator.domain.states import State
 from orchestrator.services.explain import advise, advise_waiting, explain
@@ -84,6 +85,18 @@ def test_nobody_is_told_to_attach_what_has_no_task(kind: str, model: str, code: 
 def test_a_restored_job_is_not_told_to_resubmit_first(code: str) -> None:
     """docs/decisions/0008: first somebody looks."""
     assert advice_of(held(code)).startswith("Look ")
+
+
+def test_a_restore_leaves_the_reason_of_what_was_held_before() -> None:
+    """Its own call is what is settled; that a restore has marked it is said beside it."""
+    lost = Submission("sub_1", "job_1", 1, NOW, verdict=Verdict.UNKNOWN, provider_code="duplicate_task_id")
+    job = held(RESTORED_IN_DOUBT, submissions=(lost,))
+    assert advice_of(job).startswith("Compare the two jobs")
+    sentence = explain(job, now=NOW, kinds=KINDS)
+    assert "took it (m); it was held already when the database was restored from a backup" in sentence
+    fresh = replace(job, last_error=REASON, submissions=(replace(lost, provider_code=RESTORED_IN_DOUBT),))
+    assert advice_of(fresh).startswith("Look in the provider's console")
+    assert "held already" not in explain(fresh, now=NOW, kinds=KINDS)
 
 
 def test_an_unexplained_call_counts_more_than_a_task() -> None:
