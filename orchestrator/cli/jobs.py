@@ -18,7 +18,7 @@ from orchestrator.cli.review import review
 from orchestrator.cli.running import opened_to_run, run_to_end
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Job
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.explain import advise, advise_waiting
@@ -77,10 +77,10 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
             click.echo(f"more: {program()} jobs list --after {page.jobs[-1].id}", err=True)
 
 
-def _find_holds(app: App, page: Sequence[Job]) -> dict[str, Hold | BudgetHold | None]:
+def _find_holds(app: App, page: Sequence[Job]) -> dict[str, AnyHold | None]:
     """Return what holds each queued job; those that wait in one place wait for one thing, which is asked for once."""
-    places: dict[tuple[object, ...], Hold | BudgetHold | None] = {}
-    holds: dict[str, Hold | BudgetHold | None] = {}
+    places: dict[tuple[object, ...], AnyHold | None] = {}
+    holds: dict[str, AnyHold | None] = {}
     for job in page:
         if job.state is State.QUEUED:
             place = (job.credential, job.model, job.priority, job.batch_id)

@@ -216,6 +216,8 @@ def _watch(
         if look is not None:
             for job in look.ended:
                 display.emit(render(job))
+            for stop in look.stops:
+                display.tell(inert_line(f"nothing moves: {stop}"))
             display.show(look)
             if look.is_done or look.is_stuck or look.obstacle is not None:
                 return look

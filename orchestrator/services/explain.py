@@ -13,7 +13,7 @@ from orchestrator.domain.advice import Catalogue, Source, Then
 from orchestrator.domain.decide.restore import REASON as RESTORED
 from orchestrator.domain.job import RESTORED_CODES, RESTORED_QUEUED, Job
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.progress import AnyHold, BudgetHold, SlotHolder, SlotsHold, UnknownsHold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 
@@ -31,9 +31,7 @@ MOST_NAMED = 5
 _CODE = re.compile(r"(?:manifest\.json could not be stored: )?(\w+): ")
 
 
-def describe(
-    job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: Hold | BudgetHold | None = None
-) -> str:
+def describe(job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: AnyHold | None = None) -> str:
     """Return one clause on where the job stands and when it moves. `hold`: a pause or budget known to keep it; of a kind
     that is not among `kinds` it is taken that it gives tasks.
     """
@@ -60,9 +58,7 @@ def describe(
             return _describe_review(job, kinds)
 
 
-def explain(
-    job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: Hold | BudgetHold | None = None
-) -> str:
+def explain(job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: AnyHold | None = None) -> str:
     """Return one sentence: what the job waits for and when it will move."""
     return f"{job.id} is {job.state.replace('_', ' ')}: {describe(job, now=now, kinds=kinds, hold=hold)}."
 
@@ -77,7 +73,7 @@ def advise(job: Job, kinds: Mapping[str, Kind]) -> str | None:
     return theirs or (entry.advice if entry else None)
 
 
-def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | BudgetHold | None = None) -> str | None:
+def advise_waiting(job: Job, catalogue: Catalogue, *, hold: AnyHold | None = None) -> str | None:
     """Return what a person should do about what keeps a job that goes on by itself; None when nothing does."""
     if hold is not None:
         code = hold.code
@@ -122,11 +118,13 @@ def _is_answered_at_once(job: Job, kinds: Mapping[str, Kind]) -> bool:
     return kind is not None and not kind.gives_task(job.model)
 
 
-def _describe_queued(job: Job, now: datetime, hold: Hold | BudgetHold | None) -> str:
+def _describe_queued(job: Job, now: datetime, hold: AnyHold | None) -> str:
     if job.waiting_on_count:
         return _describe_waiting(job)
     if isinstance(hold, BudgetHold):
         return f"paused: budget; {describe_budget(hold)}"
+    if isinstance(hold, UnknownsHold | SlotsHold):
+        return describe_stop(hold, job_id=job.id)
     if hold is not None:
         whom = "the account" if hold.is_credential else f"model {hold.name}"
         why = f" ({hold.message or hold.code})" if hold.message or hold.code else ""
@@ -154,6 +152,24 @@ def describe_budget(hold: BudgetHold) -> str:
     if hold.next_micros is None:
         return f"{spent} is charged or may be, and the next job has no table price"
     return f"{spent} is charged or may be, and the next job costs {show_micros(hold.next_micros)}"
+
+
+def describe_stop(hold: UnknownsHold | SlotsHold, *, job_id: str | None = None) -> str:
+    """Return one clause on why nothing is submitted and until when; `job_id`: of whom it is told."""
+    if isinstance(hold, UnknownsHold):
+        why = f"{_count(hold.count, 'paid call')} ended unknown within an hour (at {hold.limit} nothing more is submitted)"
+        return f"{why}; submissions go on at {_moment_up(hold.until)}"
+    named = [_describe_holder(holder, job_id) for holder in hold.holders[:MOST_NAMED]]
+    rest = len(hold.holders) - len(named)
+    more = f" and {_count(rest, 'other')}" if rest else ""
+    verb = "is" if len(hold.holders) == 1 else "are"
+    taken = f"{len(hold.holders)} of {hold.slots} {verb} held by unexplained calls that may still run at the provider"
+    return f"it waits for a free slot of {hold.name}; {taken}: {', '.join(named)}{more}"
+
+
+def _describe_holder(holder: SlotHolder, job_id: str | None) -> str:
+    whose = f"its own call {holder.number}" if holder.job_id == job_id else f"call {holder.number} of {holder.job_id}"
+    return f"{whose} until {_moment_up(holder.until)}"
 
 
 def _describe_processing(job: Job, now: datetime) -> str:
@@ -199,6 +215,11 @@ def _in(moment: datetime, now: datetime) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "now"
+
+
+def _moment_up(moment: datetime) -> str:
+    """To the minute that is certainly over it: at a time that is told, it is true."""
+    return _moment(moment + timedelta(seconds=59))
 
 
 def _length(span: timedelta) -> str:

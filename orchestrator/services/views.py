@@ -12,7 +12,7 @@ from orchestrator.domain.advice import Entry
 from orchestrator.domain.history import SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 from orchestrator.services.explain import advise, describe, explain
@@ -41,7 +41,7 @@ def job_object(
     now: datetime,
     kinds: Mapping[str, Kind],
     sign: Sign | None = None,
-    hold: Hold | BudgetHold | None = None,
+    hold: AnyHold | None = None,
 ) -> Object:
     """Return the job object. Outputs carry links only with `sign`. `hold`: a pause or budget known to keep it."""
     return {

@@ -45,7 +45,7 @@ class SqlAudit:
         for span in iter_spans(database, batches.BATCHES.c.id):
             yield from find_broken(database, batches.select_batches(span), batches.batch_rules(now))
         yield from find_each(database, "task_id_twice", submissions.select_shared_tasks())
-        yield from find_each(database, "too_many_unknowns", submissions.select_unknowns(now, max_unknown_per_hour))
+        yield from database.read(lambda c: submissions.find_unknowns(c, now, max_unknown_per_hour))
         for query in lanes.select_dead_probes(now):
             yield from find_each(database, "probe_dead", query)
         yield from database.read(lambda c: lanes.find_idle_sweeps(c, now))
