@@ -120,19 +120,13 @@ _SUBMISSIONS = (
         "too_many_unknowns",
         Then.AGAIN,
         "too many paid calls ended unknown within an hour, so nothing more is submitted",
-        (
-            "Find out why answers are lost; only time lowers the count, not writing off or resubmitting: submissions go on"
-            " by themselves, and ORCHESTRATOR_MAX_UNKNOWN_PER_HOUR sets the limit."
-        ),
+        "Find out why answers are lost; only time lowers the count, not writing off or resubmitting.",
     ),
     (
         "slots_held",
         Then.AGAIN,
         "every slot of the model is taken, some of them by unexplained calls",
-        (
-            "Nothing to do: each lets go when its ORCHESTRATOR_ASSUMED_TASK_LIFE is over; attaching the task that the"
-            " provider's console shows, if it shows one, settles it sooner."
-        ),
+        "Nothing to do: each lets go when its ORCHESTRATOR_ASSUMED_TASK_LIFE is over, or its answer is known.",
     ),
     (
         "not_sent",

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
 from orchestrator.cli.prefix import pasteable, remember_place
-from orchestrator.config import Settings
+from orchestrator.config import load_settings
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 
 LAMP = ("image", "-p", "a lamp", "-m", "cogview-4-250304", "--param", "size=512x512")
@@ -135,9 +135,9 @@ def test_only_commands_get_a_prefix(tmp_path: Path) -> None:
     text = "the orchestrator waits; `orchestrator jobs list`, or ./orchestrator jobs; see /opt/orchestrator db"
     assert pasteable(text) == text
     with click.Context(main):
-        remember_place(Settings(), None)
+        remember_place(load_settings({}), None)
         assert pasteable(text) == text
-        remember_place(Settings(data_dir=tmp_path / "a b"), None)
+        remember_place(load_settings({"data_dir": tmp_path / "a b"}), None)
         assert pasteable(text) == text.replace("`orchestrator", f"`orchestrator --data-dir '{tmp_path / 'a b'}'")
-        remember_place(Settings(data_dir=tmp_path), Path("x.toml"), is_dir_of_config=True)
+        remember_place(load_settings({"data_dir": tmp_path}), Path("x.toml"), is_dir_of_config=True)
         assert pasteable("orchestrator doctor --fix") == "orchestrator --config x.toml doctor --fix"
