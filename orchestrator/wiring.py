@@ -27,7 +27,7 @@ from orchestrator.db.endpoints import SqlEndpoints
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
-from orchestrator.db.progress import SqlProgress
+from orchestrator.db.progress import SqlProgress, SubmitLimits
 from orchestrator.db.restoring import SqlRestores
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
@@ -129,7 +129,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         reports=SqlBatchReports(database),
         cancels=SqlBatchCancels(database, rng=rng),
         history=SqlHistory(database),
-        progress=SqlProgress(database),
+        progress=SqlProgress(database, _make_submit_limits(settings)),
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
         stores=_make_stores(settings),
@@ -337,6 +337,14 @@ def _make_limits(kinds: Mapping[str, Kind], settings: Settings, total_slots: int
         call_deadlines=settings.call_deadlines,
         task_lives=settings.assumed_task_life,
         slots=slots_per_model(kinds, settings.limits),
+    )
+
+
+def _make_submit_limits(settings: Settings) -> SubmitLimits:
+    return SubmitLimits(
+        slots=slots_per_model(kinds_by_name(), settings.limits),
+        max_unknown_per_hour=settings.max_unknown_per_hour,
+        is_slot_held_until_final=settings.slot_rule == "until_final",
     )
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import click
 
 from orchestrator.cli.leaving import run_command
+from orchestrator.cli.prefix import command
 from orchestrator.cli.sandbox import ENVIRONMENT
 from orchestrator.domain.job import Batch
 from orchestrator.wiring import App
@@ -43,5 +44,5 @@ class Absence:
 
     def _advise(self) -> str:
         if self.app.settings.broker_url is not None and self.batch.environment != ENVIRONMENT:
-            return "Start a worker: orchestrator worker"
-        return f"Run it with: {run_command(self.app, self.batch)}"
+            return f"Start a worker: {command('worker')}"
+        return f"Run it with: {run_command(self.batch)}"

@@ -16,11 +16,16 @@ def ask(question: str, *, is_sure: bool, otherwise: str = NOT_SUBMITTED, is_said
 
     Where nobody can answer, only `--yes` agrees (`is_sure`), unless the command line alone says it (`is_said`).
     """
-    if is_sure or (is_said and not sys.stdin.isatty()):
+    if is_sure or (is_said and not is_terminal()):
         return
-    if not sys.stdin.isatty():
+    if not is_terminal():
         click.echo(f"{question} Nobody can be asked here: --yes agrees to it", err=True)
     elif click.confirm(question, err=True):
         return
     click.echo(otherwise, err=True)
     sys.exit(Exit.BUDGET)
+
+
+def is_terminal() -> bool:
+    """Say whether somebody sits at stdin who can be asked. A pipe may hold what the next command is to read."""
+    return sys.stdin.isatty()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.asking import ask
+from orchestrator.cli.asking import ask, is_terminal
 from orchestrator.cli.checking import show_check, tell_check
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import require_broker
@@ -135,7 +135,7 @@ def _ask_submit(app: App, checked: CheckedFile, *, is_sure: bool) -> None:
     batch = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if batch is not None and batch.is_intake_done:
         return
-    is_asking = not is_sure and sys.stdin.isatty()
+    is_asking = not is_sure and is_terminal()
     known = find_known(checked, app.batches) if is_asking else None
     tell_check(checked, known, app.settings, is_priced=True)
     ask("submit them?", is_sure=is_sure, is_said=True)

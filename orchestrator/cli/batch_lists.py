@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.running import result_text
 from orchestrator.services.batch_files import ERRORS, INPUT, RESULTS, SUMMARY, batch_key, iter_results
 from orchestrator.services.batch_views import batch_object, error_group_object
@@ -36,7 +37,7 @@ def list_batches(common: CommonOptions, limit: int, after: str | None) -> None:
         rows = [batch_object(batch, counts[batch.id], costs[batch.id]) for batch in page]
         print_rows(rows, COLUMNS, common.format_for(one=False))
         if len(found) > limit:
-            click.echo(f"more: orchestrator batches list --after {page[-1].id}", err=True)
+            click.echo(f"more: {program()} batches list --after {page[-1].id}", err=True)
 
 
 @click.command()
@@ -112,4 +113,4 @@ def _tell_group(row: Mapping[str, object]) -> None:
     is_part = isinstance(examples, list) and len(examples) < int(str(row["count"]))
     click.echo(inert_line(f"{row['count']} x {row['code']} ({row['status']}{theirs}): {names}{', ...' * is_part}"))
     if row["advice"]:
-        click.echo(inert_line(f"  hint: {row['advice']}"))
+        click.echo(inert_line(f"  hint: {pasteable(str(row['advice']))}"))

@@ -9,6 +9,7 @@ import click
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
+from orchestrator.cli.prefix import pasteable
 from orchestrator.cli.restored import mark_restored
 from orchestrator.wiring import check_database, current_schema, newest_schema, upgrade_database
 
@@ -35,7 +36,7 @@ def current(common: CommonOptions) -> None:
     revision = current_schema(common.settings())
     output = common.format_for(one=True)
     if output == "table":
-        click.echo(revision or "no schema: run `orchestrator db upgrade`")
+        click.echo(revision or pasteable("no schema: run `orchestrator db upgrade`"))
     else:
         print_one({"revision": revision, "newest": newest_schema()}, output)
 

@@ -10,13 +10,15 @@ import click
 
 from orchestrator.cli.actions import ACTOR, adopt, attach, for_each, resubmit, write_off
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.next_step import tell_next_step
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.review import review
 from orchestrator.cli.running import opened_to_run, run_to_end
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Job
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.explain import advise, advise_waiting
@@ -72,13 +74,13 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
         rows = [job_object(job, now=now, kinds=app.kinds, hold=holds.get(job.id)) for job in page.jobs]
         print_rows(rows, EXPORT_COLUMNS if output == "csv" else COLUMNS, output)
         if page.has_more:
-            click.echo(f"more: orchestrator jobs list --after {page.jobs[-1].id}", err=True)
+            click.echo(f"more: {program()} jobs list --after {page.jobs[-1].id}", err=True)
 
 
-def _find_holds(app: App, page: Sequence[Job]) -> dict[str, Hold | BudgetHold | None]:
+def _find_holds(app: App, page: Sequence[Job]) -> dict[str, AnyHold | None]:
     """Return what holds each queued job; those that wait in one place wait for one thing, which is asked for once."""
-    places: dict[tuple[object, ...], Hold | BudgetHold | None] = {}
-    holds: dict[str, Hold | BudgetHold | None] = {}
+    places: dict[tuple[object, ...], AnyHold | None] = {}
+    holds: dict[str, AnyHold | None] = {}
     for job in page:
         if job.state is State.QUEUED:
             place = (job.credential, job.model, job.priority, job.batch_id)
@@ -121,10 +123,10 @@ def why(common: CommonOptions, job_id: str) -> None:
     with _open(common) as app:
         job = app.history.get_job(job_id)
         hold = app.progress.find_hold(job_id)
-        click.echo(inert_line(explain(job, now=app.clock.now(), hold=hold)))
+        click.echo(inert_line(explain(job, now=app.clock.now(), kinds=app.kinds, hold=hold)))
         advice = advise(job, app.kinds) or advise_waiting(job, error_catalogue(), hold=hold)
         if advice is not None:
-            click.echo(inert_line(f"hint: {advice}"), err=True)
+            click.echo(inert_line(f"hint: {pasteable(advice)}"), err=True)
 
 
 @jobs.command()
@@ -212,12 +214,16 @@ def cancel(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> None
 def retry(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason: str) -> None:
     """Retry failed, cancelled or held jobs: first what costs nothing; a new charge only with --yes."""
     with _open(common) as app:
+        moved: list[str] = []
 
         def retry_one(job_id: str) -> str:
             decision = retry_job(app.jobs, job_id, rules=app.rules, may_charge=yes, actor=ACTOR, reason=reason).decision
+            moved.append(job_id)
             return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
 
-        sys.exit(for_each(job_ids, retry_one))
+        code = for_each(job_ids, retry_one)
+        tell_next_step(app, moved)
+    sys.exit(code)
 
 
 for command in (adopt, attach, resubmit, review, write_off):

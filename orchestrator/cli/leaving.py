@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-
 from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.prefix import command
 from orchestrator.cli.sandbox import ENVIRONMENT
 from orchestrator.domain.job import Batch
 from orchestrator.domain.ports import LaneName
@@ -14,15 +13,12 @@ from orchestrator.wiring import App
 def leave(app: App, batch: Batch) -> str:
     """Say who takes it from here: the workers, who are told, or a command that can be pasted anywhere."""
     if app.settings.broker_url is None or batch.environment == ENVIRONMENT:
-        return f"run it with: {run_command(app, batch)}"
+        return f"run it with: {run_command(batch)}"
     with waking(require_broker(app.settings), clock=app.clock) as wakeup:
         wakeup.wake(LaneName.SUBMIT)
-    return f"the workers take it from here. Watch it with: orchestrator batches watch {batch.id}"
+    return f"the workers take it from here. Watch it with: {command('batches watch', batch.id)}"
 
 
-def run_command(app: App, batch: Batch) -> str:
+def run_command(batch: Batch) -> str:
     """Return the command that runs a recorded batch in one process."""
-    home, option = app.settings.data_dir.absolute(), ""
-    if batch.environment == ENVIRONMENT:
-        home, option = home.parent, " --sandbox"
-    return f"orchestrator --data-dir {shlex.quote(str(home))} batches run {batch.id}{option}"
+    return command("batches run", batch.id)

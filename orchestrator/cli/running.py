@@ -19,6 +19,7 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line, to_json
+from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.cli.sandbox import sandboxed
 from orchestrator.config import Settings
@@ -109,7 +110,7 @@ def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = N
     is_ours = how.broker_url is None and not how.is_watching
     where = app.batches.get(batch_id).archive_url
     advice = {job.id: advise(job, app.kinds) for job in end.held}
-    tell_end(end, archive_url=where, data_dir=app.settings.data_dir, advice=advice, is_ours=is_ours)
+    tell_end(end, archive_url=where, advice=advice, is_ours=is_ours)
     return end.exit_code
 
 
@@ -225,6 +226,8 @@ def _watch(
         if look is not None:
             for job in look.ended:
                 display.emit(render(job))
+            for stop in look.stops:
+                display.tell(inert_line(f"nothing moves: {stop}"))
             display.show(look)
             if look.is_done or look.is_stuck or look.obstacle is not None:
                 return look
@@ -264,12 +267,10 @@ def result_text(line: dict[str, object], output: str) -> str:
     colour = "green" if status == State.SUCCEEDED else "red"
     text = f"{click.style(f'{status:<12}', fg=colour)} {inert_line(name)}  {inert_line(detail)}".rstrip()
     advice = error["advice"] if isinstance(error, dict) else None
-    return f"{text}\n  hint: {inert_line(advice)}" if advice else text
+    return f"{text}\n  hint: {inert_line(pasteable(advice))}" if advice else text
 
 
-def tell_end(
-    end: RunEnd, *, archive_url: str, data_dir: object, advice: Mapping[str, str | None], is_ours: bool = True
-) -> None:
+def tell_end(end: RunEnd, *, archive_url: str, advice: Mapping[str, str | None], is_ours: bool = True) -> None:
     """Say on stderr how it ended, what is held and how to settle it (`advice` by job id), and where the files are."""
     counts = end.look.counts.by_state
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
@@ -283,19 +284,15 @@ def tell_end(
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
         entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE, Source.SUBMISSION)
         if entry is not None:
-            click.echo(f"hint: {entry.advice}", err=True)
+            click.echo(f"hint: {pasteable(entry.advice)}", err=True)
     for job in end.held:
         name = f" ({job.custom_id})" if job.custom_id else ""
         click.echo(inert_line(f"held: {job.id}{name}: {job.last_error or 'needs review'}"), err=True)
         if hint := advice.get(job.id):
-            click.echo(inert_line(f"  hint: {hint}"), err=True)
-        click.echo(f"  look: {_command(data_dir)} jobs show {job.id}", err=True)
+            click.echo(inert_line(f"  hint: {pasteable(hint)}"), err=True)
+        click.echo(f"  look: {program()} jobs show {job.id}", err=True)
     if end.held:
-        click.echo(f"settle them: {_command(data_dir)} jobs review", err=True)
+        click.echo(f"settle them: {program()} jobs review", err=True)
     click.echo(f"archive: {archive_url}", err=True)
-    click.echo(f"history: {_command(data_dir)} jobs list", err=True)
+    click.echo(f"history: {program()} jobs list", err=True)
     sys.stderr.flush()
-
-
-def _command(data_dir: object) -> str:
-    return f"orchestrator --data-dir {data_dir}"

@@ -10,15 +10,14 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.exits import fault_text
-from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.jobfiles import WEBHOOK
+from orchestrator.cli.next_step import next_steps
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import print_one
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.job import Job
-from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Taker, show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
@@ -127,24 +126,12 @@ def submit(
         job = app.history.get_job(intake.job_id or "")
         if not wait:
             print_one(job_object(job, now=app.clock.now(), kinds=app.kinds), common.format_for(one=True))
-            click.echo(_leave(app, job, broker_url, sandbox=sandbox), err=True)
+            left = "recorded" if broker_url is not None else "recorded, not yet submitted"
+            click.echo("; ".join([left, *next_steps(app, [job])]), err=True)
             return
         how = HowToRun(broker_url=broker_url)
         code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), how=how)
     sys.exit(code)
-
-
-def _leave(app: App, job: Job, broker_url: str | None, *, sandbox: bool) -> str:
-    """Say who will run a recorded job: the workers, who are told, or a command."""
-    if broker_url is None:
-        return f"recorded, not yet submitted; run it with: {_resume_hint(job, sandbox=sandbox)}"
-    with waking(broker_url, clock=app.clock) as wakeup:
-        wakeup.wake(LaneName.SUBMIT)
-    return f"recorded; the workers take it from here. Watch it with: orchestrator jobs watch {job.id}"
-
-
-def _resume_hint(job: Job, *, sandbox: bool) -> str:
-    return f"orchestrator jobs run {job.id}{' --sandbox' if sandbox else ''}"
 
 
 def _taker(app: App) -> Taker:

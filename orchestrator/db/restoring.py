@@ -52,6 +52,12 @@ class SqlRestores:
 
         return database.write(work)
 
+    def count_in_doubt(self) -> int:
+        """Count the jobs that no release queues: what was being submitted, or was held before the restore."""
+        in_doubt = and_(JOBS.c.state == State.NEEDS_REVIEW, JOBS.c.provider_code == RESTORED_IN_DOUBT)
+        query = select(func.count()).select_from(JOBS).where(in_doubt)
+        return self._database.read(lambda c: c.execute(query).scalar_one())
+
     def list_held(self, *, after: str = "", limit: int = ROWS_AT_ONCE) -> Sequence[Job]:
         """Return jobs that were queued in the backup and are still held."""
         query = select(JOBS).where(_is_releasable(), JOBS.c.id > after).order_by(JOBS.c.id).limit(limit)

@@ -11,6 +11,11 @@ from orchestrator.domain.media import suspects
 LOOK_AT_PROVIDER = (
     "Look in the provider's console: attach the task's id if it shows one, else resubmit or write the job off."
 )
+LOOK_AT_BILL = (
+    "Look at the provider's bill: a model that answers at once leaves no task to attach; resubmit the job (a new charge)"
+    " or write it off."
+)
+TAKE_UP = "Its answer is here and paid for: `orchestrator jobs retry ID` takes it up at no charge."
 ASK_AGAIN = "Look at its events and raw answers; `orchestrator jobs retry ID` asks about its task again at no charge."
 ASKED_AGAIN = "Nothing to do: the provider is asked again by itself; the job and its task are unharmed."
 _FRESH = "Nothing to do: another link is asked for; if it goes on, look at the job's events."
@@ -116,6 +121,18 @@ _SUBMISSIONS = (
         Then.AGAIN,
         "the batch's budget has no room for its next job",
         "Run the file again with a higher --max-cost; money of calls that turn out refused is free again by itself.",
+    ),
+    (
+        "too_many_unknowns",
+        Then.AGAIN,
+        "too many paid calls ended unknown within an hour, so nothing more is submitted",
+        "Find out why answers are lost; only time lowers the count, not writing off or resubmitting.",
+    ),
+    (
+        "slots_held",
+        Then.AGAIN,
+        "every slot of the model is taken, some of them by unexplained calls",
+        "Nothing to do: each lets go when its ORCHESTRATOR_ASSUMED_TASK_LIFE is over, or its answer is known.",
     ),
     (
         "not_sent",

@@ -126,9 +126,10 @@ def test_a_held_job_says_what_to_do_at_the_end_of_a_run(tmp_path: Path) -> None:
     """Promise 3: not only that nobody can know, but how to find out."""
     settings, ended = run_one(tmp_path, "lost_answer")
     assert ended.exit_code == 3, ended.output
-    assert "  hint: Look for the task in the provider's console" in ended.stderr
+    assert "  hint: Look at the provider's bill" in ended.stderr
     line = json.loads(ended.stdout)
-    assert "hint: Look for the task" in call("jobs", "why", line["id"], **settings).stderr
+    assert line["error"]["advice"].startswith("Look at the provider's bill")  # an answer at once leaves no task
+    assert "hint: Look at the provider's bill" in call("jobs", "why", line["id"], **settings).stderr
 
 
 def test_what_stopped_a_run_says_what_to_do(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class SqlAudit:
         for span in iter_spans(database, batches.BATCHES.c.id):
             yield from find_broken(database, batches.select_batches(span), batches.batch_rules(now))
         yield from find_each(database, "task_id_twice", submissions.select_shared_tasks())
-        yield from find_each(database, "too_many_unknowns", submissions.select_unknowns(now, max_unknown_per_hour))
+        yield from database.read(lambda c: submissions.find_unknowns(c, now, max_unknown_per_hour))
         for query in lanes.select_dead_probes(now):
             yield from find_each(database, "probe_dead", query)
         for span in iter_spans(database, WEBHOOK_EVENTS.c.id):

@@ -79,7 +79,9 @@ _SUBMISSIONS = (
     Rule("task_id_twice", _BROKEN, "task {subject} is held by {holders} submissions", SHOW.replace("subject", "job")),
     Rule("verdict_incomplete", _BROKEN, "{subject} of {job} says {verdict} without what belongs to it", REPORT),
     Rule("too_many_unknowns", _ATTENTION, "{count} paid calls of credential {subject} ended unknown within an hour; "
-         "at {limit} nothing more is submitted", "orchestrator jobs review"),
+         "from {limit} on nothing more is submitted; it goes on at {until}",
+         "wait until then: jobs review, write-off and resubmit do not lower the count; "
+         "ORCHESTRATOR_MAX_UNKNOWN_PER_HOUR is the limit"),
 )  # fmt: skip
 
 _OUTPUTS = (
