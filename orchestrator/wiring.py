@@ -6,7 +6,7 @@ import asyncio
 import importlib.metadata
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -272,6 +272,19 @@ def _require_secret_key(settings: Settings) -> None:
 def storing_threads(archive_windows: Mapping[str, int]) -> int:
     """Return how many outputs are stored at once: a video has its cover beside it."""
     return OUTPUTS_STORED_PER_JOB * sum(archive_windows.values())
+
+
+def ask_provider(app: App, ask: Callable[[ZaiProvider], Awaitable[None]]) -> None:
+    """Put one question to the provider and leave. Raises what `ask` raises, and ConfigError without a key."""
+
+    async def work() -> None:
+        provider = _make_provider(app)
+        try:
+            await ask(provider)
+        finally:
+            await provider.close()
+
+    asyncio.run(work())
 
 
 def _make_provider(app: App) -> ZaiProvider:

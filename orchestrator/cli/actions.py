@@ -14,14 +14,15 @@ from orchestrator.cli.next_step import next_steps, tell_next_step
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.restored import show_prices
-from orchestrator.domain.decide import decide_resubmit
-from orchestrator.domain.errors import RequestError
+from orchestrator.domain.decide import choose_submission, decide_resubmit
+from orchestrator.domain.errors import ConfigError, RequestError, StepError
 from orchestrator.domain.job import Job
 from orchestrator.services.adoption import AdoptRequest, adopt_task
+from orchestrator.services.asking import require_known
 from orchestrator.services.batches import Taker
-from orchestrator.services.lifecycle import attach_task, resubmit_job, write_off_job
+from orchestrator.services.lifecycle import attach_task, check_task_id, require_tasks, resubmit_job, write_off_job
 from orchestrator.services.views import job_object
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App, ask_provider, open_app
 
 ACTOR = "local"
 EARLIER_CALL = "an earlier call of each may have been taken: then it is charged as well"
@@ -43,15 +44,19 @@ def for_each(job_ids: Iterable[str], act: Callable[[str], str]) -> int:
 @click.command()
 @click.argument("job_id", metavar="ID")
 @click.option("--task-id", required=True, metavar="T", help="The task's id, as the provider's console shows it.")
+@click.option("--unchecked", is_flag=True, help="Do not ask the provider whether it knows the task.")
 @REASON
 @common_options
-def attach(common: CommonOptions, job_id: str, task_id: str, reason: str) -> None:
+def attach(common: CommonOptions, job_id: str, task_id: str, unchecked: bool, reason: str) -> None:
     """Tell a job the id of its task: it goes on with it, and nothing is paid again.
 
     A job that is held, queued or written off is polled from now on. One that has gone on without it keeps the id as a
-    paid task that it cannot use (an alarm). Kinds that are answered at once have no task.
+    paid task that it cannot use (an alarm). Kinds that are answered at once have no task. The provider is asked first
+    whether it knows the task, which costs nothing: a slip of the pen would lead the job away from what was paid for.
     """
     with open_app(common.settings()) as app:
+        if not unchecked:
+            _ask_first(app, job_id, task_id)
         applied = attach_task(
             app.jobs, job_id, task_id, kinds=app.kinds, rules=app.rules, rng=app.rng, actor=ACTOR, reason=reason
         )
@@ -163,6 +168,20 @@ def adopt(
             click.echo(f"known already: {job.id} has this task", err=True)
             return
         click.echo(inert_line("; ".join(["adopted", *next_steps(app, [job])])), err=True)
+
+
+def _ask_first(app: App, job_id: str, task_id: str) -> None:
+    """Raise Conflict for a task that the provider says it does not know; warn when nobody could ask it."""
+    job = app.history.get_job(job_id)
+    check_task_id(task_id)
+    require_tasks(app.kinds, job.kind, job.model)
+    choose_submission(job, task_id)  # where the job's state refuses the id, that is what is told
+    if any(submission.task_id == task_id for submission in job.submissions):
+        return
+    try:
+        ask_provider(app, lambda provider: require_known(provider, job, task_id))
+    except (ConfigError, StepError) as error:
+        click.echo(inert_line(f"warning: nobody asked the provider whether it knows task {task_id}: {error}"), err=True)
 
 
 def _look_at(app: App, job_ids: Sequence[str]) -> tuple[list[Job], dict[str, RequestError]]:

@@ -118,6 +118,24 @@ def test_attach_leads_to_the_end_without_a_new_charge(place: dict[str, str], pro
     assert len(tasks(provider)) == 2
 
 
+def test_attach_refuses_a_task_that_the_provider_does_not_know(place: dict[str, str]) -> None:
+    """A slip of the pen is told before it is kept; where nobody can ask, that is said, and --unchecked asks nobody."""
+    job = the_job(place)
+    refused = jobs(place, "attach", job["id"], "--task-id", "tsak")
+    assert (refused.exit_code, "the provider knows no task tsak" in refused.stderr) == (2, True)
+    assert the_job(place)["status"] == "needs_review"
+    offline = jobs(place | {"ORCHESTRATOR_ZAI_API_KEY": ""}, "attach", job["id"], "--task-id", "tsak")
+    assert (offline.exit_code, "nobody asked the provider" in offline.stderr) == (0, True)
+
+
+def test_attach_unchecked_asks_nobody(place: dict[str, str]) -> None:
+    """For whoever knows better."""
+    job = the_job(place)
+    attached = jobs(place, "attach", job["id"], "--task-id", "tsak", "--unchecked")
+    assert (attached.exit_code, "warning" in attached.stderr) == (0, False)
+    assert the_job(place)["provider_task_id"] == "tsak"
+
+
 def test_attach_on_an_immediate_kind_is_a_conflict(place: dict[str, str]) -> None:
     """Exit 2, and what to do instead."""
     refused = jobs(place, "attach", the_job(place, "second")["id"], "--task-id", "task")

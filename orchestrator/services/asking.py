@@ -1,0 +1,22 @@
+"""Asking the provider about a task before anybody relies on its id: a question costs nothing (zai-api.md 4.6)."""
+
+from __future__ import annotations
+
+from orchestrator.domain.errors import Conflict, Gone
+from orchestrator.domain.job import Job
+from orchestrator.domain.ports import PollQuestion, Provider
+
+
+async def require_known(provider: Provider, job: Job, task_id: str) -> None:
+    """Return when the provider has a task of this id, in whatever state.
+
+    Raises Conflict when it knows none: a slip of the pen would lead the job away from the task that was paid for.
+    StepErrors say that nobody could be asked.
+    """
+    try:
+        await provider.poll(PollQuestion(job.kind, job.model, task_id))
+    except Gone as error:
+        raise Conflict(
+            f"the provider knows no task {task_id} ({error.code}: {error.message})",
+            hint="look at the id again; --unchecked attaches it all the same",
+        ) from error
