@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, to_json
+from orchestrator.cli.prefix import SANDBOX
 from orchestrator.config import Settings
 from orchestrator.webhooks.receiver import Received, receiving
 
@@ -20,19 +21,23 @@ from orchestrator.webhooks.receiver import Received, receiving
 @click.option(
     "--answer", type=click.IntRange(200, 599), default=200, show_default=True, help="Status that good events get."
 )
+@click.option("--sandbox", is_flag=True, help="For events of `run --sandbox`, which has a default secret of its own.")
 @common_options
-def listen(common: CommonOptions, port: int, secret: str | None, answer: int) -> None:
+def listen(common: CommonOptions, port: int, secret: str | None, answer: int, sandbox: bool) -> None:
     """Listen on loopback, check the signature of every event, and print it; Ctrl-C ends it.
 
     An event whose signature does not fit is printed with the reason and answered 401. --answer 500 plays a receiver that
     fails. Events come only to hosts that the orchestrator may reach, and this machine is not one unless it is listed:
 
     \b
-    ORCHESTRATOR_EGRESS_ALLOW=127.0.0.1:9000 orchestrator run jobs.jsonl
+    orchestrator webhooks listen --port 9000 --sandbox
+    ORCHESTRATOR_EGRESS_ALLOW=127.0.0.1:9000 orchestrator run jobs.jsonl --sandbox --webhook http://127.0.0.1:9000/
     """
     from orchestrator.clock import SystemClock
 
     settings = common.settings()
+    if sandbox:
+        settings = settings.model_copy(update={"data_dir": settings.data_dir / SANDBOX, "database_url": None})
     tell = _printer(common.format_for(one=False))
     with receiving(
         port=port, secret=secret or _default_secret(settings), answer=answer, now=SystemClock().now, tell=tell

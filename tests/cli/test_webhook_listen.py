@@ -79,6 +79,14 @@ def test_events_are_verified_and_printed(tmp_path: Path) -> None:
     assert rows[2]["problem"] == "no signature fits this secret"
 
 
+def test_the_sandbox_has_a_default_secret_of_its_own(tmp_path: Path) -> None:
+    """`run --sandbox` keeps its data apart, its key too: with --sandbox its events fit."""
+    secret = make_secret_box(load_settings({"data_dir": tmp_path / "sandbox"})).default_secret
+    with listening("--sandbox", data_dir=tmp_path) as (_, host_port):
+        sents = send(host_port, ("evt_1", secret, BODY), ("evt_2", OTHER, BODY))
+    assert [sent.status for sent in sents] == [200, 401]
+
+
 def test_failures_are_played_and_lines_are_inert(tmp_path: Path) -> None:
     """I13: what an event holds cannot act on a terminal."""
     with listening("--secret", SECRET, "--answer", "503", "-o", "table", data_dir=tmp_path) as (process, host_port):
