@@ -39,6 +39,10 @@ WEBHOOK = click.option(
 )
 
 
+MOST = 1_000_000_000
+"""More money than any budget, and well within what the databases count in micro-units."""
+
+
 class Money(click.ParamType[int]):
     """An amount in the price table's currency, kept in micro-units."""
 
@@ -52,6 +56,8 @@ class Money(click.ParamType[int]):
             self.fail(f"{value!r} is not an amount such as 12.50", param, ctx)
         if not amount.is_finite() or amount < 0:
             self.fail(f"{value!r} is not an amount such as 12.50", param, ctx)
+        if amount > MOST:
+            self.fail(f"{value!r} is more than can be counted; {MOST} is the most", param, ctx)
         return int(amount * MICROS)
 
 

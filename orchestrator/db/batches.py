@@ -14,7 +14,7 @@ from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row, read_ba
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
-from orchestrator.db.named_webhooks import Named, link_webhooks
+from orchestrator.db.named_webhooks import Named, inherit_webhooks, link_webhooks
 from orchestrator.db.pauses import CREDENTIALS
 from orchestrator.db.rows import JOBS, price_columns
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
@@ -53,6 +53,8 @@ class SqlBatches:
 
         def work(connection: Connection) -> bool:
             insert_missing(connection, BATCHES, [row])
+            if batch.parent_id is not None:
+                inherit_webhooks(connection, batch.id, batch.parent_id)
             return connection.execute(mine).first() is not None
 
         if not self._database.write(work):

@@ -40,6 +40,15 @@ def link_webhooks(connection: Connection, named: Sequence[Named], *, now: dateti
     insert_missing(connection, LINKS, links)
 
 
+def inherit_webhooks(connection: Connection, child_id: str, parent_id: str) -> None:
+    """Let whoever hears of a batch hear of one that tries it again."""
+    query = select(LINKS.c.endpoint_id).where(LINKS.c.batch_id == parent_id)
+    endpoints = connection.execute(query).scalars().all()
+    links = [{"endpoint_id": endpoint_id, "job_id": None, "batch_id": child_id} for endpoint_id in endpoints]
+    if links:
+        insert_missing(connection, LINKS, links)
+
+
 def _row(owner: str, url: str, now: datetime, rng: Random) -> dict[str, object]:
     endpoint_id = ids.make_id(ids.ENDPOINT, now=now, rng=rng)
     return make_endpoint_row(Endpoint(endpoint_id, owner, url, ALL_OF_JOBS, is_global=False, created_at=now))

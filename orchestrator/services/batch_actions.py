@@ -111,20 +111,31 @@ def plan_retry(desk: RetryDesk, batch_id: str, only: Iterable[str]) -> RetryPlan
     for each in charged.values():
         prices.add(each.kind, each.model, each.price)
     plan.names, plan.cost = set(charged), prices.total()
-    plan.left_micros = _find_left(desk, batch_id)
+    plan.left_micros = find_left(desk, batch_id)
     return plan
 
 
-def _find_left(desk: RetryDesk, batch_id: str) -> int | None:
-    """Return what a batch and all that try it again have left of its budget together."""
-    limit = desk.batches.get(batch_id).max_cost_micros
-    if limit is None:
-        return None
+def find_left(desk: RetryDesk, batch_id: str) -> int | None:
+    """Return what may still be spent on trying a batch again; None where nothing limits it.
+
+    A budget is for a batch and all that try it again, so those of the batches that this one tries again bind as well.
+    """
+    family = {batch.id: batch for batch in desk.reports.list_family(batch_id)}  # parents before their children
+    left: list[int] = []
+    binding: str | None = batch_id
+    while binding is not None and binding in family:
+        if (limit := family[binding].max_cost_micros) is not None:
+            left.append(max(limit - _sum_below(desk, family.values(), binding), 0))
+        binding = family[binding].parent_id
+    return min(left, default=None)
+
+
+def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str) -> int:
     whose = {batch_id}
-    for batch in desk.reports.list_family(batch_id):  # the oldest first: parents before their children
+    for batch in family:
         if batch.parent_id in whose:
             whose.add(batch.id)
-    return max(limit - sum(desk.batches.price_unpaid(each).total_micros for each in whose), 0)
+    return sum(desk.batches.price_unpaid(each).total_micros for each in whose)
 
 
 class _Charged(NamedTuple):
@@ -310,6 +321,7 @@ def _copy(desk: RetryDesk, line: LineJob, child: Batch, depends_on: Sequence[str
         custom_id=job.custom_id,
         tags=job.tags,
         priority=job.priority,
+        not_before=job.not_before,
         price=job.price,
         depends_on=tuple(depends_on),
     )

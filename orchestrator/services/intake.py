@@ -78,7 +78,9 @@ def take_file(
         _link(found, taker, webhook)
         batch = change_budget(found, taker, max_cost_micros)
         return Intake(batch, 0, 0, is_resumed=True, former_budget=found.max_cost_micros)
-    is_resumed = found is not None and not is_forced
+    # A forced intake that was killed is gone on with: its half would otherwise stay behind, payable, beside the next.
+    is_half_forced = found is not None and found.generation > 1 and not found.is_intake_done
+    is_resumed = found is not None and (not is_forced or is_half_forced)
     batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker, max_cost_micros)
     if max_cost_micros is not None:
         cost = price_new(batch, checked.read_again(), taker)

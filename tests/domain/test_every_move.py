@@ -22,13 +22,13 @@ from orchestrator.domain.decide import (
     decide_poisoned,
     decide_resubmit,
     decide_retry,
-    decide_submit,
     decide_write_off,
     settle_ended,
     settle_late,
 )
 from orchestrator.domain.decide.late import settle
 from orchestrator.domain.decide.restore import decide_restore_hold, decide_restore_release
+from orchestrator.domain.decide.submit import decide_submit
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import RESTORED_QUEUED, FinalAnswer, Job, Role, Submission
 from orchestrator.domain.outcomes import (
@@ -105,8 +105,8 @@ def of_submitting() -> Iterator[Decision]:
     for outcome, cancelling in itertools.product(SUBMIT_OUTCOMES.values(), (None, NOW)):
         job = job_in(State.SUBMITTING, cancel_requested_at=cancelling)
         yield decide_submit(job, outcome, RULES, NOW, RNG)
-    for outcome in ("input missing", "input changed"):
-        yield decide_submit(job_in(State.QUEUED), SUBMIT_OUTCOMES[outcome], RULES, NOW, RNG)
+    for name in ("input missing", "input changed"):
+        yield decide_submit(job_in(State.QUEUED), SUBMIT_OUTCOMES[name], RULES, NOW, RNG)
 
 
 def of_polling() -> Iterator[Decision]:
