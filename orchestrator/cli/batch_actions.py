@@ -139,7 +139,7 @@ def retry(
     _check_only(only)
     settings = common.settings()
     with open_app(settings) as app:
-        desk = RetryDesk(app.jobs, app.batches, app.reports, app.clock, app.rng, app.kinds, app.rules)
+        desk = retry_desk(app)
         plan = plan_retry(desk, batch_id, only)
         _tell_budget(plan, max_cost)
         _ask_retry(plan, is_sure=yes)
@@ -152,6 +152,11 @@ def retry(
             click.echo(f"{done.free_count} go on for nothing; {leave(app, app.batches.get(batch_id))}", err=True)
         if child is not None:
             click.echo(f"{done.new_count} are tried again in {child.id}; {leave(app, child)}", err=True)
+
+
+def retry_desk(app: App) -> RetryDesk:
+    """Return what batches are tried again with."""
+    return RetryDesk(app.jobs, app.batches, app.reports, app.clock, app.rng, app.kinds, app.rules)
 
 
 def _check_only(only: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.asking import ask
+from orchestrator.cli.batch_actions import retry_desk
 from orchestrator.cli.exits import tell_request_error
 from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.jobfiles import (
@@ -26,10 +27,8 @@ from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import BudgetError, ConfigError, Conflict
-from orchestrator.domain.job import Job
 from orchestrator.domain.states import State
-from orchestrator.services.batch_actions import RetryDesk, find_left
-from orchestrator.services.batch_files import iter_lines
+from orchestrator.services.batch_actions import find_left, find_own_failed
 from orchestrator.services.batches import show_micros
 from orchestrator.services.intake import CheckOptions
 from orchestrator.services.lifecycle import needs_new_charge, retry_job
@@ -119,23 +118,9 @@ def _broker(settings: Settings, *, sandbox: bool, concurrency: int | None) -> st
     return require_broker(settings)
 
 
-def _find_failed(app: App, batch_id: str) -> tuple[list[Job], int]:
-    """Return the jobs of this batch that are the best that its family made of their lines and have failed, and how many
-    failed lines a batch that tries it again has taken up.
-    """
-    own = {job.id for job in app.history.iter_members(batch_id, states=("failed",))}
-    family = [batch.id for batch in app.reports.list_family(batch_id)]
-    best = (line.job for line in iter_lines(app.reports, batch_id, family=family))
-    failed = [job for job in best if job.id in own]
-    return failed, len(own) - len(failed)
-
-
-def _desk(app: App) -> RetryDesk:
-    return RetryDesk(app.jobs, app.batches, app.reports, app.clock, app.rng, app.kinds, app.rules)
-
-
 def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
-    failed, elsewhere = _find_failed(app, batch_id)
+    desk = retry_desk(app)
+    failed, elsewhere = find_own_failed(desk, batch_id)
     if elsewhere:
         click.echo(f"left alone: {elsewhere} lines that `batches retry` has taken up; it goes on with them", err=True)
     charged = [job for job in failed if needs_new_charge(job, app.rules, app.clock.now())]
@@ -145,7 +130,7 @@ def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
             f"retrying {len(failed)} failed jobs, {len(charged)} as new charges of about {show_micros(micros)}",
             err=True,
         )
-    left = find_left(_desk(app), batch_id) if charged else None
+    left = find_left(desk, batch_id) if charged else None
     if left is not None and micros > left:
         raise BudgetError(
             f"trying them again costs about {show_micros(micros)}; {show_micros(left)} of the budget is left",

@@ -115,6 +115,18 @@ def plan_retry(desk: RetryDesk, batch_id: str, only: Iterable[str]) -> RetryPlan
     return plan
 
 
+def find_own_failed(desk: RetryDesk, batch_id: str) -> tuple[list[Job], int]:
+    """Return the jobs of this batch that are the best that its family made of their lines and have failed, and how many of
+    its failed lines a batch that tries it again has taken up.
+    """
+    lines = iter_lines(desk.reports, batch_id)
+    own = {line.job.id for line in lines if line.job.state is State.FAILED}
+    family = [batch.id for batch in desk.reports.list_family(batch_id)]
+    best = (line.job for line in iter_lines(desk.reports, batch_id, family=family))
+    failed = [job for job in best if job.id in own]
+    return failed, len(own) - len(failed)
+
+
 def find_left(desk: RetryDesk, batch_id: str) -> int | None:
     """Return what may still be spent on trying a batch again; None where nothing limits it.
 
