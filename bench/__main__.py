@@ -24,6 +24,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "check": (),
     "archive": (),
     "ingest": (),
+    "history": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`

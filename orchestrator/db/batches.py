@@ -16,6 +16,7 @@ from orchestrator.db.inserts import insert_many, insert_missing
 from orchestrator.db.pauses import CREDENTIALS
 from orchestrator.db.rows import JOBS, price_columns, table_of
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
+from orchestrator.db.search import insert_searched
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.waiting import enter_parents, insert_dependencies
 from orchestrator.domain.errors import Conflict, NotFound
@@ -293,7 +294,9 @@ def _insert_jobs(
     connection: Connection, batch_id: str, jobs: Sequence[NewJob], *, actor: str, now: datetime, rng: Random
 ) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
-    insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
+    rows = [make_job_row(job, batch_id, now) for job in jobs]
+    insert_many(connection, JOBS, rows)
+    insert_searched(connection, rows)
     insert_members(connection, batch_id, jobs)
     insert_dependencies(connection, batch_id, jobs)
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import Connection, RowMapping, Select, func, select, union
 
 from orchestrator.db.dependencies import load_parents
-from orchestrator.db.engine import Database
+from orchestrator.db.engine import Database, StatementTimeout
 from orchestrator.db.events import EVENTS
-from orchestrator.db.filters import conditions_of
+from orchestrator.db.filters import branches_of, conditions_of
 from orchestrator.db.rows import (
     JOBS,
     OUTPUTS,
@@ -27,18 +29,25 @@ from orchestrator.db.tables import BatchMemberRow
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.history import JobPage, SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output
-from orchestrator.domain.query import Filter
+from orchestrator.domain.query import Filter, QueryTooSlow
 from orchestrator.domain.states import State
 
 MEMBERS = table_of(BatchMemberRow)
 PAGE = 500  # rows of one short read while streaming
+PATIENCE = timedelta(seconds=10)  # nobody waits longer for a page, and it would hold back the vacuum of hot rows
+
+T = TypeVar("T")
 
 
 class SqlHistory:
-    """Reads of the job table. Raises Transient("database_unavailable") when it cannot be reached."""
+    """Reads of the job table. Raises Transient("database_unavailable") when it cannot be reached.
 
-    def __init__(self, database: Database) -> None:
+    `patience`: how long one statement about many jobs may take.
+    """
+
+    def __init__(self, database: Database, *, patience: timedelta = PATIENCE) -> None:
         self._database = database
+        self._patience = patience
 
     def get_job(self, job_id: str) -> Job:
         """Return a job with its submissions, its outputs and those it depends on. Raises NotFound."""
@@ -63,16 +72,14 @@ class SqlHistory:
 
     def list_jobs(self, wanted: Filter, *, limit: int = 20, after: str | None = None) -> JobPage:
         """Return a page of jobs, newest first."""
-        query = self._matching(wanted, after).limit(limit + 1)
-        jobs = self._database.read(lambda c: _load(c, query))
+        jobs = self._read_page(self._matching(wanted, after, limit + 1))
         return JobPage(tuple(jobs[:limit]), has_more=len(jobs) > limit)
 
     def iter_jobs(self, wanted: Filter) -> Iterator[Job]:
         """Yield every job that matches, newest first."""
         after: str | None = None
         while True:
-            query = self._matching(wanted, after).limit(PAGE)
-            jobs = self._read_page(query)
+            jobs = self._read_page(self._matching(wanted, after, PAGE))
             yield from jobs
             if len(jobs) < PAGE:
                 return
@@ -105,17 +112,39 @@ class SqlHistory:
         """Count the jobs that match, per state."""
         conditions = conditions_of(wanted, is_sqlite=self._database.is_sqlite)
         query = select(JOBS.c.state, func.count()).where(*conditions).group_by(JOBS.c.state)
-        rows = self._database.read(lambda c: c.execute(query).all())
+        rows = self._read_within(lambda c: c.execute(query).all())
         return {row[0]: row[1] for row in rows}
 
-    def _matching(self, wanted: Filter, after: str | None) -> Select[object]:
-        query = select(JOBS).where(*conditions_of(wanted, is_sqlite=self._database.is_sqlite))
-        if after is not None:
-            query = query.where(JOBS.c.id < after)
-        return query.order_by(JOBS.c.id.desc())
+    def _matching(self, wanted: Filter, after: str | None, limit: int) -> Select[object]:
+        """The newest `limit` rows behind `after`: each branch gives its own, in the order of an index."""
+        behind = [] if after is None else [JOBS.c.id < after]
+        branches = branches_of(wanted, is_sqlite=self._database.is_sqlite)
+        if len(branches) == 1:
+            return select(JOBS).where(*branches[0], *behind).order_by(JOBS.c.id.desc()).limit(limit)
+        firsts = (
+            select(JOBS.c.id).where(*branch, *behind).order_by(JOBS.c.id.desc()).limit(limit).subquery()
+            for branch in branches
+        )
+        ids = union(*(select(first.c.id) for first in firsts)).subquery("ids")
+        page = select(ids.c.id).order_by(ids.c.id.desc()).limit(limit)
+        return select(JOBS).where(JOBS.c.id.in_(page)).order_by(JOBS.c.id.desc())
 
     def _read_page(self, query: Select[object], *, has_submissions: bool = False) -> list[Job]:
-        return self._database.read(lambda c: _load(c, query, has_submissions=has_submissions))
+        return self._read_within(lambda c: _load(c, query, has_submissions=has_submissions))
+
+    def _read_within(self, work: Callable[[Connection], T]) -> T:
+        """Read, for as long as anybody should wait. Raises QueryTooSlow on PostgreSQL, which is told to stop then."""
+
+        def limited(connection: Connection) -> T:
+            if not self._database.is_sqlite:
+                milliseconds = int(self._patience.total_seconds() * 1000)
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            return work(connection)
+
+        try:
+            return self._database.read(limited)
+        except StatementTimeout as error:
+            raise QueryTooSlow(self._patience) from error
 
     def _read_lines(self, batch_id: str, after_line: int) -> list[tuple[int, str]]:
         query = (

@@ -134,6 +134,7 @@ _COMMANDS = (
     ("invalid_params", "one or more fields are wrong", "Correct the fields that are named; nothing was submitted."),
     ("bad_request", "what was asked for cannot be read", "Correct what is named and try again."),
     ("invalid_query", "the query cannot be read", "Correct it at the place shown: `orchestrator jobs list --help`."),
+    ("query_too_slow", "the query took longer than anybody waits", "Narrow it by time, batch or a longer word."),
     ("unknown_kind", "no kind of job has this name", "Use image, video or transcription."),
     (
         "invalid_file",
