@@ -66,11 +66,9 @@ QUERIES: Mapping[str, str] = {
     "words, common, and a rare status": "kite status:needs_review",
     "words, negated": "-kite",
 }
-SHARE = "('x' || substr(md5(n::text), 1, 7))::bit(28)::int / 268435456.0"  # of each row: even, the same in every run
-FILL = (
-    """CREATE UNLOGGED TABLE seed AS SELECT n, """
-    + SHARE
-    + """ AS share, %(first)s::timestamptz + n * (%(span)s::interval / %(count)s) AS at
+FILL = (  # `share`: even between 0 and 1, for each row the same in every run
+    """CREATE UNLOGGED TABLE seed AS SELECT n, ('x' || substr(md5(n::text), 1, 7))::bit(28)::int / 268435456.0 AS share,
+    %(first)s::timestamptz + n * (%(span)s::interval / %(count)s) AS at
     FROM generate_series(1, %(count)s) AS n""",
     "ALTER TABLE seed ADD id text, ADD state text, ADD final bool",
     """UPDATE seed SET

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, literal, not_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, literal, not_, or_, select
 
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
 from orchestrator.db.search import PROMPTS, TAGS, holds_all
@@ -35,6 +35,7 @@ _COLUMNS = {
 _TIMES = {"created": "created_at", "submitted": "submitted_at", "finished": "finished_at"}
 
 Condition = ColumnElement[bool]
+Ids = Select[*tuple[Any, ...]]
 
 
 def conditions_of(wanted: Filter, *, is_sqlite: bool) -> list[Condition]:
@@ -68,7 +69,7 @@ def _words(wanted: Filter, *, is_sqlite: bool) -> list[Condition]:
     return [*found, *(~query.where(PROMPTS.c.job_id == JOBS.c.id).exists() for query in unwanted)]
 
 
-def _with_words(words: Sequence[str], *, is_sqlite: bool) -> Any:  # noqa: ANN401 - a Select, whose type parameters vary
+def _with_words(words: Sequence[str], *, is_sqlite: bool) -> Ids:
     return select(PROMPTS.c.job_id).where(holds_all(words, is_sqlite=is_sqlite))
 
 
@@ -125,7 +126,7 @@ def _is_not(name: str, values: Sequence[str]) -> Condition:
     return or_(column.is_(None), differs) if column.nullable else differs
 
 
-def _theirs(field: str, value: str) -> Any:  # noqa: ANN401 - as above
+def _theirs(field: str, value: str) -> Ids:
     """The ids of the jobs of a batch, linked ones included, or of a task."""
     if field == "batch":
         return select(MEMBERS.c.job_id).where(MEMBERS.c.batch_id == value)
@@ -134,12 +135,12 @@ def _theirs(field: str, value: str) -> Any:  # noqa: ANN401 - as above
     raise ValueError(f"no column answers {field}:")
 
 
-def _of_job(field: str, value: str) -> Any:  # noqa: ANN401 - as above
+def _of_job(field: str, value: str) -> Ids:
     table = MEMBERS if field == "batch" else SUBMISSIONS
     return _theirs(field, value).where(table.c.job_id == JOBS.c.id)
 
 
-def _tagged(name: str, value: str | None) -> Any:  # noqa: ANN401 - as above
+def _tagged(name: str, value: str | None) -> Ids:
     query = select(TAGS.c.job_id).where(TAGS.c.name == name)
     return query if value is None else query.where(TAGS.c.value == value)
 
