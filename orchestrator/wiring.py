@@ -22,6 +22,7 @@ from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batch_cancels import SqlBatchCancels
 from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
+from orchestrator.db.bulk import SqlBulkJobs
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
@@ -68,6 +69,7 @@ class App:
     batches: SqlBatches
     reports: SqlBatchReports
     cancels: SqlBatchCancels
+    bulk: SqlBulkJobs
     history: SqlHistory
     progress: SqlProgress
     restores: SqlRestores
@@ -106,6 +108,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         batches=SqlBatches(database, rng=rng),
         reports=SqlBatchReports(database),
         cancels=SqlBatchCancels(database, rng=rng),
+        bulk=SqlBulkJobs(database, rng=rng),
         history=SqlHistory(database),
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),

@@ -10,7 +10,6 @@ from enum import IntEnum
 
 import click
 
-from orchestrator.cli.output import inert
 from orchestrator.domain.advice import Source
 from orchestrator.domain.errors import (
     BatchFileError,
@@ -21,6 +20,7 @@ from orchestrator.domain.errors import (
     RequestError,
     StepError,
 )
+from orchestrator.domain.redact import inert
 
 SOURCES = (Source.COMMAND, Source.DATABASE, Source.ARCHIVE, Source.FLEET, Source.JOURNAL, Source.PROVIDER, Source.CLASS)
 """Whose codes end a command, the likeliest first."""

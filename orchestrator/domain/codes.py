@@ -134,6 +134,11 @@ _COMMANDS = (
     ("invalid_params", "one or more fields are wrong", "Correct the fields that are named; nothing was submitted."),
     ("bad_request", "what was asked for cannot be read", "Correct what is named and try again."),
     ("invalid_query", "the query cannot be read", "Correct it at the place shown: `orchestrator jobs list --help`."),
+    (
+        "too_many_jobs",
+        "a query finds more jobs than are changed at once",
+        "Narrow it by time or by batch, and repeat it.",
+    ),
     ("query_too_slow", "the query took longer than anybody waits", "Narrow it by time, batch or a longer word."),
     ("unknown_kind", "no kind of job has this name", "Use image, video or transcription."),
     (
