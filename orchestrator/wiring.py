@@ -28,6 +28,7 @@ from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.db.usage import SqlUsage
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
@@ -71,6 +72,7 @@ class App:
     cancels: SqlBatchCancels
     bulk: SqlBulkJobs
     history: SqlHistory
+    usage: SqlUsage
     progress: SqlProgress
     restores: SqlRestores
     audit: SqlAudit
@@ -110,6 +112,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         cancels=SqlBatchCancels(database, rng=rng),
         bulk=SqlBulkJobs(database, rng=rng),
         history=SqlHistory(database),
+        usage=SqlUsage(database),
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),

@@ -17,6 +17,7 @@ from orchestrator.cli.outputs import outputs
 from orchestrator.cli.run import run
 from orchestrator.cli.sandbox import sandbox
 from orchestrator.cli.submit import submit
+from orchestrator.cli.usage import usage
 from orchestrator.cli.worker import worker
 
 DISTRIBUTION = "media-orchestrator"
@@ -50,5 +51,5 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, batches, outputs, worker, sandbox, db, doctor, errors, version):
+for command in (run, submit, jobs, batches, outputs, usage, worker, sandbox, db, doctor, errors, version):
     main.add_command(command)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, RowMapping, Select, func, select, union
 
 from orchestrator.db.dependencies import load_parents
-from orchestrator.db.engine import Database, StatementTimeout
+from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
 from orchestrator.db.filters import branches_of, conditions_of
 from orchestrator.db.rows import (
@@ -26,10 +26,11 @@ from orchestrator.db.rows import (
     table_of,
 )
 from orchestrator.db.tables import BatchMemberRow
+from orchestrator.db.timed import read_within
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.history import JobPage, SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output
-from orchestrator.domain.query import Filter, QueryTooSlow
+from orchestrator.domain.query import Filter
 from orchestrator.domain.states import State
 
 MEMBERS = table_of(BatchMemberRow)
@@ -133,18 +134,7 @@ class SqlHistory:
         return self._read_within(lambda c: _load(c, query, has_submissions=has_submissions))
 
     def _read_within(self, work: Callable[[Connection], T]) -> T:
-        """Read, for as long as anybody should wait. Raises QueryTooSlow on PostgreSQL, which is told to stop then."""
-
-        def limited(connection: Connection) -> T:
-            if not self._database.is_sqlite:
-                milliseconds = int(self._patience.total_seconds() * 1000)
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
-            return work(connection)
-
-        try:
-            return self._database.read(limited)
-        except StatementTimeout as error:
-            raise QueryTooSlow(self._patience) from error
+        return read_within(self._database, self._patience, work)
 
     def _read_lines(self, batch_id: str, after_line: int) -> list[tuple[int, str]]:
         query = (
