@@ -26,6 +26,7 @@ from orchestrator.db.bulk import SqlBulkJobs
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
+from orchestrator.db.models import SqlModels
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
 from orchestrator.db.usage import SqlUsage
@@ -46,6 +47,7 @@ from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
+from orchestrator.services.models import ModelDesk
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
 from orchestrator.zai import advice as zai_advice
@@ -73,6 +75,7 @@ class App:
     bulk: SqlBulkJobs
     history: SqlHistory
     usage: SqlUsage
+    models: SqlModels
     progress: SqlProgress
     restores: SqlRestores
     audit: SqlAudit
@@ -113,6 +116,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         bulk=SqlBulkJobs(database, rng=rng),
         history=SqlHistory(database),
         usage=SqlUsage(database),
+        models=SqlModels(database),
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
@@ -181,6 +185,16 @@ def make_clerk(app: App) -> Clerk:
         kinds=app.kinds,
         spool=app.settings.spool_dir,
         tool_version=importlib.metadata.version(DISTRIBUTION),
+    )
+
+
+def make_model_desk(app: App) -> ModelDesk:
+    """Return what models are looked at and steered with."""
+    return ModelDesk(
+        models=app.models,
+        kinds=app.kinds,
+        slots=slots_per_model(app.kinds, app.settings.limits),
+        is_slot_held_until_final=app.settings.slot_rule == "until_final",
     )
 
 

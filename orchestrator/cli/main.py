@@ -11,6 +11,7 @@ from orchestrator.cli.db import db
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.errors import errors
 from orchestrator.cli.jobs import jobs
+from orchestrator.cli.models import models
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
 from orchestrator.cli.outputs import outputs
@@ -51,5 +52,5 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, batches, outputs, usage, worker, sandbox, db, doctor, errors, version):
+for command in (run, submit, jobs, batches, outputs, models, usage, worker, sandbox, db, doctor, errors, version):
     main.add_command(command)

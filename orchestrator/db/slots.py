@@ -11,10 +11,12 @@ from functools import cache
 
 from sqlalchemy import Connection, Select, bindparam, func, literal_column, or_, select
 
-from orchestrator.db.rows import JOBS, SUBMISSIONS
+from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
+from orchestrator.db.tables import ModelLimitRow
 from orchestrator.db.types import Utc
 from orchestrator.domain.states import State
 
+MODEL_LIMITS = table_of(ModelLimitRow)
 UNKNOWN_WINDOW = timedelta(hours=1)
 
 
@@ -31,6 +33,13 @@ def count_held(connection: Connection, credential: str, *, now: datetime, is_hel
 def count_unknowns(connection: Connection, credential: str, *, now: datetime) -> int:
     """Return how many submissions of the trailing hour ended without anybody knowing whether they were taken."""
     return connection.execute(_unknowns_query(), {"of": credential, "since": now - UNKNOWN_WINDOW}).scalar_one()
+
+
+def load_limits(connection: Connection, credential: str) -> dict[str, int]:
+    """Return the models that a person gave a limit of their own."""
+    query = select(MODEL_LIMITS.c.model, MODEL_LIMITS.c.slot_limit)
+    query = query.where(MODEL_LIMITS.c.credential == credential, MODEL_LIMITS.c.slot_limit.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 @cache

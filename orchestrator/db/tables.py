@@ -97,10 +97,14 @@ class ModelLimitRow(PauseColumns, Base):
     """A model's pauses under one credential; locked, in name order, before its slots are counted."""
 
     __tablename__ = "model_limits"
-    __table_args__ = ({"comment": "One row per credential and model: the lock under which its slots are counted"},)
+    __table_args__ = (
+        CheckConstraint("slot_limit IS NULL OR slot_limit >= 1", name="slot_limit_positive"),
+        {"comment": "One row per credential and model: the lock under which its slots are counted"},
+    )
 
     credential: Mapped[str] = mapped_column(primary_key=True, comment="Whose requests")
     model: Mapped[str] = mapped_column(primary_key=True, comment="The provider's model name")
+    slot_limit: Mapped[int | None] = mapped_column(sort_order=2, comment="Most in flight; NULL: as the settings say")
 
 
 class BatchRow(Base):

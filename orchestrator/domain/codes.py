@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from orchestrator.domain.advice import Entry, Source, Then
 from orchestrator.domain.job import RESTORED_IN_DOUBT, RESTORED_QUEUED
 from orchestrator.domain.media import suspects
+from orchestrator.domain.models import BY_HAND
 
 LOOK_AT_PROVIDER = (
     "Look in the provider's console: attach the task's id if it shows one, else resubmit or write the job off."
@@ -110,6 +111,12 @@ _SUBMISSIONS = (
         Then.AGAIN,
         "the batch's budget has no room for its next job",
         "Run the file again with a higher --max-cost; money of calls that turn out refused is free again by itself.",
+    ),
+    (
+        BY_HAND,
+        Then.PAUSED,
+        "a person paused the model",
+        "Let it go on with `orchestrator models resume MODEL`.",
     ),
     (
         "not_sent",

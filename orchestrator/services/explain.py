@@ -10,6 +10,7 @@ from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue, Source, Then
 from orchestrator.domain.job import Job
 from orchestrator.domain.kind import Kind
+from orchestrator.domain.models import UNTIL_RESUMED
 from orchestrator.domain.progress import BudgetHold, Hold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
@@ -103,6 +104,8 @@ def _describe_queued(job: Job, now: datetime, hold: Hold | BudgetHold | None) ->
         return f"paused: budget; {describe_budget(hold)}"
     if hold is not None:
         whom = "the account" if hold.is_credential else f"model {hold.name}"
+        if hold.until >= UNTIL_RESUMED:
+            return f"{whom} is paused {hold.message}; `orchestrator models resume {hold.name}` lets it go on"
         why = f" ({hold.message or hold.code})" if hold.message or hold.code else ""
         return f"{whom} is paused{why}; submissions go on {_in(hold.until, now)}"
     refused = f"the last try was refused ({job.last_error})" if job.last_error else ""
