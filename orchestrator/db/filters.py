@@ -8,6 +8,7 @@ rows together hold the page's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,25 +33,63 @@ _COLUMNS = {
     "id": ("id",),
     "code": ("failure_code", "provider_code"),
 }
+_THEIRS = {"batch": MEMBERS, "task": SUBMISSIONS}
 _TIMES = {"created": "created_at", "submitted": "submitted_at", "finished": "finished_at"}
 
 Condition = ColumnElement[bool]
 Ids = Select[*tuple[Any, ...]]
 
 
+@dataclass(frozen=True)
+class Span:
+    """The ids that a page may come from: those below `below` and from `begin` on; None is open."""
+
+    below: str | None = None
+    begin: str | None = None
+
+    def holds(self, column: ColumnElement[str]) -> list[Condition]:
+        """Return the bounds of an id's column: what they mean for one table a planner does not tell the next."""
+        below = [] if self.below is None else [column < self.below]
+        return below if self.begin is None else [*below, column >= self.begin]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Conditions on `jobs`, and what its rows are to be ordered by before their id so that its index is used."""
+
+    conditions: tuple[Condition, ...]
+    order: tuple[ColumnElement[Any], ...] = ()
+
+    def narrowed(self, more: Branch) -> Branch:
+        """Return both."""
+        return Branch((*self.conditions, *more.conditions), (*self.order, *more.order))
+
+
+EVERYTHING = Span()
+
+
 def conditions_of(wanted: Filter, *, is_sqlite: bool) -> list[Condition]:
     """Return the conditions on `jobs` that together mean the filter."""
-    return [or_(*_either(term)) for term in _plain(wanted)] + _words(wanted, is_sqlite=is_sqlite)
+    held = [or_(*(and_(*either.conditions) for either in _either(term, EVERYTHING))) for term in _plain(wanted)]
+    return held + _words(wanted, EVERYTHING, is_sqlite=is_sqlite)
 
 
-def branches_of(wanted: Filter, *, is_sqlite: bool) -> list[list[Condition]]:
-    """Return lists of conditions on `jobs`: what meets every condition of any list is what the filter means."""
-    branches: list[list[Condition]] = [_words(wanted, is_sqlite=is_sqlite)]
-    for term in _plain(wanted):
-        either = _either(term)
+def branches_of(wanted: Filter, span: Span, *, is_sqlite: bool, words_first: int | None = None) -> list[Branch]:
+    """Return branches: what meets every condition of any of them is what the filter means within the span.
+
+    With `words_first` (PostgreSQL) the words are looked up in their index before anything else, and where nothing else is
+    asked for only the newest `words_first` that hold them matter. Without it a planner may walk along the ids instead.
+    """
+    plain = _plain(wanted)
+    words = (
+        _words(wanted, span, is_sqlite=is_sqlite) if words_first is None else _words_first(wanted, span, words_first)
+    )
+    branches = [Branch((*span.holds(JOBS.c.id), *words))]
+    for term in plain:
+        either = _either(term, span)
         if len(either) * len(branches) > MOST_BRANCHES:
-            either = [or_(*either)]
-        branches = [[*branch, condition] for branch in branches for condition in either]
+            either = [Branch((or_(*(and_(*each.conditions) for each in either)),))]
+        branches = [branch.narrowed(each) for branch in branches for each in either]
     return branches
 
 
@@ -58,40 +97,75 @@ def _plain(wanted: Filter) -> list[Term]:
     return [term for term in wanted.terms if not isinstance(term, Words)]
 
 
-def _words(wanted: Filter, *, is_sqlite: bool) -> list[Condition]:
+def _words(wanted: Filter, span: Span, *, is_sqlite: bool) -> list[Condition]:
     """All words that a prompt must hold are looked up at once, each that it must not hold by itself."""
-    terms = [term for term in wanted.terms if isinstance(term, Words)]
-    held = [term.text for term in terms if not term.is_negated]
-    found = [JOBS.c.id.in_(_with_words(held, is_sqlite=is_sqlite))] if held else []
-    unwanted = [_with_words([term.text], is_sqlite=is_sqlite) for term in terms if term.is_negated]
+    held = held_words(wanted)
+    found = [JOBS.c.id.in_(_with_words(held, span, is_sqlite=is_sqlite))] if held else []
+    return found + _without_words(wanted, span, is_sqlite=is_sqlite)
+
+
+def _words_first(wanted: Filter, span: Span, limit: int) -> list[Condition]:
+    found = _with_words(held_words(wanted), span, is_sqlite=False).cte("words").prefix_with("MATERIALIZED")
+    ids = select(found.c.job_id)
+    if len(held_words(wanted)) == len(wanted.terms):
+        newest = ids.order_by(found.c.job_id.desc()).limit(limit)
+    else:
+        newest = _newest(found.c.job_id, ids)
+    return [JOBS.c.id.in_(newest), *_without_words(wanted, span, is_sqlite=False)]
+
+
+def _without_words(wanted: Filter, span: Span, *, is_sqlite: bool) -> list[Condition]:
+    unwanted = [term.text for term in wanted.terms if isinstance(term, Words) and term.is_negated]
     if is_sqlite:  # a full-text table is not looked into row by row
-        return [*found, *(JOBS.c.id.not_in(query) for query in unwanted)]
-    return [*found, *(~query.where(PROMPTS.c.job_id == JOBS.c.id).exists() for query in unwanted)]
+        return [JOBS.c.id.not_in(_with_words([word], span, is_sqlite=True)) for word in unwanted]
+    queries = (_with_words([word], EVERYTHING, is_sqlite=False) for word in unwanted)
+    return [not_(query.where(PROMPTS.c.job_id == JOBS.c.id).exists()) for query in queries]
 
 
-def _with_words(words: Sequence[str], *, is_sqlite: bool) -> Ids:
-    return select(PROMPTS.c.job_id).where(holds_all(words, is_sqlite=is_sqlite))
+def held_words(wanted: Filter) -> list[str]:
+    """Return the words that a prompt must hold."""
+    return [term.text for term in wanted.terms if isinstance(term, Words) and not term.is_negated]
 
 
-def _either(term: Term) -> list[Condition]:
+def is_led_by_words(wanted: Filter) -> bool:
+    """Return whether words are what few jobs may meet: a planner that has another value to begin with does better alone."""
+    return bool(held_words(wanted)) and all(isinstance(term, Words) or term.is_negated for term in wanted.terms)
+
+
+def _with_words(words: Sequence[str], span: Span, *, is_sqlite: bool) -> Ids:
+    bounds = [] if is_sqlite else span.holds(PROMPTS.c.job_id)
+    return select(PROMPTS.c.job_id).where(holds_all(words, is_sqlite=is_sqlite), *bounds)
+
+
+def _newest(job_id: ColumnElement[str], query: Ids) -> Ids:
+    """Each id once and in the order of pages: so a planner knows that it may go along this and look each job up."""
+    return query.distinct().order_by(job_id.desc())
+
+
+def _either(term: Term, span: Span) -> list[Branch]:
     """Return conditions one of which must hold: a single one for most terms, and for every negated one."""
     if term.is_negated:
-        return [_negated(term)]
+        return [Branch((_negated(term),))]
     match term:
         case Match(field=field, values=values) if field in _COLUMNS:
-            return [JOBS.c[column] == value for column in _COLUMNS[field] for value in values]
+            return [Branch((JOBS.c[column] == value,)) for column in _COLUMNS[field] for value in values]
         case Match(field=field, values=values):
-            return [JOBS.c.id.in_(_theirs(field, value)) for value in values]
+            queries = (_theirs(field, value) for value in values)
+            return [Branch((_among(_THEIRS[field].c.job_id, query, span),)) for query in queries]
         case TagMatch(name=name, value=value):
-            return [JOBS.c.id.in_(_tagged(name, value))]
+            return [Branch((_among(TAGS.c.job_id, _tagged(name, value), span),))]
         case TimeRange(field=field, start=start, end=end):
-            return [and_(_within(JOBS.c[_TIMES[field]], start, end), *_ids_of(field, start, end))]
+            return [Branch((_within(JOBS.c[_TIMES[field]], start, end), *_ids_of(field, start, end)))]
         case CostRange(least=least, most=most):
             final, price = JOBS.c.cost_final_micros, JOBS.c.price_micros
-            is_open = and_(final.is_(None), _within(price, least, most, has_end=True))
-            return [_within(final, least, most, has_end=True), is_open]
+            is_open = (final.is_(None), _within(price, least, most, has_end=True))
+            return [Branch((_within(final, least, most, has_end=True),)), Branch(is_open, (final.desc(),))]
         case Words():
             raise ValueError("words are looked up together")
+
+
+def _among(job_id: ColumnElement[str], query: Ids, span: Span) -> Condition:
+    return JOBS.c.id.in_(_newest(job_id, query.where(*span.holds(job_id))))
 
 
 def _negated(term: Term) -> Condition:
@@ -128,16 +202,12 @@ def _is_not(name: str, values: Sequence[str]) -> Condition:
 
 def _theirs(field: str, value: str) -> Ids:
     """The ids of the jobs of a batch, linked ones included, or of a task."""
-    if field == "batch":
-        return select(MEMBERS.c.job_id).where(MEMBERS.c.batch_id == value)
-    if field == "task":
-        return select(SUBMISSIONS.c.job_id).where(SUBMISSIONS.c.task_id == value)
-    raise ValueError(f"no column answers {field}:")
+    table = _THEIRS[field]
+    return select(table.c.job_id).where((table.c.batch_id if field == "batch" else table.c.task_id) == value)
 
 
 def _of_job(field: str, value: str) -> Ids:
-    table = MEMBERS if field == "batch" else SUBMISSIONS
-    return _theirs(field, value).where(table.c.job_id == JOBS.c.id)
+    return _theirs(field, value).where(_THEIRS[field].c.job_id == JOBS.c.id)
 
 
 def _tagged(name: str, value: str | None) -> Ids:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, Select, func, select, union
 from orchestrator.db.dependencies import load_parents
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
-from orchestrator.db.filters import branches_of, conditions_of
+from orchestrator.db.filters import Branch, Span, branches_of, conditions_of, is_led_by_words
 from orchestrator.db.rows import (
     JOBS,
     OUTPUTS,
@@ -35,6 +35,11 @@ from orchestrator.domain.states import State
 
 MEMBERS = table_of(BatchMemberRow)
 PAGE = 500  # rows of one short read while streaming
+NEAR = 5_000  # prompts that are read one by one before the index of words is asked: a few milliseconds
+PLANS = ("enable_mergejoin = off", "jit = off", "work_mem = '32MB'")
+"""Settings of PostgreSQL for pages: a merge join would walk from the newest job to where its other side begins, and what a
+word finds is sorted in memory.
+"""
 PATIENCE = timedelta(seconds=10)  # nobody waits longer for a page, and it would hold back the vacuum of hot rows
 
 T = TypeVar("T")
@@ -73,14 +78,14 @@ class SqlHistory:
 
     def list_jobs(self, wanted: Filter, *, limit: int = 20, after: str | None = None) -> JobPage:
         """Return a page of jobs, newest first."""
-        jobs = self._read_page(self._matching(wanted, after, limit + 1))
+        jobs = self._read_matching(wanted, after, limit + 1)
         return JobPage(tuple(jobs[:limit]), has_more=len(jobs) > limit)
 
     def iter_jobs(self, wanted: Filter) -> Iterator[Job]:
         """Yield every job that matches, newest first."""
         after: str | None = None
         while True:
-            jobs = self._read_page(self._matching(wanted, after, PAGE))
+            jobs = self._read_matching(wanted, after, PAGE)
             yield from jobs
             if len(jobs) < PAGE:
                 return
@@ -116,25 +121,28 @@ class SqlHistory:
         rows = self._read_within(lambda c: c.execute(query).all())
         return {row[0]: row[1] for row in rows}
 
-    def _matching(self, wanted: Filter, after: str | None, limit: int) -> Select[object]:
-        """The newest `limit` rows behind `after`: each branch gives its own, in the order of an index."""
-        behind = [] if after is None else [JOBS.c.id < after]
-        branches = branches_of(wanted, is_sqlite=self._database.is_sqlite)
-        if len(branches) == 1:
-            return select(JOBS).where(*branches[0], *behind).order_by(JOBS.c.id.desc()).limit(limit)
-        firsts = (
-            select(JOBS.c.id).where(*branch, *behind).order_by(JOBS.c.id.desc()).limit(limit).subquery()
-            for branch in branches
-        )
-        ids = union(*(select(first.c.id) for first in firsts)).subquery("ids")
-        page = select(ids.c.id).order_by(ids.c.id.desc()).limit(limit)
-        return select(JOBS).where(JOBS.c.id.in_(page)).order_by(JOBS.c.id.desc())
+    def _read_matching(self, wanted: Filter, after: str | None, limit: int) -> list[Job]:
+        """Return the newest `limit` jobs behind `after`.
+
+        Words are looked for in the prompts next to `after` first, and in their index if that was not enough: no planner
+        knows whether a word that many prompts hold stands in the newest of them or only in old ones.
+        """
+        whole = Span(below=after)
+        is_sqlite = self._database.is_sqlite
+        if is_sqlite or not is_led_by_words(wanted):
+            return self._read_page(_newest_of(branches_of(wanted, whole, is_sqlite=is_sqlite), limit))
+        begin = self._read_within(lambda c: c.execute(_nth_of(whole, NEAR)).scalar())
+        near = branches_of(wanted, Span(after, begin), is_sqlite=False)
+        jobs = self._read_page(_newest_of(near, limit))
+        if begin is None or len(jobs) == limit:
+            return jobs
+        return self._read_page(_newest_of(branches_of(wanted, whole, is_sqlite=False, words_first=limit), limit))
 
     def _read_page(self, query: Select[object], *, has_submissions: bool = False) -> list[Job]:
         return self._read_within(lambda c: _load(c, query, has_submissions=has_submissions))
 
     def _read_within(self, work: Callable[[Connection], T]) -> T:
-        return read_within(self._database, self._patience, work)
+        return read_within(self._database, self._patience, work, settings=PLANS)
 
     def _read_lines(self, batch_id: str, after_line: int) -> list[tuple[int, str]]:
         query = (
@@ -144,6 +152,25 @@ class SqlHistory:
             .limit(PAGE)
         )
         return self._database.read(lambda c: [(row.line_number, row.job_id) for row in c.execute(query)])
+
+
+def _newest_of(branches: Sequence[Branch], limit: int) -> Select[object]:
+    """The newest `limit` rows of several branches are among the newest of each, which an index gives in their order."""
+    if len(branches) == 1:
+        branch = branches[0]
+        return select(JOBS).where(*branch.conditions).order_by(*branch.order, JOBS.c.id.desc()).limit(limit)
+    firsts = (
+        select(JOBS.c.id).where(*branch.conditions).order_by(*branch.order, JOBS.c.id.desc()).limit(limit).subquery()
+        for branch in branches
+    )
+    ids = union(*(select(first.c.id) for first in firsts)).subquery("ids")
+    page = select(ids.c.id).order_by(ids.c.id.desc()).limit(limit)
+    return select(JOBS).where(JOBS.c.id.in_(page)).order_by(JOBS.c.id.desc())
+
+
+def _nth_of(span: Span, number: int) -> Select[str]:
+    """The id of the `number`th job within the span, None where there are fewer."""
+    return select(JOBS.c.id).where(*span.holds(JOBS.c.id)).order_by(JOBS.c.id.desc()).limit(1).offset(number - 1)
 
 
 def _load(connection: Connection, query: Select[object], *, has_submissions: bool = False) -> list[Job]:

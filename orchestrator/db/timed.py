@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
@@ -14,16 +14,18 @@ from orchestrator.domain.query import QueryTooSlow
 T = TypeVar("T")
 
 
-def read_within(database: Database, patience: timedelta, work: Callable[[Connection], T]) -> T:
-    """Run `work` in one reading transaction. Raises QueryTooSlow on PostgreSQL, which stops a statement at `patience`.
+def read_within(
+    database: Database, patience: timedelta, work: Callable[[Connection], T], *, settings: Sequence[str] = ()
+) -> T:
+    """Run `work` in one reading transaction, PostgreSQL told these `settings`. Raises QueryTooSlow on PostgreSQL, which stops a statement at `patience`.
 
     SQLite has no such limit: its reader is the only one that waits.
     """
 
     def limited(connection: Connection) -> T:
         if not database.is_sqlite:
-            milliseconds = int(patience.total_seconds() * 1000)
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            limit = f"statement_timeout = {int(patience.total_seconds() * 1000)}"
+            connection.exec_driver_sql("; ".join(f"SET LOCAL {setting}" for setting in (limit, *settings)))
         return work(connection)
 
     try:
