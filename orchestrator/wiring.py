@@ -389,3 +389,8 @@ def upgrade_database(settings: Settings) -> tuple[str | None, str]:
 def check_database(settings: Settings) -> str | None:
     """Return what is wrong with the schema in words, None when nothing is."""
     return migrate.find_problem(settings.database)
+
+
+def check_search(settings: Settings) -> str | None:
+    """Return in words why looking for words in prompts is slow, None when it is not."""
+    return migrate.find_search_problem(settings.database)

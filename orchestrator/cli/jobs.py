@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,8 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
     """List jobs, newest first.
 
     \b
-    QUERY: status:failed model:cogvideox-3 tag:campaign=spring created:>7d cost:>0.5 "red kite"; -field:x negates.
+    QUERY: status:failed model:cogvideox-3 tag:campaign=spring created:>7d cost:>0.5 kite; -field:x negates (put it
+    behind --, or write the whole query in one pair of quotes). docs/history.md has all of it.
     """
     with _open(common) as app:
         wanted = parse_query(" ".join(query), now=app.clock.now(), kinds=app.kinds)
@@ -67,7 +69,8 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
         rows = [job_object(job, now=now, kinds=app.kinds, hold=holds.get(job.id)) for job in page.jobs]
         print_rows(rows, EXPORT_COLUMNS if output == "csv" else COLUMNS, output)
         if page.has_more:
-            click.echo(f"more: orchestrator jobs list --after {page.jobs[-1].id}", err=True)
+            again = "".join(f" {shlex.quote(part)}" for part in query)
+            click.echo(inert_line(f"more: orchestrator jobs list{again} --after {page.jobs[-1].id}"), err=True)
 
 
 def _find_holds(app: App, page: Sequence[Job]) -> dict[str, Hold | BudgetHold | None]:

@@ -18,7 +18,11 @@ COLUMNS = (
 
 
 @click.command()
-@click.option("--by", type=click.Choice(list(GroupBy)), help="A line per model, batch, tag or UTC day. [one for all]")
+@click.option(
+    "--by",
+    type=click.Choice([group.value for group in GroupBy]),
+    help="A line per model, batch, tag or UTC day. [one for all]",
+)
 @click.option("--since", metavar="T", help="Only jobs created since: an age (7d), a date, or a time with its zone.")
 @common_options
 def usage(common: CommonOptions, by: str | None, since: str | None) -> None:

@@ -127,7 +127,11 @@ def parse_query(text: str, *, now: datetime, kinds: Collection[str] = ()) -> Fil
 
 def parse_moment(name: str, text: str, *, now: datetime) -> datetime:
     """Return when an age (7d), a day (its beginning) or a time with its zone is. Raises QueryError about `name`."""
-    return _read_moment(_Token(name, text, is_negated=False, position=0, value_position=0), text, now)[0]
+    try:
+        return _read_moment(_Token(name, text, is_negated=False, position=0, value_position=0), text, now)[0]
+    except QueryError as error:
+        error.param = name
+        raise
 
 
 @dataclass(frozen=True)
