@@ -25,6 +25,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "archive": (),
     "ingest": (),
     "history": (),
+    "searched": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`
