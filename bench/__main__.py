@@ -27,6 +27,8 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "egress": (),
     "webhooks": (),
     "outbox": (),
+    "history": (),
+    "searched": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`

@@ -22,13 +22,16 @@ from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batch_cancels import SqlBatchCancels
 from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
+from orchestrator.db.bulk import SqlBulkJobs
 from orchestrator.db.deliveries import SqlDeliveries
 from orchestrator.db.endpoints import SqlEndpoints
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
+from orchestrator.db.models import SqlModels
 from orchestrator.db.progress import SqlProgress, SubmitLimits
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.db.usage import SqlUsage
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
@@ -47,6 +50,7 @@ from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.services.jobfile.inline import JudgeLink
 from orchestrator.services.lanes.context import Delivering, LaneContext, LaneLimits
+from orchestrator.services.models import ModelDesk
 from orchestrator.services.webhook_bodies import EventBodies
 from orchestrator.services.webhooks import EndpointDesk
 from orchestrator.storage import StoreOptions, StoreSet
@@ -75,7 +79,10 @@ class App:
     batches: SqlBatches
     reports: SqlBatchReports
     cancels: SqlBatchCancels
+    bulk: SqlBulkJobs
     history: SqlHistory
+    usage: SqlUsage
+    models: SqlModels
     progress: SqlProgress
     restores: SqlRestores
     audit: SqlAudit
@@ -128,7 +135,10 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         batches=SqlBatches(database, rng=rng),
         reports=SqlBatchReports(database),
         cancels=SqlBatchCancels(database, rng=rng),
+        bulk=SqlBulkJobs(database, rng=rng),
         history=SqlHistory(database),
+        usage=SqlUsage(database),
+        models=SqlModels(database),
         progress=SqlProgress(database, _make_submit_limits(settings)),
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
@@ -267,6 +277,16 @@ def _require_secret_key(settings: Settings) -> None:
             "ORCHESTRATOR_SECRET_KEY",
             "needed for webhooks: every process on this database seals and opens with it; `openssl rand -base64 32` makes one",
         )
+
+
+def make_model_desk(app: App) -> ModelDesk:
+    """Return what models are looked at and steered with."""
+    return ModelDesk(
+        models=app.models,
+        kinds=app.kinds,
+        slots=slots_per_model(app.kinds, app.settings.limits),
+        is_slot_held_until_final=app.settings.slot_rule == "until_final",
+    )
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:
@@ -482,3 +502,8 @@ def upgrade_database(settings: Settings) -> tuple[str | None, str]:
 def check_database(settings: Settings) -> str | None:
     """Return what is wrong with the schema in words, None when nothing is."""
     return migrate.find_problem(settings.database)
+
+
+def check_search(settings: Settings) -> str | None:
+    """Return in words why looking for words in prompts is slow, None when it is not."""
+    return migrate.find_search_problem(settings.database)

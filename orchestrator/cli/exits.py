@@ -10,7 +10,6 @@ from enum import IntEnum
 
 import click
 
-from orchestrator.cli.output import inert
 from orchestrator.cli.prefix import pasteable
 from orchestrator.domain.advice import Source
 from orchestrator.domain.errors import (
@@ -22,6 +21,7 @@ from orchestrator.domain.errors import (
     RequestError,
     StepError,
 )
+from orchestrator.domain.redact import inert
 
 SOURCES = (Source.COMMAND, Source.DATABASE, Source.ARCHIVE, Source.FLEET, Source.JOURNAL, Source.PROVIDER, Source.CLASS)
 """Whose codes end a command, the likeliest first."""

@@ -14,8 +14,8 @@ import click
 
 from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import fault_text
-from orchestrator.cli.output import inert
 from orchestrator.config import Settings
+from orchestrator.domain.redact import inert
 from orchestrator.services.batches import Intake, Taker, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
 from orchestrator.services.jobfile.entries import Form

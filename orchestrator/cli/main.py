@@ -11,12 +11,14 @@ from orchestrator.cli.db import db
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.errors import errors
 from orchestrator.cli.jobs import jobs
+from orchestrator.cli.models import models
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
 from orchestrator.cli.outputs import outputs
 from orchestrator.cli.run import run
 from orchestrator.cli.sandbox import sandbox
 from orchestrator.cli.submit import submit
+from orchestrator.cli.usage import usage
 from orchestrator.cli.webhooks import webhooks
 from orchestrator.cli.worker import worker
 
@@ -51,5 +53,22 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, batches, outputs, webhooks, worker, sandbox, db, doctor, errors, version):
+COMMANDS = (
+    run,
+    submit,
+    jobs,
+    batches,
+    outputs,
+    webhooks,
+    models,
+    usage,
+    worker,
+    sandbox,
+    db,
+    doctor,
+    errors,
+    version,
+)
+
+for command in COMMANDS:
     main.add_command(command)

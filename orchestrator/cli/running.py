@@ -18,7 +18,7 @@ from orchestrator.cli.absence import Absence
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
-from orchestrator.cli.output import inert_line, to_json
+from orchestrator.cli.output import inert_line
 from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.cli.sandbox import sandboxed
@@ -32,6 +32,7 @@ from orchestrator.embedded import deliver_now, running_lanes
 from orchestrator.services.batch_files import RESULTS, batch_key, write_due_files
 from orchestrator.services.batch_views import count_active
 from orchestrator.services.explain import advise
+from orchestrator.services.export import to_json
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.sweep import (

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import click
 
 from orchestrator.cli.options import CommonOptions, common_options
-from orchestrator.cli.output import inert_line, to_json
+from orchestrator.cli.output import inert_line
 from orchestrator.cli.prefix import SANDBOX
 from orchestrator.config import Settings
+from orchestrator.services.export import to_json
 from orchestrator.webhooks.receiver import Received, receiving
 
 

@@ -18,6 +18,7 @@ from orchestrator.db.named_webhooks import Named, inherit_webhooks, link_webhook
 from orchestrator.db.pauses import CREDENTIALS
 from orchestrator.db.rows import JOBS, price_columns
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
+from orchestrator.db.search import insert_searched
 from orchestrator.db.waiting import enter_parents, insert_dependencies
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
@@ -270,7 +271,9 @@ def _insert_jobs(
     connection: Connection, batch_id: str, jobs: Sequence[NewJob], *, actor: str, now: datetime, rng: Random
 ) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
-    insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
+    rows = [make_job_row(job, batch_id, now) for job in jobs]
+    insert_many(connection, JOBS, rows)
+    insert_searched(connection, rows)
     insert_members(connection, batch_id, jobs)
     insert_dependencies(connection, batch_id, jobs)
     named = [Named(job.owner, job.webhook, job_id=job.id) for job in jobs if job.webhook is not None]

@@ -33,6 +33,7 @@ WAL_RETRY_SECONDS = 0.01  # another's first transaction on a new file takes a fe
 POOL_SIZE = 10  # one connection per lane thread and a few for the API; more would only queue in the server
 POOL_WAIT_SECONDS = 10
 REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: certainly rolled back
+QUERY_CANCELED = "57014"
 UNAVAILABLE = frozenset(
     {"08", "53", "55", "57", "58"}
 )  # SQLSTATE classes: connection, resources, lock, operator, system
@@ -244,6 +245,10 @@ def _lower(text: str | float | None) -> str | float | None:
     return text.lower() if isinstance(text, str) else text
 
 
+class StatementTimeout(Transient):
+    """A statement was stopped by the time it was given, or by an operator."""
+
+
 class _LostRace(Transient):
     """Serialization failure or deadlock: the transaction is certainly rolled back."""
 
@@ -266,6 +271,8 @@ def _translate(error: SQLAlchemyError) -> StepError:
     state = getattr(error.orig, "sqlstate", None)
     if state in REPEATABLE:
         return _LostRace("database_unavailable", words)
+    if state == QUERY_CANCELED:
+        return StatementTimeout("database_unavailable", words)
     if error.connection_invalidated or _is_unavailable(error.orig, state):
         return Transient("database_unavailable", words)
     return Permanent("database_refused", words)

@@ -11,11 +11,13 @@ from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, or_, select
 
-from orchestrator.db.rows import JOBS, SUBMISSIONS
+from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
+from orchestrator.db.tables import ModelLimitRow
 from orchestrator.db.types import Utc
 from orchestrator.domain.progress import SlotHolder
 from orchestrator.domain.states import State
 
+MODEL_LIMITS = table_of(ModelLimitRow)
 UNKNOWN_WINDOW = timedelta(hours=1)
 
 
@@ -60,6 +62,13 @@ def find_unexplained(connection: Connection, credential: str, model: str, *, now
 
 def _is_unknown() -> ColumnElement[bool]:
     return SUBMISSIONS.c.verdict == literal_column("'unknown'")
+
+
+def load_limits(connection: Connection, credential: str) -> dict[str, int]:
+    """Return the models that a person gave a limit of their own."""
+    query = select(MODEL_LIMITS.c.model, MODEL_LIMITS.c.slot_limit)
+    query = query.where(MODEL_LIMITS.c.credential == credential, MODEL_LIMITS.c.slot_limit.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 @cache

@@ -40,6 +40,12 @@ _RESTING = "state IN ('succeeded', 'failed', 'cancelled', 'needs_review')"
 MAY_BE_CHARGED = "verdict IS NULL OR verdict NOT IN ('not_sent', 'refused', 'rejected', 'throttled')"
 """A submission that was not surely refused (domain.job.SURE_REFUSALS); a query spells it so to use the index."""
 
+_SPARSE = {
+    name: f"{name} IS NOT NULL"
+    for name in ("custom_id", "failure_code", "provider_code", "submitted_at", "finished_at")
+}
+"""Fields of a job that many have no value of, and that the history is asked by."""
+
 
 class Base(DeclarativeBase):
     """Types by annotation; names by convention."""
@@ -91,10 +97,14 @@ class ModelLimitRow(PauseColumns, Base):
     """A model's pauses under one credential; locked, in name order, before its slots are counted."""
 
     __tablename__ = "model_limits"
-    __table_args__ = ({"comment": "One row per credential and model: the lock under which its slots are counted"},)
+    __table_args__ = (
+        CheckConstraint("slot_limit IS NULL OR slot_limit >= 1", name="slot_limit_positive"),
+        {"comment": "One row per credential and model: the lock under which its slots are counted"},
+    )
 
     credential: Mapped[str] = mapped_column(primary_key=True, comment="Whose requests")
     model: Mapped[str] = mapped_column(primary_key=True, comment="The provider's model name")
+    slot_limit: Mapped[int | None] = mapped_column(sort_order=2, comment="Most in flight; NULL: as the settings say")
 
 
 class BatchRow(Base):
@@ -218,6 +228,13 @@ class JobRow(Base):
         ),
         Index("ix_jobs_state", "state", "id"),
         Index("ix_jobs_kind_state", "kind", "state", "id"),
+        # The history by its other fields, each in the order of its pages.
+        Index("ix_jobs_model", "model", "id"),
+        Index("ix_jobs_cost", "cost_final_micros", "id"),
+        *(
+            Index(f"ix_jobs_{name}", name, "id", sqlite_where=text(where), postgresql_where=text(where))
+            for name, where in _SPARSE.items()
+        ),
         {"comment": "One request of ours: where it stands, when it is due, what came of it"},
     )
 
@@ -273,6 +290,7 @@ class BatchMemberRow(Base):
     __tablename__ = "batch_members"
     __table_args__ = (
         Index("ix_batch_members_job_id", "job_id", "batch_id"),
+        Index("ix_batch_members_batch_id", "batch_id", "job_id"),
         Index("ix_batch_members_custom_id", "custom_id", "job_id"),
         Index("ix_batch_members_linked_from", "batch_id", "linked_from"),
         {"comment": "Lines of a batch and the job of each: its own, or one of an earlier batch"},
@@ -283,6 +301,20 @@ class BatchMemberRow(Base):
     custom_id: Mapped[str | None] = mapped_column(comment="The line's custom_id")
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), comment="The line's job")
     linked_from: Mapped[str | None] = mapped_column(comment="Fair key of a job that another intake made; else NULL")
+
+
+class JobTagRow(Base):
+    """A job's label as it is looked up; jobs.tags is what is shown."""
+
+    __tablename__ = "job_tags"
+    __table_args__ = (
+        Index("ix_job_tags_value", "name", "value", "job_id"),
+        {"comment": "Labels of jobs as they are looked up; written once, with the job"},
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True, comment="The label's name")
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, comment="Which job has it")
+    value: Mapped[str] = mapped_column(comment="What it says")
 
 
 class JobDependencyRow(Base):

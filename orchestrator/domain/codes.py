@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from orchestrator.domain.advice import Entry, Source, Then
 from orchestrator.domain.job import RESTORED_IN_DOUBT, RESTORED_QUEUED
 from orchestrator.domain.media import suspects
+from orchestrator.domain.models import BY_HAND
 
 LOOK_AT_PROVIDER = (
     "Look in the provider's console: attach the task's id if it shows one, else resubmit or write the job off."
@@ -135,6 +136,12 @@ _SUBMISSIONS = (
         "Nothing to do: each lets go when its ORCHESTRATOR_ASSUMED_TASK_LIFE is over, or its answer is known.",
     ),
     (
+        BY_HAND,
+        Then.PAUSED,
+        "a person paused the model",
+        "Let it go on with `orchestrator models resume MODEL`.",
+    ),
+    (
         "not_sent",
         Then.AGAIN,
         "an earlier try was certainly not taken",
@@ -157,6 +164,12 @@ _COMMANDS = (
     ("invalid_params", "one or more fields are wrong", "Correct the fields that are named; nothing was submitted."),
     ("bad_request", "what was asked for cannot be read", "Correct what is named and try again."),
     ("invalid_query", "the query cannot be read", "Correct it at the place shown: `orchestrator jobs list --help`."),
+    (
+        "too_many_jobs",
+        "a query finds more jobs than are changed at once",
+        "Narrow it by time or by batch, and repeat it.",
+    ),
+    ("query_too_slow", "the query took longer than anybody waits", "Narrow it by time, batch or a longer word."),
     ("unknown_kind", "no kind of job has this name", "Use image, video or transcription."),
     (
         "invalid_file",

@@ -13,6 +13,7 @@ from orchestrator.domain.advice import Catalogue, Source, Then
 from orchestrator.domain.decide.restore import REASON as RESTORED
 from orchestrator.domain.job import RESTORED_CODES, RESTORED_QUEUED, Job
 from orchestrator.domain.kind import Kind
+from orchestrator.domain.models import UNTIL_RESUMED
 from orchestrator.domain.progress import AnyHold, BudgetHold, SlotHolder, SlotsHold, UnknownsHold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
@@ -127,6 +128,8 @@ def _describe_queued(job: Job, now: datetime, hold: AnyHold | None) -> str:
         return describe_stop(hold, job_id=job.id)
     if hold is not None:
         whom = "the account" if hold.is_credential else f"model {hold.name}"
+        if hold.until >= UNTIL_RESUMED:
+            return f"{whom} is paused {hold.message}; `orchestrator models resume {hold.name}` lets it go on"
         why = f" ({hold.message or hold.code})" if hold.message or hold.code else ""
         return f"{whom} is paused{why}; submissions go on {_in(hold.until, now)}"
     refused = f"the last try was refused ({job.last_error})" if job.last_error else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.domain.job import Job
+from orchestrator.domain.models import UNTIL_RESUMED
 from orchestrator.domain.ports import Batches, Clock, JobCounts
 from orchestrator.domain.progress import AnyHold, BudgetHold, Hold, Progress, SlotsHold, Spending, UnknownsHold
 from orchestrator.domain.states import ACTIVE, State
@@ -126,6 +127,8 @@ class BatchWatch:
             return _tell_budget(holds)
         hold = pauses[0]
         whom = "the account" if hold.is_credential else f"model {hold.name}"
+        if hold.until >= UNTIL_RESUMED:
+            return f"every job left waits for {whom}, which is paused {hold.message}", hold.code
         why = f"{hold.message or 'paused'} [{hold.code}]"
         return f"every job left waits for {whom}: {why}; the pause ends at {hold.until:%Y-%m-%d %H:%M} UTC", hold.code
 
