@@ -33,7 +33,10 @@ LEASED_LANES = ("submit", "poll", "archive")
 ARCHIVE_CLASSES = ("video", "other")
 BROKERS = ("redis", "rediss", "amqp", "amqps")
 """Brokers with acknowledgements that Celery speaks to; its file, SQL and memory transports lose messages silently."""
-MAY_HOLD_SECRETS = ("zai_api_key", "database_url", "broker_url", "http_proxy")
+SECRETS = ("zai_api_key", "secret_key")
+"""Settings that are secrets as a whole; the URLs of the next line are some only with a password in them."""
+MAY_HOLD_SECRETS = (*SECRETS, "database_url", "broker_url", "http_proxy")
+SHORTEST_SECRET_KEY = 32
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LIFE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", re.ASCII)
 _RANGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\.\.(\d{1,9}(?:\.\d{1,6})?)", re.ASCII)
@@ -148,6 +151,10 @@ class Settings(BaseSettings):
         "https://api.z.ai/api/paas/v4",
         description="General API address; BigModel's is https://open.bigmodel.cn/api/paas/v4.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="At least 32 characters of chance (`openssl rand -base64 32`), the same for every process: seals the secrets of webhook endpoints. Default with SQLite: made once, in `secret.key` in the data directory.",
+    )
     egress_allow: Words = Field(
         (), description="Hosts, host:port pairs and CIDRs that foreign URLs may reach although they are private."
     )
@@ -220,6 +227,13 @@ class Settings(BaseSettings):
             raise ValueError(f"a broker's URL begins with {', '.join(f'{name}://' for name in BROKERS)}")
         return value
 
+    @field_validator("secret_key")
+    @classmethod
+    def _check_secret_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().strip()) < SHORTEST_SECRET_KEY:
+            raise ValueError(f"must have {SHORTEST_SECRET_KEY} characters or more; `openssl rand -base64 32` makes one")
+        return value
+
     @field_validator("leases")
     @classmethod
     def _check_lanes(cls, value: dict[str, timedelta]) -> dict[str, timedelta]:
@@ -251,6 +265,11 @@ class Settings(BaseSettings):
     def journal_dir(self) -> Path:
         """Where the journals of this host's processes lie."""
         return self.data_dir / "journal"
+
+    @property
+    def secret_key_file(self) -> Path:
+        """Where the key of an installation lies that has none in its settings."""
+        return self.data_dir / "secret.key"
 
     @property
     def spool_dir(self) -> Path:
@@ -346,4 +365,4 @@ def _check_toml(path: Path) -> None:
 
 def _is_secret(name: str, value: object) -> bool:
     """A URL is one only when a password stands in it."""
-    return value is not None and (name == "zai_api_key" or "@" in str(value))
+    return value is not None and (name in SECRETS or "@" in str(value))

@@ -11,14 +11,18 @@ import logging
 import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp
 import httpx
 import urllib3
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
 
 from orchestrator.domain.errors import ConfigError
 
@@ -33,6 +37,12 @@ FETCH_IDLE_SECONDS = 30.0
 FETCH_CONNECT_SECONDS = 10.0
 STORE_BLOCK_BYTES = 1 << 17
 """Read from a file and sent at once. Each block has the connect time-out to leave in."""
+POST_CONNECT_SECONDS = 5.0
+"""For each address: two of them leave room for an answer within the deadline of a webhook."""
+POST_KEEP_SECONDS = 2.0
+"""How long an unused connection to an endpoint is kept; shorter than the patience of common servers."""
+POST_BUFFER_BYTES = 16 * 1024
+"""What an answer may run ahead of its reader: twice this, and what the system hands over at once."""
 FETCH_BUFFER_BYTES = 1 << 20
 """What a download may run ahead of the disk; a quarter of it took a fifth longer, pausing and going on."""
 
@@ -130,24 +140,84 @@ class PollClient:
 def foreign_session(*, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     """Return a session for foreign URLs that already name a checked address (the egress guard's place).
 
-    It resolves no name, keeps no connection and no cookie, asks for identity encoding and decodes nothing. Redirects
-    are the caller's to refuse or to follow, one checked hop at a time. To be made and closed on the event loop.
+    It resolves no name, keeps no connection and no cookie, asks for identity encoding and decodes nothing. Nothing is
+    sent before the peer's address was compared with the URL's. Redirects are the caller's to refuse or to follow, one
+    checked hop at a time. To be made and closed on the event loop.
     """
-    _quiet_loggers()
     connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
+    return _foreign_session(connector, FETCH_CONNECT_SECONDS, FETCH_IDLE_SECONDS, FETCH_BUFFER_BYTES)
+
+
+def post_session(*, tls: ssl.SSLContext, is_kept: bool) -> aiohttp.ClientSession:
+    """Return a session as `foreign_session` for small requests, with small buffers; the total deadline is the caller's.
+
+    One that keeps its connections belongs to one host name: TLS has checked them for no other. Give each request a
+    `Trip` as its trace context.
+    """
+    connector = (
+        aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=POST_KEEP_SECONDS, resolver=_NoResolver())
+        if is_kept
+        else aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
+    )
+    return _foreign_session(connector, POST_CONNECT_SECONDS, None, POST_BUFFER_BYTES)
+
+
+def _foreign_session(
+    connector: aiohttp.TCPConnector, connect_seconds: float, idle_seconds: float | None, buffer_bytes: int
+) -> aiohttp.ClientSession:
+    _quiet_loggers()
     session = aiohttp.ClientSession(
         connector=connector,
         trust_env=False,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(
-            total=None, sock_connect=FETCH_CONNECT_SECONDS, connect=None, sock_read=FETCH_IDLE_SECONDS
-        ),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds, connect=None, sock_read=idle_seconds),
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-        read_bufsize=FETCH_BUFFER_BYTES,
+        read_bufsize=buffer_bytes,
+        request_class=_PeerCheckedRequest,
+        trace_configs=[_reuse_noted()],
     )
     session._retry_connection = False  # noqa: SLF001 - it repeats a GET by itself otherwise, and has no switch
     return session
+
+
+@dataclass
+class Trip:
+    """What became known of one request on its way; handed to a session as `trace_request_ctx`."""
+
+    is_reused: bool = False
+    """It went over a connection that an earlier request had left open, and which may have been dead by then."""
+
+
+def _reuse_noted() -> aiohttp.TraceConfig:
+    async def note(
+        session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
+    ) -> None:
+        trip = context.trace_request_ctx
+        if isinstance(trip, Trip):
+            trip.is_reused = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(note)
+    return trace
+
+
+class WrongPeer(aiohttp.ClientConnectionError):
+    """The connection leads elsewhere than to the checked address; nothing was sent over it."""
+
+
+class _PeerCheckedRequest(aiohttp.ClientRequest):
+    """Looks where the connection leads, between connecting and sending."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        peer = conn.transport.get_extra_info("peername") if conn.transport is not None else None
+        if peer is None or not _is_same_address(peer[0], self.url.host or ""):
+            raise WrongPeer("the connection leads to another address than the checked one")
+        return await super().send(conn)
+
+
+def _is_same_address(peer: str, checked: str) -> bool:
+    return peer == checked or ip_address(peer.partition("%")[0]) == ip_address(checked)
 
 
 class _NoResolver(AbstractResolver):

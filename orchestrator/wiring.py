@@ -35,7 +35,7 @@ from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
-from orchestrator.egress import GuardedFetch
+from orchestrator.egress import GuardedFetch, GuardedPost
 from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
 from orchestrator.journal import entries as journal_entries
@@ -46,6 +46,8 @@ from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.services.lanes.context import LaneContext, LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
+from orchestrator.webhooks import SecretBox, WebhookSender, read_or_make_key
+from orchestrator.webhooks import advice as webhook_advice
 from orchestrator.zai import advice as zai_advice
 from orchestrator.zai.client import ZaiProvider
 from orchestrator.zai.codes import CONTENT_CODES, LANDED_CODES, OVERLOAD_CODES
@@ -176,6 +178,27 @@ def make_clerk(app: App) -> Clerk:
         spool=app.settings.spool_dir,
         tool_version=importlib.metadata.version(DISTRIBUTION),
     )
+
+
+def make_sender(settings: Settings) -> WebhookSender:
+    """Return what sends events to endpoints; to be closed on the event loop that sent."""
+    post = GuardedPost(allow=settings.egress_allow, ca_bundle=settings.ca_bundle)
+    return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
+
+
+def make_secret_box(settings: Settings) -> SecretBox:
+    """Return what seals the secrets of endpoints. On the data directory's own SQLite a key is made on first need.
+
+    Raises ConfigError naming the setting when there is none: processes that share a server's job table must share it.
+    """
+    if settings.secret_key is not None:
+        return SecretBox(settings.secret_key.get_secret_value().strip())
+    if not settings.database.startswith("sqlite"):
+        raise ConfigError(
+            "ORCHESTRATOR_SECRET_KEY",
+            "needed for webhooks: every process on this database seals and opens with it; `openssl rand -base64 32` makes one",
+        )
+    return SecretBox(read_or_make_key(settings.secret_key_file))
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:
@@ -340,6 +363,7 @@ def error_catalogue() -> Catalogue:
         zai_advice.entries,
         storage_advice.entries,
         egress_advice.entries,
+        webhook_advice.entries,
         journal_entries,
     )
     return Catalogue(entry for table in tables for entry in table())

@@ -42,6 +42,7 @@ SOURCES = {
     Source.JOURNAL: "The local journal of answers.",
     Source.DATABASE: "The job table.",
     Source.FLEET: "Broker and workers.",
+    Source.WEBHOOK: "Sending an event to an endpoint. No job waits for it.",
     Source.COMMAND: "A command or a call that could not be carried out.",
     Source.REQUEST: "Faults and warnings of a job file or a single request; each is shown with a hint of its own.",
     Source.CLASS: "What the classes of errors mean; a code without a row has its class.",

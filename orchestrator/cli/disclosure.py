@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from orchestrator.config import MAY_HOLD_SECRETS, Settings, variable_of
+from orchestrator.config import MAY_HOLD_SECRETS, SECRETS, Settings, variable_of
 
 HIDDEN = "***"
 # Greedy to the last @: a password may hold every sign that ends one.
@@ -41,10 +41,10 @@ def describe_settings(settings: Settings, sources: Mapping[str, str]) -> list[Se
 
 def hide_secrets(text: str, settings: Settings) -> str:
     """Return text without any secret of the settings: passwords in URLs, and whatever else of them stands in it."""
-    secrets = {_bare(getattr(settings, name)) for name in MAY_HOLD_SECRETS}
-    key = _bare(settings.zai_api_key)
-    passwords = {part for secret in secrets - {key} for part in _find_passwords(secret)}
-    parts = {key, key.rpartition(".")[2], *passwords}
+    keys = {_bare(getattr(settings, name)) for name in SECRETS}
+    urls = {_bare(getattr(settings, name)) for name in MAY_HOLD_SECRETS} - keys
+    passwords = {part for url in urls for part in _find_passwords(url)}
+    parts = {*keys, *(key.rpartition(".")[2] for key in keys), *passwords}
     for part in sorted((part for part in parts if len(part) >= SHORTEST), key=len, reverse=True):
         text = text.replace(part, HIDDEN)
     return _PASSWORD.sub(rf"\g<1>{HIDDEN}", _USERINFO.sub(rf"\g<1>{HIDDEN}@", text))

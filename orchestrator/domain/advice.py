@@ -23,6 +23,7 @@ class Source(StrEnum):
     JOURNAL = "journal"
     DATABASE = "database"
     FLEET = "fleet"
+    WEBHOOK = "webhook"  # an event on its way to an endpoint
     COMMAND = "command"  # what was asked for cannot be done
     REQUEST = "request"  # a fault of a job file or of a single request
     CLASS = "class"  # what any code of this class means, should it have no row of its own
@@ -39,6 +40,7 @@ class Then(StrEnum):
     ENDED = "the job has ended as was wished"
     REFUSED = "refused; nothing was submitted"
     WARNED = "a warning; the request is taken"
+    STOPPED_SENDING = "the endpoint is disabled and its queued deliveries are cancelled"
     STOPPED = "the command has stopped; jobs are as they were"
 
 

@@ -1,12 +1,20 @@
-"""What must not stay in texts of the other side that are kept as evidence: the signed part of links (promise 13)."""
+"""What must not stay in texts of the other side that are kept as evidence: signed links, secrets (promise 13)."""
 
 from __future__ import annotations
 
 import re
 
-_SIGNED_LINK = re.compile(r"(https?:(?:\\?/){2}[^\s\"'<>?#]+)[?#][^\s\"'<>]+", re.IGNORECASE)
+_LINK = re.compile(r"https?:(?:\\?/){2}[^\s\"'<>]+", re.IGNORECASE)
+"""Takes every link whole, so that no text makes it begin again inside one."""
+_QUERY = re.compile(r"[?#].+")
+_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
 
 
 def redact_links(text: str) -> str:
     """Return the text with the query of every link struck out: who holds a signed link can fetch the file."""
-    return _SIGNED_LINK.sub(r"\1?[redacted]", text)
+    return _LINK.sub(lambda link: _QUERY.sub("?[redacted]", link[0]), text)
+
+
+def redact_secrets(text: str) -> str:
+    """Return the text with every webhook secret struck out."""
+    return _SECRET.sub("whsec_[redacted]", text)

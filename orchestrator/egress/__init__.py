@@ -6,6 +6,7 @@ from orchestrator.egress.allow import Allowed
 from orchestrator.egress.fetch import GuardedFetch, Pace
 from orchestrator.egress.guard import EgressGuard
 from orchestrator.egress.pinned import PinnedClient
+from orchestrator.egress.post import GuardedPost
 from orchestrator.egress.target import Target, parse_target
 
-__all__ = ["Allowed", "EgressGuard", "GuardedFetch", "Pace", "PinnedClient", "Target", "parse_target"]
+__all__ = ["Allowed", "EgressGuard", "GuardedFetch", "GuardedPost", "Pace", "PinnedClient", "Target", "parse_target"]

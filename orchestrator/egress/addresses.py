@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -46,6 +47,7 @@ DENIED_V6 = tuple(
 )
 
 
+@lru_cache(maxsize=512)
 def is_internal(address: Address) -> bool:
     """Return True for an address that a foreign URL must not reach."""
     if isinstance(address, IPv4Address):

@@ -22,6 +22,7 @@ from orchestrator.egress.answers import check_answer
 from orchestrator.egress.guard import EgressGuard, Resolve, resolve_with_system
 from orchestrator.egress.pinned import PinnedClient
 from orchestrator.egress.sink import SpoolSink
+from orchestrator.http import WrongPeer
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def classify(error: aiohttp.ClientError) -> StepError:
     """
     if isinstance(error, aiohttp.InvalidURL):
         return Permanent(suspects.EGRESS_REFUSED, "the link cannot be read")
+    if isinstance(error, WrongPeer):
+        return Permanent(suspects.EGRESS_REFUSED, "the connection leads elsewhere than to the address that was checked")
     code = next((name for kind, name in CODES if isinstance(error, kind)), "connection_broken")
     return Transient(code, type(error).__name__)
 

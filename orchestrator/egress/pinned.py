@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
 from orchestrator.egress.addresses import Address
-from orchestrator.egress.guard import EgressGuard
-from orchestrator.egress.target import Target
-from orchestrator.http import foreign_session, tls_context
-
-REPEATABLE = frozenset({"GET", "HEAD"})
-"""Only these try a name's further addresses: no exception proves that nothing of the first request was taken."""
+from orchestrator.egress.guard import Admitted, EgressGuard
+from orchestrator.egress.target import REMEMBERED, Target
+from orchestrator.http import Trip, foreign_session, tls_context
 
 
 class PinnedClient:
@@ -35,27 +34,55 @@ class PinnedClient:
         """
         admitted = await self._guard.admit(url)
         async with foreign_session(tls=self._tls) as session:
-            answer = await _ask(session, method, admitted.target, admitted.addresses)
+            answer = await ask(session, Request(method, admitted))
             async with answer:
                 yield answer
 
 
-async def _ask(
-    session: aiohttp.ClientSession, method: str, target: Target, addresses: tuple[Address, ...]
-) -> aiohttp.ClientResponse:
-    count = len(addresses) if method in REPEATABLE else 1
-    for address in addresses[: count - 1]:
+@dataclass(frozen=True)
+class Request:
+    """What is asked, and where the guard has allowed it."""
+
+    method: str
+    admitted: Admitted
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+async def ask(session: aiohttp.ClientSession, request: Request, trip: Trip | None = None) -> aiohttp.ClientResponse:
+    """Return the answer of the first of the name's addresses that takes a connection.
+
+    Whatever goes this way may be taken twice: a download costs nothing, and a webhook has the same id each time. The
+    paid call does not go this way.
+    """
+    addresses = request.admitted.addresses
+    for address in addresses[:-1]:
         try:
-            return await _ask_at(session, method, target, address)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return await _ask_at(session, request, address, trip)
+        except NO_CONNECTION:
             continue
-    return await _ask_at(session, method, target, addresses[count - 1])
+    return await _ask_at(session, request, addresses[-1], trip)
 
 
 async def _ask_at(
-    session: aiohttp.ClientSession, method: str, target: Target, address: Address
+    session: aiohttp.ClientSession, request: Request, address: Address, trip: Trip | None
 ) -> aiohttp.ClientResponse:
-    pinned = URL(target.at(str(address)), encoded=True)
+    target = request.admitted.target
+    headers = {**request.headers, "Host": target.authority}
     return await session.request(
-        method, pinned, headers={"Host": target.authority}, server_hostname=target.host, allow_redirects=False
+        request.method,
+        _pin(target, address),
+        headers=headers,
+        data=request.body,
+        server_hostname=target.host,
+        allow_redirects=False,
+        trace_request_ctx=trip,
     )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _pin(target: Target, address: Address) -> URL:
+    return URL(target.at(str(address)), encoded=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from orchestrator.domain.errors import Permanent
@@ -19,6 +20,9 @@ LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 """As the last label it makes parsers read the whole host as an IPv4 address: 2130706433, 127.1, 0x7f.1."""
 
+REMEMBERED = 512
+"""URLs read lately: an endpoint is posted to again and again, and reading a URL is a function of its text alone."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -32,9 +36,7 @@ class Target:
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
         """The address that `host` spells, None for a name."""
-        if ":" in self.host:
-            return IPv6Address(self.host)
-        return IPv4Address(self.host) if NUMERIC_LABEL.fullmatch(self.host.rpartition(".")[2]) else None
+        return _address_in(self.host)
 
     @property
     def authority(self) -> str:
@@ -52,11 +54,19 @@ class Target:
         return replace(self, host=address).url
 
 
+@lru_cache(maxsize=REMEMBERED)
+def _address_in(host: str) -> IPv4Address | IPv6Address | None:
+    if ":" in host:
+        return IPv6Address(host)
+    return IPv4Address(host) if NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]) else None
+
+
 def refused(reason: str) -> Permanent:
     """Return the refusal to raise. It never repeats the URL, which may be signed or made to be logged."""
     return Permanent(suspects.EGRESS_REFUSED, reason)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse_target(url: str) -> Target:
     """Take `url` apart. Raises Permanent(`egress_refused`) for anything but plain http(s) to a plainly written host."""
     if len(url) > MAX_URL:

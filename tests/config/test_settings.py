@@ -138,6 +138,7 @@ BAD = {
     "link_life": "video=",
     "log_format": "xml",
     "log_level": "loud",
+    "secret_key": "short",
 }
 
 
@@ -237,6 +238,7 @@ def test_no_password_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 13: neither the key nor the passwords that may stand in addresses, in repr or in str."""
     for name, value in {
         "ZAI_API_KEY": "id.canary",
+        "SECRET_KEY": "canary" * 6,
         "DATABASE_URL": "postgresql://me:canary@db/x",
         "HTTP_PROXY": "http://me:canary@proxy:3128",
     }.items():
@@ -252,6 +254,8 @@ def test_no_password_shows(monkeypatch: pytest.MonkeyPatch) -> None:
         ('zai_api_key = "id.canary"', 0o640, False),
         ('database_url = "postgresql://me:canary@db/x"', 0o604, True),
         ('database_url = "postgresql://db/x"', 0o644, False),
+        (f'secret_key = "canary{"k" * 32}"', 0o644, True),
+        (f'secret_key = "canary{"k" * 32}"', 0o640, False),
         ("tick_seconds = 2", 0o644, False),
     ],
 )
@@ -282,3 +286,17 @@ def test_the_defaults_live_in_the_data_directory(tmp_path: Path) -> None:
     assert {settings.journal_dir.parent, settings.spool_dir.parent} == {tmp_path}
     assert load_settings({"archive_url": str(tmp_path / "a")}).archive == (tmp_path / "a").as_uri()
     assert load_settings({"archive_url": "s3://bucket/p"}).archive == "s3://bucket/p"
+
+
+def test_a_secret_key_that_can_be_guessed_is_refused_and_not_repeated() -> None:
+    """It seals secrets; a word is no key. Promise 13: the refusal does not show it."""
+    with pytest.raises(ConfigError, match="32 characters") as caught:
+        load_settings({"secret_key": "canary" + " " * 40})
+    assert caught.value.setting == f"{PREFIX}SECRET_KEY"
+    assert "canary" not in str(caught.value)
+    assert load_settings({"secret_key": "k" * 32}).secret_key is not None
+
+
+def test_no_internal_address_is_allowed_unless_it_is_listed() -> None:
+    """Promise 12: EGRESS_ALLOW is empty by default."""
+    assert load_settings({}).egress_allow == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -13,24 +14,28 @@ from typing import Any
 
 QUIET = (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError)
 """How a connection may end from the server's point of view; the test judges the client's."""
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
 class RawServer:
-    """Where it listens, what it was sent, how often somebody connected."""
+    """Where it listens, what it was sent (heads and bodies apart), how often somebody connected."""
 
     port: int = 0
     connection_count: int = 0
     requests: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     def url(self, path: str = "/a.mp4") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
 
 @contextlib.asynccontextmanager
-async def serving(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
-    """Answer each connection by `play` once its request's head has been read."""
+async def serving(
+    play: Play, *, tls: ssl.SSLContext | None = None, requests_per_connection: int = 1
+) -> AsyncIterator[RawServer]:
+    """Answer each request by `play` once it has been read; close the connection after the last one it may have."""
     state = RawServer()
     plays: set[asyncio.Task[Any]] = set()
 
@@ -40,8 +45,11 @@ async def serving(play: Play, *, tls: ssl.SSLContext | None = None) -> AsyncIter
         assert current is not None
         plays.add(current)
         with contextlib.suppress(*QUIET):
-            state.requests.append(await reader.readuntil(b"\r\n\r\n"))
-            await play(writer)
+            for _ in range(requests_per_connection):
+                state.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                length = LENGTH.search(state.requests[-1])
+                state.bodies.append(await reader.readexactly(int(length[1])) if length else b"")
+                await play(writer)
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)

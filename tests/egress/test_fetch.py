@@ -20,6 +20,7 @@ from orchestrator.domain.media import is_suspect
 from orchestrator.domain.ports import Fetch, Fetched
 from orchestrator.egress import GuardedFetch, Pace
 from orchestrator.egress.fetch import classify
+from orchestrator.http import WrongPeer
 from tests.egress.server import (
     Play,
     head,
@@ -353,9 +354,11 @@ def _exception_classes(root: type[Exception]) -> Iterator[type[Exception]]:
 
 @pytest.mark.parametrize("error", sorted(set(_exception_classes(aiohttp.ClientError)), key=str))
 def test_every_exception_of_the_client_has_an_outcome(error: type[aiohttp.ClientError]) -> None:
-    """Design section 10: none leaves the adapter; nothing was paid here, so all but a link that is none are Transient."""
+    """Design section 10: none leaves the adapter; nothing was paid here, so all are Transient but a link that is none
+    and a connection that leads elsewhere.
+    """
     made = error.__new__(error)
-    assert type(classify(made)) is (Permanent if issubclass(error, aiohttp.InvalidURL) else Transient)
+    assert type(classify(made)) is (Permanent if issubclass(error, aiohttp.InvalidURL | WrongPeer) else Transient)
 
 
 def test_nobody_listening_is_for_later(into: Path) -> None:

@@ -16,6 +16,7 @@ CARRIERS: Mapping[str, int] = {
     **dict.fromkeys(("PollFailed", "TaskMissing", "FailedAtSubmit", "ProviderFailed"), 0),
     **dict.fromkeys(FAULTS, 0),
     "OutputFailed": 1,
+    "Sent": 1,
     "failed": -1,
     "_settle_unknown": 2,
 }

@@ -19,9 +19,11 @@ from orchestrator.domain.ports.jobs import (
     SubmitWindow,
 )
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
+from orchestrator.domain.ports.post import Post, Posted
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
 from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
+from orchestrator.domain.ports.send import Send, Sending, Sent
 
 __all__ = [
     "Adopted",
@@ -53,8 +55,13 @@ __all__ = [
     "PaidRequest",
     "PollAnswer",
     "PollQuestion",
+    "Post",
+    "Posted",
     "Provider",
     "Renewed",
+    "Send",
+    "Sending",
+    "Sent",
     "Store",
     "Stores",
     "SubmitAnswer",
