@@ -18,15 +18,19 @@ from orchestrator import http
 from orchestrator.clock import SystemClock
 from orchestrator.config import Settings
 from orchestrator.db import migrate
+from orchestrator.db.access import SqlAuditLog, SqlKeys
 from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batch_cancels import SqlBatchCancels
 from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
 from orchestrator.db.engine import Database, open_database
+from orchestrator.db.figures import SqlFigures
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
+from orchestrator.db.repeats import SqlRepeats
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.db.uploads import SqlUploads
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
@@ -74,6 +78,11 @@ class App:
     progress: SqlProgress
     restores: SqlRestores
     audit: SqlAudit
+    keys: SqlKeys
+    audit_log: SqlAuditLog
+    repeats: SqlRepeats
+    uploads: SqlUploads
+    figures: SqlFigures
     stores: Stores
     kinds: Mapping[str, Kind]
 
@@ -112,6 +121,11 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         progress=SqlProgress(database),
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
+        keys=SqlKeys(database, rng=rng),
+        audit_log=SqlAuditLog(database, rng=rng),
+        repeats=SqlRepeats(database, rng=rng),
+        uploads=SqlUploads(database, rng=rng),
+        figures=SqlFigures(database),
         stores=_make_stores(settings),
         kinds=kinds_by_name(),
     )
@@ -187,18 +201,23 @@ def make_sender(settings: Settings) -> WebhookSender:
 
 
 def make_secret_box(settings: Settings) -> SecretBox:
-    """Return what seals the secrets of endpoints. On the data directory's own SQLite a key is made on first need.
+    """Return what seals the secrets of endpoints. Raises ConfigError as `read_secret_key`."""
+    return SecretBox(read_secret_key(settings))
+
+
+def read_secret_key(settings: Settings) -> str:
+    """Return the installation's key. On the data directory's own SQLite one is made on first need.
 
     Raises ConfigError naming the setting when there is none: processes that share a server's job table must share it.
     """
     if settings.secret_key is not None:
-        return SecretBox(settings.secret_key.get_secret_value().strip())
+        return settings.secret_key.get_secret_value().strip()
     if not settings.database.startswith("sqlite"):
         raise ConfigError(
             "ORCHESTRATOR_SECRET_KEY",
-            "needed for webhooks: every process on this database seals and opens with it; `openssl rand -base64 32` makes one",
+            "needed for webhooks and API keys: every process on this database works with it; `openssl rand -base64 32` makes one",
         )
-    return SecretBox(read_or_make_key(settings.secret_key_file))
+    return read_or_make_key(settings.secret_key_file)
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:

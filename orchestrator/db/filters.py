@@ -14,7 +14,8 @@ from orchestrator.domain.query import CostRange, Filter, Match, TagMatch, Term, 
 
 MEMBERS = table_of(BatchMemberRow)
 
-_COLUMNS = {"status": "state", "kind": "kind", "model": "model", "custom_id": "custom_id", "id": "id"}
+_COLUMNS = {"status": "state", "kind": "kind", "model": "model", "custom_id": "custom_id", "id": "id", "owner": "owner"}
+"""`owner` is no field of the grammar: nobody writes it, services add it (domain.query.within)."""
 _TIMES = {"created": "created_at", "submitted": "submitted_at", "finished": "finished_at"}
 
 

@@ -7,6 +7,7 @@ from random import Random
 from uuid import UUID
 
 JOB, BATCH, OUTPUT, EVENT, SUBMISSION = "job", "batch", "out", "evt", "sub"
+AUDIT, FILE, REPEAT = "aud", "file", "idem"
 
 
 def make_id(prefix: str, *, now: datetime, rng: Random) -> str:

@@ -151,13 +151,16 @@ def check_one(
     options: CheckOptions,
     folder: Path | None = None,
     file_roots: Sequence[Path] = (),
+    reader: InputReader | None = None,
 ) -> CheckedRequest:
     """Check a single request like a line of a file; without a model it gets the kind's default. Stores nothing.
+
+    Files are read by `reader`, or else below `folder` and `file_roots` and as typed.
 
     Raises UnknownKind, and InvalidParams with every fault.
     """
     kind = _get_kind(single.kind, kinds)
-    reader = InputReader(Roots.make(folder, file_roots, single.typed_paths))
+    reader = reader or InputReader(Roots.make(folder, file_roots, single.typed_paths))
     value, problems = _as_json(single, kind)
     request, faults = (
         read_request(value, kinds, line_number=None, allow_unknown_model=options.allow_unknown_model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.ports.access import AuditLog, Keys, Repeat, Repeats, Upload, Uploads
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
 from orchestrator.domain.ports.cancels import BatchCancels, CancelledGroup
@@ -30,6 +31,7 @@ __all__ = [
     "Adoption",
     "Applied",
     "Attachment",
+    "AuditLog",
     "BatchCancels",
     "BatchReports",
     "Batches",
@@ -48,6 +50,7 @@ __all__ = [
     "Jobs",
     "Journal",
     "JournalRecord",
+    "Keys",
     "LaneName",
     "LineJob",
     "Member",
@@ -59,6 +62,8 @@ __all__ = [
     "Posted",
     "Provider",
     "Renewed",
+    "Repeat",
+    "Repeats",
     "Send",
     "Sending",
     "Sent",
@@ -67,5 +72,7 @@ __all__ = [
     "SubmitAnswer",
     "SubmitWindow",
     "UnpaidCost",
+    "Upload",
+    "Uploads",
     "Wakeup",
 ]
