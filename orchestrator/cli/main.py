@@ -11,11 +11,13 @@ from orchestrator.cli.db import db
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.errors import errors
 from orchestrator.cli.jobs import jobs
+from orchestrator.cli.keys import keys
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
 from orchestrator.cli.outputs import outputs
 from orchestrator.cli.run import run
 from orchestrator.cli.sandbox import sandbox
+from orchestrator.cli.serve import serve
 from orchestrator.cli.submit import submit
 from orchestrator.cli.worker import worker
 
@@ -50,5 +52,5 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, batches, outputs, worker, sandbox, db, doctor, errors, version):
+for command in (run, submit, jobs, batches, outputs, keys, serve, worker, sandbox, db, doctor, errors, version):
     main.add_command(command)
