@@ -70,6 +70,7 @@ class App:
     settings: Settings
     clock: Clock
     rng: Random
+    database: Database
     jobs: SqlJobs
     batches: SqlBatches
     reports: SqlBatchReports
@@ -113,6 +114,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         settings=settings,
         clock=clock,
         rng=rng,
+        database=database,
         jobs=SqlJobs(database, rng=rng),
         batches=SqlBatches(database, rng=rng),
         reports=SqlBatchReports(database),
@@ -407,6 +409,11 @@ def upgrade_database(settings: Settings) -> tuple[str | None, str]:
     before = migrate.current(settings.database)
     migrate.upgrade(settings.database)
     return before, migrate.newest()
+
+
+def require_current_schema(app: App) -> None:
+    """Raise ConfigError unless the schema is the one that this version needs, Transient when nobody can say."""
+    migrate.require_current(app.database)
 
 
 def check_database(settings: Settings) -> str | None:

@@ -10,13 +10,27 @@ from fastapi import FastAPI
 
 from orchestrator.api import errors
 from orchestrator.api.desk import Desk
+from orchestrator.api.figures import FiguresCache
 from orchestrator.api.gate import Gate
-from orchestrator.api.routes import jobs
+from orchestrator.api.routes import (
+    actions,
+    admin,
+    batch_actions,
+    batches,
+    catalog,
+    events,
+    files,
+    jobs,
+    operations,
+    outputs,
+)
 
 DATABASE_THREADS = 16
 """At most so many requests work on the database at once: somewhat more than its connections, so that none stands idle
 and no crowd builds up behind them.
 """
+ROUTES = (jobs, actions, events, outputs, files, batches, batch_actions, catalog, admin, operations)
+"""In the order of the document. `/v1/jobs/adopt` is a POST of its own and no `{job_id}`."""
 DESCRIPTION = "Media jobs on the Z.ai API: paid once, archived before the links die, remembered for good."
 
 
@@ -32,9 +46,11 @@ def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> F
         redirect_slashes=False,
     )
     app.state.desk = desk
+    is_until_final = desk.app.settings.slot_rule == "until_final"
+    app.state.figures = FiguresCache(desk.app.figures, desk.app.clock, is_until_final)
     errors.install(app)
-    for router in (jobs.router,):
-        app.include_router(router)
+    for module in ROUTES:
+        app.include_router(module.router)
     app.add_middleware(Gate, patience_seconds=patience_seconds)
     return app
 

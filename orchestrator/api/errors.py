@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from orchestrator.domain.errors import (
     BatchFileError,
@@ -74,6 +75,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ConfigError, _tell_bug)
     app.add_exception_handler(RequestValidationError, _tell_validation_error)
     app.add_exception_handler(HTTPException, _tell_http_exception)
+    app.add_exception_handler(ClientDisconnect, _tell_nobody)
     app.add_exception_handler(Exception, _tell_bug)
 
 
@@ -125,6 +127,12 @@ async def _tell_http_exception(request: Request, error: Exception) -> JSONRespon
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+async def _tell_nobody(request: Request, error: Exception) -> JSONResponse:
+    """The caller has gone in the middle of a body: nothing was taken, and nobody reads this."""
+    log.info("caller_gone", extra={"request_id": request_id_of(request)})
+    return _answer(request, 400, "bad_request", "the body broke off")
 
 
 async def _tell_bug(request: Request, error: Exception) -> JSONResponse:

@@ -22,6 +22,9 @@ def _like(make: Callable[[], Object] | Object) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": [example]}, extra="allow")
 
 
+_REQUEST: Any = samples.REQUEST
+
+
 class Ask(BaseModel):
     """What callers send: an unknown field is a mistake of theirs, not something to be passed over."""
 
@@ -31,7 +34,7 @@ class Ask(BaseModel):
 class JobRequest(Ask):
     """A job: the same as a line of a job file. `body` is what the provider documents; files in it are ids of uploads."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [samples.REQUEST]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_REQUEST]})
 
     kind: Annotated[str, Field(max_length=64, description="image, video or transcription.")]
     body: Annotated[dict[str, JsonValue], Field(description="The provider's own fields.")]

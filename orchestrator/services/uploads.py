@@ -55,9 +55,7 @@ class UploadReader(InputReader):
         return Measured(digest, facts.byte_count, facts.content_type, facts.width, facts.height, facts.duration_seconds)
 
 
-def keep_upload(
-    uploads: Uploads, store: Store, path: Path, *, name: str, owner: str, now: Callable[[], datetime], rng: Random
-) -> Upload:
+def keep_upload(uploads: Uploads, store: Store, path: Path, *, name: str, owner: str, rng: Random) -> Upload:
     """Look at an uploaded file, keep its bytes in the archive unless they are there, and return it under a new id.
 
     What is no picture and no recording is refused before it is stored. Raises InvalidParams, StepErrors of the store.
