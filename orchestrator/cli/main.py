@@ -19,6 +19,7 @@ from orchestrator.cli.run import run
 from orchestrator.cli.sandbox import sandbox
 from orchestrator.cli.serve import serve
 from orchestrator.cli.submit import submit
+from orchestrator.cli.up import up
 from orchestrator.cli.worker import worker
 
 DISTRIBUTION = "media-orchestrator"
@@ -52,5 +53,5 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, batches, outputs, keys, serve, worker, sandbox, db, doctor, errors, version):
+for command in (run, submit, jobs, batches, outputs, keys, serve, up, worker, sandbox, db, doctor, errors, version):
     main.add_command(command)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 10  # requests under way when the server is stopped; long polls and event streams are cut then
+CHECK_SECONDS = 1
 MAX_HEADER_BYTES = 512 << 10  # what the gate still counts and answers; beyond it the connection is refused
 
 
@@ -71,10 +72,21 @@ def url_of(taken: socket.socket) -> str:
 
 
 class Serving:
-    """A server of one application, to be run in the main thread and stopped from a signal handler."""
+    """A server of one application, to be run in the main thread and stopped from a signal handler.
 
-    def __init__(self, application: object) -> None:
+    `check` is called once a second; what it raises ends the serving, and is raised by it again for the caller.
+    """
+
+    def __init__(self, application: object, *, check: Callable[[], None] | None = None) -> None:
         import uvicorn
+
+        async def look() -> None:
+            try:
+                if check is not None:
+                    check()
+            except BaseException as error:  # noqa: BLE001 - whatever ended a lane, its owner raises it again
+                log.critical("serving_ends", extra={"error": str(error)})
+                self.request_stop()
 
         @contextmanager
         def leave_signals() -> Iterator[None]:
@@ -90,6 +102,8 @@ class Serving:
             http="h11",
             ws="none",
             lifespan="on",
+            callback_notify=look,
+            timeout_notify=CHECK_SECONDS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
