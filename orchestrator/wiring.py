@@ -28,8 +28,8 @@ from orchestrator.db.figures import SqlFigures
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.progress import SqlProgress
-from orchestrator.db.repeats import SqlRepeats
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.db.single_intake import SqlSingleIntakes
 from orchestrator.db.uploads import SqlUploads
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
@@ -81,7 +81,7 @@ class App:
     audit: SqlAudit
     keys: SqlKeys
     audit_log: SqlAuditLog
-    repeats: SqlRepeats
+    single_intakes: SqlSingleIntakes
     uploads: SqlUploads
     figures: SqlFigures
     stores: Stores
@@ -125,7 +125,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         audit=SqlAudit(database),
         keys=SqlKeys(database, rng=rng),
         audit_log=SqlAuditLog(database, rng=rng),
-        repeats=SqlRepeats(database, rng=rng),
+        single_intakes=SqlSingleIntakes(database, rng=rng),
         uploads=SqlUploads(database, rng=rng),
         figures=SqlFigures(database),
         stores=_make_stores(settings),

@@ -69,13 +69,12 @@ def _create_audit_log() -> None:
 def _create_idempotency() -> None:
     op.create_table(
         "idempotency",
-        _text("id", "idem_ and a UUIDv7: names this use of the key"),
+        _text("id", "idem_ and a UUIDv7"),
         _text("owner", "Whose key: two owners may use the same"),
         _text("key", "As the caller wrote it"),
         _text("request_sha256", "Of the request; another one under this key is refused"),
-        _text("job_id", "What became of it; NULL while it is carried out", nullable=True),
-        _time("begun_at", "First use"),
-        _time("lease_until", "Whoever carries it out is taken for dead from then on"),
+        _text("job_id", "What it made, in the same transaction"),
+        _time("begun_at", "When it was used"),
         sa.PrimaryKeyConstraint("id", name="pk_idempotency"),
         sa.UniqueConstraint("owner", "key", name="uq_idempotency_owner_key"),
         comment="Requests with an idempotency key, kept for seven days",

@@ -55,13 +55,12 @@ class IdempotencyRow(Base):
         {"comment": "Requests with an idempotency key, kept for seven days"},
     )
 
-    id: Mapped[str] = mapped_column(primary_key=True, comment="idem_ and a UUIDv7: names this use of the key")
+    id: Mapped[str] = mapped_column(primary_key=True, comment="idem_ and a UUIDv7")
     owner: Mapped[str] = mapped_column(comment="Whose key: two owners may use the same")
     key: Mapped[str] = mapped_column(comment="As the caller wrote it")
     request_sha256: Mapped[str] = mapped_column(comment="Of the request; another one under this key is refused")
-    job_id: Mapped[str | None] = mapped_column(comment="What became of it; NULL while it is carried out")
-    begun_at: Mapped[datetime] = mapped_column(comment="First use")
-    lease_until: Mapped[datetime] = mapped_column(comment="Whoever carries it out is taken for dead from then on")
+    job_id: Mapped[str] = mapped_column(comment="What it made, in the same transaction")
+    begun_at: Mapped[datetime] = mapped_column(comment="When it was used")
 
 
 class FileRow(Base):

@@ -117,7 +117,7 @@ def fill_batch(
         fresh = [line for line in chunk if _key(line) not in equal]
         links = [(_number(line), _id(line), equal[_key(line)]) for line in chunk if _key(line) in equal]
         now = taker.clock.now()
-        jobs = [_make_job(line, batch, taker, now) for line in fresh]
+        jobs = [make_job(line, batch, taker, now) for line in fresh]
         added = taker.batches.add_jobs(batch.id, jobs, actor=taker.who, links=links)
         reach(CrashPoint.JOBS_ADDED)
         if not added and taker.batches.get(batch.id).cancel_requested_at is not None:
@@ -173,7 +173,8 @@ def _find_equal(chunk: Sequence[PreparedLine], batch: Batch, taker: Taker) -> Ma
     return taker.batches.find_equal(batch.environment, keys, outside=batch.id, owner=batch.owner)
 
 
-def _make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> NewJob:
+def make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> NewJob:
+    """Return the job to insert for a line."""
     request = line.request
     return NewJob(
         id=make_id(JOB, now=now, rng=taker.rng),

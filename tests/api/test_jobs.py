@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from threading import Barrier
 from typing import Any
 
@@ -14,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
-from orchestrator.api.routes.jobs import KEPT, LEASE
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.lifecycle import cancel_job
 from tests.api.conftest import VIDEO, House
+
+OpenHouse = Callable[..., House]
+UrlFactory = Callable[..., str]
 
 
 def test_a_job_is_taken_in(each_house: House) -> None:
@@ -140,38 +141,31 @@ class TestIdempotency:
         assert len({job_id for status, job_id in answers if status == 202}) == 1
         assert len(each_house.client.get("/v1/jobs", headers=headers).json()["data"]) == 1
 
-    def test_409_while_the_first_is_carried_out(self, each_house: House) -> None:
-        """A19: until it has ended, or so long that it must have died; then the next one goes on with it."""
-        house = each_house
+    def test_409_while_the_first_is_carried_out(self, open_house: OpenHouse, postgres_url_factory: UrlFactory) -> None:
+        """A19: the second of two at once waits for the first one's commit, and not for ever."""
+        house = open_house(postgres_url_factory())
         headers = house.headers() | {"Idempotency-Key": "k"}
-        digest = self._digest(house, headers)
-        lease = timedelta(days=1)
-        begun = house.app.repeats.begin("studio", "running", digest, kept=KEPT, lease=lease)
-        running = headers | {"Idempotency-Key": "running"}
-        answer = house.client.post("/v1/jobs", headers=running, json=VIDEO)
+        with house.app.database.engine.begin() as first, house.app.database.engine.connect() as other:
+            first.exec_driver_sql(
+                "INSERT INTO idempotency VALUES ('idem_1', 'studio', 'k', 'x', 'job_1', clock_timestamp())"
+            )
+            assert other.exec_driver_sql("SELECT count(*) FROM idempotency").scalar_one() == 0
+            answer = house.client.post("/v1/jobs", headers=headers, json=VIDEO)
+            first.rollback()
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
-        house.app.repeats.forget(begun)
-        died = house.app.repeats.begin("studio", "running", digest, kept=KEPT, lease=timedelta(0))
-        taken_over = house.app.repeats.begin("studio", "running", digest, kept=KEPT, lease=LEASE)
-        assert (died.id, taken_over.is_ours) == (taken_over.id, True)
-
-    def _digest(self, house: House, headers: dict[str, str]) -> str:
         house.make_job(headers)
-        found = house.app.repeats.begin("studio", "k", "?", kept=KEPT, lease=LEASE)
-        assert not found.is_ours
-        return found.request_sha256
 
-    def test_a_request_that_died_finds_what_it_had_made(self, house: House) -> None:
-        """Dead between the job and its note: the next one answers that job and makes no other."""
+    @pytest.mark.parametrize("table", ["batches", "jobs", "batch_members", "job_events", "audit_log", "idempotency"])
+    def test_all_of_it_or_nothing(self, house: House, table: str) -> None:
+        """A19, C11: wherever it breaks, nothing is there, and the same request succeeds afterwards."""
         headers = house.headers() | {"Idempotency-Key": "k"}
-        with failing(house.app.database.engine, "UPDATE idempotency"):
+        with failing(house.app.database.engine, f"INSERT INTO {table} "):
             assert house.client.post("/v1/jobs", headers=headers, json=VIDEO).status_code == 503
-        assert house.client.post("/v1/jobs", headers=headers, json=VIDEO).status_code == 409
-        with house.app.database.begin_write() as connection:
-            connection.exec_driver_sql("UPDATE idempotency SET lease_until = begun_at")
-        again = house.client.post("/v1/jobs", headers=headers, json=VIDEO)
-        assert again.status_code == 202
-        assert len(house.client.get("/v1/jobs", headers=headers).json()["data"]) == 1
+        with house.app.database.begin_read() as connection:
+            for name in ("batches", "jobs", "batch_members", "job_events", "idempotency"):
+                assert connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one() == 0, name  # noqa: S608
+        job = house.make_job(headers)
+        assert house.make_job(headers)["id"] == job["id"]
 
     def test_a_key_is_forgotten_after_seven_days(self, house: House) -> None:
         """Then it is a new request."""

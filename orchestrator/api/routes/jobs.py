@@ -18,18 +18,17 @@ from orchestrator.api.auth import Creator, Reader
 from orchestrator.api.desk import Desk, DeskOf
 from orchestrator.api.waiting import wait_for_end
 from orchestrator.domain.access import Principal
-from orchestrator.domain.errors import Conflict, Fault, InvalidParams, RequestError
-from orchestrator.domain.job import Job
-from orchestrator.domain.ports import LaneName, Repeat
+from orchestrator.domain.errors import Fault, InvalidParams
+from orchestrator.domain.job import Job, as_queued
+from orchestrator.domain.ports import LaneName
 from orchestrator.domain.query import parse_query, within
 from orchestrator.services.access_views import check_object
-from orchestrator.services.intake import CheckedRequest, CheckOptions, SingleRequest, check_one, take_one
+from orchestrator.services.intake import CheckedRequest, CheckOptions, KeptKey, SingleRequest, check_one, take_single
 from orchestrator.services.uploads import UploadReader
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 KEPT = timedelta(days=7)  # how long an idempotency key is remembered
-LEASE = timedelta(minutes=1)  # a request that has run for so long has lost its process
 MAX_IDEMPOTENCY_KEY = 255
 MAX_WAIT_SECONDS = 60
 MICROS = 1_000_000
@@ -64,7 +63,7 @@ async def create_job(
     """Take a job in. Once it is answered with an id it survives the death of any process.
 
     With an `Idempotency-Key` the same body gives the same job and `Idempotent-Replayed: true`, another body 422, and
-    409 while the first request with it is still being carried out.
+    409 when the first request with it is still being carried out after five seconds.
     """
     if dry_run:
         return await run_in_threadpool(lambda: JSONResponse(_price(_check(desk, caller, body))))
@@ -75,8 +74,7 @@ async def create_job(
     if (seconds := _seconds_to_wait(prefer)) is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
         job = await wait_for_end(request, lambda: desk.app.history.get_job(job.id), seconds)
-    shown = await run_in_threadpool(desk.show_jobs, [job])
-    return JSONResponse(shown[0], status_code=202, headers=headers)
+    return JSONResponse(desk.show_job(job), status_code=202, headers=headers)
 
 
 @router.get("", summary="List jobs", responses=answers(schemas.JobList, 400))
@@ -150,40 +148,13 @@ def _price(checked: CheckedRequest) -> dict[str, object]:
 def _take(desk: Desk, caller: Principal, body: schemas.JobRequest, key: str | None) -> tuple[Job, bool]:
     """Return the job, and whether an earlier request with this key made it."""
     checked = _check(desk, caller, body)
-    if key is None:
-        return _make(desk, caller, checked, body, None), False
-    digest = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    repeat = desk.app.repeats.begin(caller.creates_for, key, digest, kept=KEPT, lease=LEASE)
-    if not repeat.is_ours:
-        return desk.app.history.get_job(_find_made(repeat, digest)), True
-    try:
-        job = _make(desk, caller, checked, body, repeat.id)
-    except RequestError:
-        desk.app.repeats.forget(repeat)
-        raise
-    desk.app.repeats.finish(repeat, job.id)
-    return job, False
-
-
-def _find_made(repeat: Repeat, digest: str) -> str:
-    if repeat.request_sha256 != digest:
-        message = "this idempotency key was used with another request"
-        raise InvalidParams([Fault("idempotency_key_reused", "idempotency_key", message, "use a new key")])
-    if repeat.job_id is None:
-        raise Conflict("the first request with this idempotency key is still being carried out", hint="try again")
-    return repeat.job_id
-
-
-def _make(
-    desk: Desk, caller: Principal, checked: CheckedRequest, body: schemas.JobRequest, identity: str | None
-) -> Job:
-    """`identity` names this use of the key: whoever takes over a request that died finds what it had made."""
+    kept = KeptKey(key, hashlib.sha256(body.model_dump_json().encode()).hexdigest(), KEPT) if key is not None else None
     limit = int(body.max_cost * MICROS) if body.max_cost is not None else None
-    intake = take_one(checked, desk.taker(caller), idempotency_key=identity, max_cost_micros=limit)
-    job_id = intake.job_id or ""
-    desk.note(caller, "job.create", job_id, owner=caller.creates_for)
+    taken, job = take_single(checked, desk.taker(caller), desk.app.single_intakes, key=kept, max_cost_micros=limit)
+    if not taken.is_new:
+        return desk.app.history.get_job(taken.job_id), True
     desk.wake(LaneName.SUBMIT)
-    return desk.app.history.get_job(job_id)
+    return as_queued(job, taken.at), False
 
 
 def _seconds_to_wait(prefer: str | None) -> int | None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from orchestrator.domain.ports.access import AuditLog, Keys, Repeat, Repeats, Upload, Uploads
+from orchestrator.domain.ports.access import (
+    AuditLog,
+    Keys,
+    RepeatKey,
+    SingleIntake,
+    SingleIntakes,
+    Taken,
+    Upload,
+    Uploads,
+)
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
 from orchestrator.domain.ports.cancels import BatchCancels, CancelledGroup
@@ -62,15 +71,17 @@ __all__ = [
     "Posted",
     "Provider",
     "Renewed",
-    "Repeat",
-    "Repeats",
+    "RepeatKey",
     "Send",
     "Sending",
     "Sent",
+    "SingleIntake",
+    "SingleIntakes",
     "Store",
     "Stores",
     "SubmitAnswer",
     "SubmitWindow",
+    "Taken",
     "UnpaidCost",
     "Upload",
     "Uploads",

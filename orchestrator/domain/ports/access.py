@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from orchestrator.domain.access import ApiKey, AuditEntry
+from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.kind import InputFacts
 
 
@@ -41,30 +42,42 @@ class AuditLog(Protocol):
 
 
 @dataclass(frozen=True)
-class Repeat:
-    """What is known of a request with an idempotency key. `id` names this use of the key, whoever carries it out;
-    `job_id` None: it is still running. `is_ours`: it was entered by this call, which now has to carry it out.
-    """
+class RepeatKey:
+    """An idempotency key as one owner used it; it is remembered for `kept`."""
 
-    id: str
-    job_id: str | None
+    owner: str
+    key: str
     request_sha256: str
-    is_ours: bool
+    kept: timedelta
 
 
-class Repeats(Protocol):
-    """Requests that must not be carried out twice."""
+@dataclass(frozen=True)
+class SingleIntake:
+    """One request that passed every check: its job, the batch of one that it is, and the line of the audit log."""
 
-    def begin(self, owner: str, key: str, request_sha256: str, *, kept: timedelta, lease: timedelta) -> Repeat:
-        """Enter a request, or find the one that used the key within `kept`. One that has been running for longer than
-        `lease` is taken over: whoever ran it is gone.
+    batch: Batch
+    job: NewJob
+    audit: AuditEntry
+    repeat: RepeatKey | None = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The job of a request. `is_new` False: an earlier use of its key made it, `is_same_request` with the same words."""
+
+    job_id: str
+    at: datetime
+    is_new: bool
+    is_same_request: bool = True
+
+
+class SingleIntakes(Protocol):
+    """Takes single requests in."""
+
+    def take(self, single: SingleIntake) -> Taken:
+        """Insert everything in one transaction, or find what the key has made. Raises Conflict while another request
+        with the key is still being carried out.
         """
-
-    def finish(self, repeat: Repeat, job_id: str) -> None:
-        """Keep what became of it."""
-
-    def forget(self, repeat: Repeat) -> None:
-        """It was refused and made nothing: the key may be used again."""
 
 
 @dataclass(frozen=True)
