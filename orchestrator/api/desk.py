@@ -106,7 +106,7 @@ class Desk:
             self.wakeup.wake(lane)
 
 
-def get_desk(request: Request) -> Desk:
+async def get_desk(request: Request) -> Desk:
     """Return the desk of the application that a request came to."""
     desk: Desk = request.app.state.desk
     return desk

@@ -35,7 +35,7 @@ class FiguresCache:
             return self._seen
 
 
-def get_figures(request: Request) -> FiguresCache:
+async def get_figures(request: Request) -> FiguresCache:
     """Return the application's own."""
     cache: FiguresCache = request.app.state.figures
     return cache

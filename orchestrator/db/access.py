@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
 from orchestrator.db.access_tables import ApiKeyRow, AuditRow
 from orchestrator.db.engine import Database
+from orchestrator.db.inserts import insert_many
 from orchestrator.db.rows import table_of
 from orchestrator.db.types import clean_text
 from orchestrator.domain import ids
@@ -95,17 +96,25 @@ class SqlAuditLog:
 
 def append_audit(connection: Connection, entry: AuditEntry, *, now: datetime, rng: Random) -> None:
     """Write one line of the audit log in the caller's transaction."""
-    values = {
-        "id": ids.make_id(ids.AUDIT, now=now, rng=rng),
-        "at": now,
-        "actor": entry.actor,
-        "action": entry.action,
-        "subject": clean_text(entry.subject),
-        "owner": entry.owner,
-        "reason": clean_text(entry.reason),
-        "count": entry.count,
-    }
-    connection.execute(insert(AUDIT).values(values))
+    append_audits(connection, [entry], now=now, rng=rng)
+
+
+def append_audits(connection: Connection, entries: Sequence[AuditEntry], *, now: datetime, rng: Random) -> None:
+    """Write lines of the audit log in the caller's transaction."""
+    rows = [
+        {
+            "id": ids.make_id(ids.AUDIT, now=now, rng=rng),
+            "at": now,
+            "actor": entry.actor,
+            "action": entry.action,
+            "subject": clean_text(entry.subject),
+            "owner": entry.owner,
+            "reason": clean_text(entry.reason),
+            "count": entry.count,
+        }
+        for entry in entries
+    ]
+    insert_many(connection, AUDIT, rows)
 
 
 def _row(key: ApiKey) -> dict[str, object]:

@@ -303,17 +303,18 @@ def _insert_jobs(
 
 def insert_members(connection: Connection, batch_id: str, jobs: Sequence[NewJob]) -> None:
     """Make new jobs members of the batch that they are inserted for."""
-    members = [
-        {
-            "batch_id": batch_id,
-            "line_number": job.line_number,
-            "custom_id": job.custom_id,
-            "job_id": job.id,
-            "linked_from": None,
-        }
-        for job in jobs
-    ]
-    insert_many(connection, MEMBERS, members)
+    insert_many(connection, MEMBERS, [make_member_row(batch_id, job) for job in jobs])
+
+
+def make_member_row(batch_id: str, job: NewJob) -> dict[str, object]:
+    """Return the row of a member that is inserted for its batch."""
+    return {
+        "batch_id": batch_id,
+        "line_number": job.line_number,
+        "custom_id": job.custom_id,
+        "job_id": job.id,
+        "linked_from": None,
+    }
 
 
 def make_job_row(job: NewJob, batch_id: str, now: datetime) -> dict[str, object]:

@@ -5,56 +5,113 @@ Nothing of it can be there without the rest, so whoever repeats a request finds 
 
 from __future__ import annotations
 
-from dataclasses import replace
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import Connection, delete, insert, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, delete, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from orchestrator.db.access import append_audit
+from orchestrator.db.access import append_audits
 from orchestrator.db.access_tables import IdempotencyRow
-from orchestrator.db.batches import BATCHES, insert_members, make_batch_row, make_job_row
+from orchestrator.db.batches import BATCHES, MEMBERS, make_batch_row, make_job_row, make_member_row
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
-from orchestrator.db.inserts import insert_missing
+from orchestrator.db.inserts import insert_many, insert_missing
 from orchestrator.db.rows import JOBS, table_of
 from orchestrator.domain import ids
-from orchestrator.domain.errors import Conflict
-from orchestrator.domain.ports import RepeatKey, SingleIntake, Taken
+from orchestrator.domain.errors import Conflict, OrchestratorError
+from orchestrator.domain.ports import SingleIntake, Taken
 from orchestrator.domain.states import State, Trigger, check_transition
 
 USES = table_of(IdempotencyRow)
+MOST_AT_ONCE = 100  # below COPY_FROM: a group is one statement a table
 FORGOTTEN_AT_ONCE = 100  # old rows leave with the new ones, never many in one transaction
-LOCK_WAIT_MS = 5000  # how long the second of two equal requests waits for the first one's commit
+LOCK_WAIT_MS = 2000  # how long the second of two equal requests waits for the first one's commit
 LOCK_NOT_AVAILABLE = "55P03"
 
 
 class SqlSingleIntakes:
-    """The SingleIntakes port. Raises Transient("database_unavailable") when the database cannot be reached."""
+    """The SingleIntakes port. Requests that come while another is being written are written together, by one of their
+    threads: a commit and a statement a table for all of them. Raises Transient("database_unavailable") when the database
+    cannot be reached.
+    """
 
     def __init__(self, database: Database, *, rng: Random) -> None:
         self._database = replace(database, rng=rng)
+        self._turn = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
 
     def take(self, single: SingleIntake) -> Taken:
+        mine = _Waiting(single)
+        self._waiting.append(mine)
+        with self._turn:  # whoever comes next takes everybody along; those find themselves served
+            while not mine.is_served:
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+                self._serve(group)
+        return mine.result()
+
+    def _serve(self, group: Sequence[_Waiting]) -> None:
+        """What one transaction cannot take is taken one by one: nobody's trouble is another's."""
+        try:
+            for one, taken in zip(group, self._write([one.single for one in group]), strict=True):
+                one.taken = taken
+        except (OrchestratorError, SQLAlchemyError) as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for one in group:
+                self._serve([one])
+        except BaseException as error:
+            for one in group:
+                one.error = error
+            raise
+
+    def _write(self, singles: Sequence[SingleIntake]) -> list[Taken]:
         database = self._database
 
-        def work(connection: Connection) -> Taken:
-            if single.repeat is not None and not database.is_sqlite:
+        def work(connection: Connection) -> list[Taken]:
+            if not database.is_sqlite and any(single.repeat for single in singles):
                 connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
             now = database.now(connection)
-            if single.repeat is not None:
-                earlier = _enter(connection, single.repeat, single.job.id, now=now, rng=database.rng)
-                if earlier is not None:
-                    return earlier
-            _insert(connection, single, now=now, rng=database.rng)
-            return Taken(single.job.id, now, is_new=True)
+            earlier = [_enter(connection, single, now=now, rng=database.rng) for single in singles]
+            new = [single for single, taken in zip(singles, earlier, strict=True) if taken is None]
+            if new:
+                _insert(connection, new, now=now, rng=database.rng)
+            return [
+                taken or Taken(single.job.id, now, is_new=True) for single, taken in zip(singles, earlier, strict=True)
+            ]
 
         return database.write(work)
 
 
-def _enter(connection: Connection, repeat: RepeatKey, job_id: str, *, now: datetime, rng: Random) -> Taken | None:
+@dataclass(eq=False)
+class _Waiting:
+    """A request on its way into the table."""
+
+    single: SingleIntake
+    taken: Taken | None = None
+    error: BaseException | None = None
+
+    @property
+    def is_served(self) -> bool:
+        return self.taken is not None or self.error is not None
+
+    def result(self) -> Taken:
+        if self.error is not None:
+            raise self.error
+        assert self.taken is not None
+        return self.taken
+
+
+def _enter(connection: Connection, single: SingleIntake, *, now: datetime, rng: Random) -> Taken | None:
     """Note that the key has made this job; return what it made before, if it has. Two at once meet at the unique key."""
+    if single.repeat is None:
+        return None
+    repeat, job_id = single.repeat, single.job.id
     same = (USES.c.owner == repeat.owner) & (USES.c.key == repeat.key)
     _forget_old(connection, now - repeat.kept)
     connection.execute(delete(USES).where(same, USES.c.begun_at <= now - repeat.kept))
@@ -79,12 +136,15 @@ def _forget_old(connection: Connection, before: datetime) -> None:
     connection.execute(delete(USES).where(USES.c.id.in_(old)))
 
 
-def _insert(connection: Connection, single: SingleIntake, *, now: datetime, rng: Random) -> None:
+def _insert(connection: Connection, singles: Sequence[SingleIntake], *, now: datetime, rng: Random) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
-    batch, job, audit = single.batch, single.job, single.audit
-    connection.execute(insert(BATCHES).values(make_batch_row(batch) | {"created_at": now, "intake_done_at": now}))
-    connection.execute(insert(JOBS).values(make_job_row(job, batch.id, now)))
-    insert_members(connection, batch.id, [job])
-    event = EventDraft(Trigger.ACCEPTED, None, State.QUEUED, audit.actor, "accepted")
-    append_events(connection, {job.id: [event]}, {job.id: 1}, now=now, rng=rng)
-    append_audit(connection, audit, now=now, rng=rng)
+    done = {"created_at": now, "intake_done_at": now}
+    insert_many(connection, BATCHES, [make_batch_row(single.batch) | done for single in singles])
+    insert_many(connection, JOBS, [make_job_row(single.job, single.batch.id, now) for single in singles])
+    insert_many(connection, MEMBERS, [make_member_row(single.batch.id, single.job) for single in singles])
+    events = {
+        single.job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, single.audit.actor, "accepted")]
+        for single in singles
+    }
+    append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
+    append_audits(connection, [single.audit for single in singles], now=now, rng=rng)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from pydantic import BaseModel
 from schemathesis import Case
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from orchestrator.api import samples, schemas
 from tests.api.conftest import House
 
+EXAMPLES = settings(
+    max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+"""Few, and always the same. What a body says is judged beyond its schema (sizes, models), so that may be refused."""
 OBJECTS = {
     "job": schemas.Job,
     "output": schemas.Output,
@@ -57,19 +60,18 @@ def test_every_operation_is_described(house: House) -> None:
     assert "examples" in named["JobRequest"]
 
 
-@pytest.fixture
-def document(house: House) -> Any:  # noqa: ANN401
+def test_whatever_the_document_allows_is_answered_as_it_says(house: House) -> None:
+    """No 500, no undocumented status, no body that does not fit, whatever is asked of which operation."""
     headers = house.headers("admin", "tester")
-    loaded = schemathesis.openapi.from_asgi("/openapi.json", house.api)
-    loaded.config.update(headers=headers)
-    return loaded.exclude(path="/docs")
+    operations = [
+        found.ok() for found in schemathesis.openapi.from_asgi("/openapi.json", house.api).get_all_operations()
+    ]
+    assert len(operations) > 25
+    for operation in operations:
 
+        @settings(EXAMPLES)
+        @given(case=operation.as_strategy())
+        def check(case: Case) -> None:
+            case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])
 
-schema = schemathesis.pytest.from_fixture("document")
-
-
-@schema.parametrize()
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_whatever_the_document_allows_is_answered_as_it_says(case: Case) -> None:
-    """No 500, no undocumented status, no body that does not fit, whatever is asked."""
-    case.call_and_validate()
+        check()

@@ -63,7 +63,7 @@ async def create_job(
     """Take a job in. Once it is answered with an id it survives the death of any process.
 
     With an `Idempotency-Key` the same body gives the same job and `Idempotent-Replayed: true`, another body 422, and
-    409 when the first request with it is still being carried out after five seconds.
+    409 when the first request with it is still being carried out after two seconds.
     """
     if dry_run:
         return await run_in_threadpool(lambda: JSONResponse(_price(_check(desk, caller, body))))
