@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 10  # requests under way when the server is stopped; long polls and event streams are cut then
+BACKLOG = 2048  # as the server program itself
 CHECK_SECONDS = 1
 MAX_HEADER_BYTES = 512 << 10  # what the gate still counts and answers; beyond it the connection is refused
 
@@ -59,6 +60,7 @@ def listen(host: str, port: int) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((host, port))
+        taken.listen(BACKLOG)  # who comes before the server runs is answered once it does
     except OSError as error:
         taken.close()
         raise ConfigError("--host, --port", f"{host}:{port} cannot be had: {error.strerror or error}") from error

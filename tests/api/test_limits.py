@@ -23,7 +23,6 @@ def address(house: House) -> Iterator[tuple[str, int]]:
     desk = Desk(app=house.app, server_key=SERVER_KEY, wakeup=house.woken, environment="test")
     serving = Serving(create_app(desk, version="0", patience_seconds=0.3))
     taken = listen("127.0.0.1", 0)
-    taken.listen()
     thread = threading.Thread(target=serving.run, args=(taken,))
     thread.start()
     yield taken.getsockname()
