@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
+from orchestrator.config import Settings
 from orchestrator.domain.access import ApiKey, AuditEntry, Role
-from orchestrator.domain.advice import Entry, Source, Then
+from orchestrator.domain.advice import Source
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Batch, Job, JobEvent, Output, Price, StoredFile
 from orchestrator.domain.job import Role as OutputRole
@@ -17,7 +18,7 @@ from orchestrator.services.access_views import audit_object, check_object, file_
 from orchestrator.services.batch_views import batch_object
 from orchestrator.services.jobfile.tally import PriceSum
 from orchestrator.services.views import Object, error_object, event_object, job_object, output_object
-from orchestrator.wiring import kinds_by_name
+from orchestrator.wiring import error_catalogue, kinds_by_name
 
 NOW = datetime(2026, 11, 24, 9, 30, 0, tzinfo=UTC)
 PRICE = Price(200_000, "USD", "2026-11")
@@ -25,11 +26,13 @@ JOB_ID = "job_019ab3f0c1d27aa08c5d7e1f2a3b4c5d"
 BATCH_ID = "batch_019ab3f0c1d07bb18c5d7e1f2a3b4c5d"
 OUTPUT_ID = "out_019ab3f1a2b37cc28c5d7e1f2a3b4c5d"
 FILE_ID = "file_019ab3ee01027dd38c5d7e1f2a3b4c5d"
+MODEL = kinds_by_name()["video"].default_model
+ENVIRONMENT = str(Settings.model_fields["zai_base_url"].default)
 KEY_ID = "1f2e3d4c5b6a7988"
 SHA256 = "9f2c41d0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"
 REQUEST: Object = {
     "kind": "video",
-    "body": {"model": "cogvideox-3", "prompt": "A red kite over the sea", "size": "1920x1080", "duration": 5},
+    "body": {"model": MODEL, "prompt": "A red kite over the sea", "size": "1920x1080", "duration": 5},
     "custom_id": "scene-014",
     "tags": {"campaign": "spring"},
 }
@@ -61,9 +64,9 @@ def _job() -> Job:
     return Job(
         id=JOB_ID,
         kind="video",
-        model="cogvideox-3",
+        model=MODEL,
         state=State.SUCCEEDED,
-        body={"model": "cogvideox-3"},
+        body={"model": MODEL},
         body_sha256=SHA256,
         credential="default",
         archive_url="s3://bucket/media",
@@ -120,7 +123,7 @@ def batch() -> Object:
         owner="studio",
         name="scenes.jsonl",
         identity_sha256=SHA256,
-        environment="https://api.z.ai/api/paas/v4",
+        environment=ENVIRONMENT,
         archive_url="s3://bucket/media",
         line_count=20,
         is_intake_done=True,
@@ -135,7 +138,7 @@ def check() -> Object:
     """What a dry run, or the check of a file, answers."""
     warning = Fault("unknown_field", "body.colour", "the provider knows no field colour", is_warning=True)
     prices = PriceSum()
-    prices.add("video", "cogvideox-3", PRICE)
+    prices.add("video", MODEL, PRICE)
     return check_object(prices.total(), line_count=1, faults=(), fault_count=0, warnings=(warning,))
 
 
@@ -148,12 +151,12 @@ def file() -> Object:
 def model() -> Object:
     """A model with its limit and its price."""
     kind = kinds_by_name()["video"]
-    return model_object(kind, kind.models["cogvideox-3"], slots=3, held=2, pause=None)
+    return model_object(kind, kind.models[MODEL], slots=3, held=2, pause=None)
 
 
 def error_code() -> Object:
     """A row of the error catalogue."""
-    return error_object(Entry("1302", Source.PROVIDER, Then.AGAIN, "too many requests at once", "Nothing to do."))
+    return error_object(next(entry for entry in error_catalogue() if entry.source is Source.PROVIDER))
 
 
 def _key() -> ApiKey:

@@ -9,9 +9,11 @@ from random import Random
 
 from sqlalchemy import Connection, RowMapping, insert, select
 
+from orchestrator.db.access import append_audit
 from orchestrator.db.access_tables import FileRow
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import table_of
+from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.kind import InputFacts
 from orchestrator.domain.ports import Upload
 
@@ -24,12 +26,15 @@ class SqlUploads:
     def __init__(self, database: Database, *, rng: Random) -> None:
         self._database = replace(database, rng=rng)
 
-    def add(self, make: Callable[[datetime], Upload]) -> Upload:
+    def add(self, make: Callable[[datetime], Upload], *, actor: str) -> Upload:
         database = self._database
 
         def work(connection: Connection) -> Upload:
-            upload = make(database.now(connection))
+            now = database.now(connection)
+            upload = make(now)
             connection.execute(insert(FILES).values(_row(upload)))
+            entry = AuditEntry(actor, "file.create", upload.id, upload.owner)
+            append_audit(connection, entry, now=now, rng=database.rng)
             return upload
 
         return database.write(work)

@@ -55,7 +55,9 @@ class UploadReader(InputReader):
         return Measured(digest, facts.byte_count, facts.content_type, facts.width, facts.height, facts.duration_seconds)
 
 
-def keep_upload(uploads: Uploads, store: Store, path: Path, *, name: str, owner: str, rng: Random) -> Upload:
+def keep_upload(
+    uploads: Uploads, store: Store, path: Path, *, name: str, owner: str, actor: str, rng: Random
+) -> Upload:
     """Look at an uploaded file, keep its bytes in the archive unless they are there, and return it under a new id.
 
     What is no picture and no recording is refused before it is stored. Raises InvalidParams, StepErrors of the store.
@@ -74,7 +76,7 @@ def keep_upload(uploads: Uploads, store: Store, path: Path, *, name: str, owner:
     def make(at: datetime) -> Upload:
         return Upload(make_id(FILE, now=at, rng=rng), owner, _plain(name), sha256, measured.facts, store.url, at)
 
-    return uploads.add(make)
+    return uploads.add(make, actor=actor)
 
 
 def _store_once(store: Store, path: Path, measured: Measured) -> None:

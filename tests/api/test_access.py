@@ -45,7 +45,7 @@ def routes(house: House) -> dict[tuple[str, str], Capability | None]:
         if isinstance(route, APIRoute):
             needs = [one.capability for one in walk(route.dependant)]
             assert len(needs) <= 1, route.path
-            found |= {(method, route.path): needs[0] if needs else None for method in route.methods}
+            found |= {(method, route.path): needs[0] if needs else None for method in route.methods or ()}
         elif inner is None:
             assert getattr(route, "path", None) in OUTSIDE, route
     return found

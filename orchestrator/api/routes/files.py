@@ -49,6 +49,5 @@ def get_file(desk: DeskOf, caller: Reader, file_id: str) -> Response:
 def _keep(desk: Desk, caller: Principal, got: Received) -> dict[str, object]:
     app, owner = desk.app, caller.creates_for
     store = app.stores.open(app.settings.archive)
-    kept = keep_upload(app.uploads, store, got.path, name=got.name, owner=owner, rng=app.rng)
-    desk.note(caller, "file.create", kept.id, owner=owner)
+    kept = keep_upload(app.uploads, store, got.path, name=got.name, owner=owner, actor=caller.actor, rng=app.rng)
     return file_object(kept)

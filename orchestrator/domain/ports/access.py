@@ -96,8 +96,8 @@ class Upload:
 class Uploads(Protocol):
     """Uploaded inputs."""
 
-    def add(self, make: Callable[[datetime], Upload]) -> Upload:
-        """Keep what was uploaded; `make` gets the transaction's time."""
+    def add(self, make: Callable[[datetime], Upload], *, actor: str) -> Upload:
+        """Keep what was uploaded, with its line of the audit log; `make` gets the transaction's time."""
 
     def find(self, upload_id: str, *, owner: str) -> Upload | None:
         """Return this owner's upload, None when there is none."""

@@ -37,6 +37,7 @@ _FAULTS = (
     ("unknown_url", "no kind has this url", "Use one of the urls shown, or kind instead."),
     ("kind_mismatch", "kind and url name two kinds", "Leave one of them out."),
     ("duplicate_custom_id", "the custom_id stands on an earlier line", "Give each line an id of its own."),
+    ("charge_not_agreed", "it would be a new charge, and nobody agreed to it", "Say may_charge, if you mean it."),
     ("unknown_dependency", "no line of the file has the custom_id named", "Name a line of the same file."),
     ("dependency_cycle", "lines depend on each other in a circle", "Break the circle."),
     ("dependency_too_deep", "over 100 lines depend on each other in a chain", "Split the chain over several files."),
