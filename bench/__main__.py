@@ -33,6 +33,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`
     "fleet": (),
+    "api": (),
 }
 COLUMNS = ("figure", "ours", "beside", "ratio", "aim", "machine")
 

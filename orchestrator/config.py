@@ -155,6 +155,10 @@ class Settings(BaseSettings):
         None,
         description="At least 32 characters of chance (`openssl rand -base64 32`), the same for every process: seals the secrets of webhook endpoints. Default with SQLite: made once, in `secret.key` in the data directory.",
     )
+    public_url: str | None = Field(
+        None,
+        description="Address under which others reach the HTTP API, such as `https://media.example.com`: links to files of a local archive begin with it.",
+    )
     egress_allow: Words = Field(
         (), description="Hosts, host:port pairs and CIDRs that foreign URLs may reach although they are private."
     )
@@ -233,6 +237,13 @@ class Settings(BaseSettings):
         if value is not None and len(value.get_secret_value().strip()) < SHORTEST_SECRET_KEY:
             raise ValueError(f"must have {SHORTEST_SECRET_KEY} characters or more; `openssl rand -base64 32` makes one")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", value):
+            raise ValueError("an address such as https://media.example.com")
+        return value.rstrip("/") if value is not None else None
 
     @field_validator("leases")
     @classmethod

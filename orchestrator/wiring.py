@@ -18,6 +18,7 @@ from orchestrator import http
 from orchestrator.clock import SystemClock
 from orchestrator.config import Settings
 from orchestrator.db import migrate
+from orchestrator.db.access import SqlAuditLog, SqlKeys
 from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batch_cancels import SqlBatchCancels
 from orchestrator.db.batch_reports import SqlBatchReports
@@ -26,11 +27,14 @@ from orchestrator.db.bulk import SqlBulkJobs
 from orchestrator.db.deliveries import SqlDeliveries
 from orchestrator.db.endpoints import SqlEndpoints
 from orchestrator.db.engine import Database, open_database
+from orchestrator.db.figures import SqlFigures
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.models import SqlModels
 from orchestrator.db.progress import SqlProgress, SubmitLimits
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.db.single_intake import SqlSingleIntakes
+from orchestrator.db.uploads import SqlUploads
 from orchestrator.db.usage import SqlUsage
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
@@ -75,6 +79,7 @@ class App:
     settings: Settings
     clock: Clock
     rng: Random
+    database: Database
     jobs: SqlJobs
     batches: SqlBatches
     reports: SqlBatchReports
@@ -86,6 +91,11 @@ class App:
     progress: SqlProgress
     restores: SqlRestores
     audit: SqlAudit
+    keys: SqlKeys
+    audit_log: SqlAuditLog
+    single_intakes: SqlSingleIntakes
+    uploads: SqlUploads
+    figures: SqlFigures
     stores: Stores
     kinds: Mapping[str, Kind]
     endpoints: SqlEndpoints
@@ -131,6 +141,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         settings=settings,
         clock=clock,
         rng=rng,
+        database=database,
         jobs=SqlJobs(database, rng=rng),
         batches=SqlBatches(database, rng=rng),
         reports=SqlBatchReports(database),
@@ -142,6 +153,11 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         progress=SqlProgress(database, _make_submit_limits(settings)),
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
+        keys=SqlKeys(database, rng=rng),
+        audit_log=SqlAuditLog(database, rng=rng),
+        single_intakes=SqlSingleIntakes(database, rng=rng),
+        uploads=SqlUploads(database, rng=rng),
+        figures=SqlFigures(database),
         stores=_make_stores(settings),
         kinds=kinds,
         endpoints=SqlEndpoints(database, rng=rng),
@@ -261,21 +277,26 @@ def make_link_judge(settings: Settings) -> JudgeLink:
 
 
 def make_secret_box(settings: Settings) -> SecretBox:
-    """Return what seals the secrets of endpoints. On the data directory's own SQLite a key is made on first need.
+    """Return what seals the secrets of endpoints. Raises ConfigError as `read_secret_key`."""
+    return SecretBox(read_secret_key(settings))
+
+
+def read_secret_key(settings: Settings) -> str:
+    """Return the installation's key. On the data directory's own SQLite one is made on first need.
 
     Raises ConfigError naming the setting when there is none: processes that share a server's job table must share it.
     """
     _require_secret_key(settings)
     if settings.secret_key is not None:
-        return SecretBox(settings.secret_key.get_secret_value().strip())
-    return SecretBox(read_or_make_key(settings.secret_key_file))
+        return settings.secret_key.get_secret_value().strip()
+    return read_or_make_key(settings.secret_key_file)
 
 
 def _require_secret_key(settings: Settings) -> None:
     if settings.secret_key is None and not settings.database.startswith("sqlite"):
         raise ConfigError(
             "ORCHESTRATOR_SECRET_KEY",
-            "needed for webhooks: every process on this database seals and opens with it; `openssl rand -base64 32` makes one",
+            "needed for webhooks and API keys: every process on this database works with it; `openssl rand -base64 32` makes one",
         )
 
 
@@ -497,6 +518,11 @@ def upgrade_database(settings: Settings) -> tuple[str | None, str]:
     before = migrate.current(settings.database)
     migrate.upgrade(settings.database)
     return before, migrate.newest()
+
+
+def require_current_schema(app: App) -> None:
+    """Raise ConfigError unless the schema is the one that this version needs, Transient when nobody can say."""
+    migrate.require_current(app.database)
 
 
 def check_database(settings: Settings) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -9,11 +10,16 @@ from itertools import groupby
 from pathlib import Path
 
 import click
+from fastapi.routing import APIRoute
 from pydantic_core import PydanticUndefined
 
+from orchestrator.api import samples
+from orchestrator.api.app import ROUTES
+from orchestrator.api.auth import Needs
 from orchestrator.cli.main import main as orchestrator
 from orchestrator.config import PREFIX, Settings
 from orchestrator.crashpoints import KILLED, VARIABLE, CrashPoint
+from orchestrator.domain.access import CAPABILITIES, Capability, Role
 from orchestrator.domain.advice import Source
 from orchestrator.domain.audit import RULES
 from orchestrator.domain.states import ACTIVE, FINAL, TRANSITIONS, State
@@ -32,6 +38,24 @@ MEANINGS = {
     State.CANCELLED: "Stopped by a person. What a paid task made all the same is kept.",
     State.NEEDS_REVIEW: "Nobody here can know what happened. Waits for late truth or for a person; never guessed.",
 }
+
+SAMPLES = (
+    *(
+        "job",
+        "output",
+        "event",
+        "batch",
+        "check",
+        "file",
+        "model",
+        "error_code",
+        "key",
+        "new_key",
+        "audit_entry",
+        "failure",
+    ),
+)
+"""Functions of orchestrator.api.samples, in the order of the document."""
 
 SOURCES = {
     Source.JOB: "Why a job failed (`failure.code`) or did not succeed.",
@@ -148,6 +172,137 @@ def draw_errors() -> Iterator[str]:
             yield f"| `{entry.code}` | {entry.meaning} | {entry.then} | {entry.advice} |"
 
 
+API_WORDS = """
+`orchestrator serve` serves the HTTP API by itself: it takes jobs in, workers (or `orchestrator run`) do them. `orchestrator up`
+serves it and does the work in one process; with `--sandbox` nothing is paid and no key of the provider is needed:
+
+```sh
+orchestrator up --sandbox
+```
+
+It prints its address and an administrator's key that is good until it ends. For everything else make keys:
+
+```sh
+orchestrator keys create studio --role submit
+orchestrator keys create anna --role operator --owner studio --expires 90d
+orchestrator serve --host 0.0.0.0 --port 8000
+```
+
+There is no default key. As long as there is none, the server listens on loopback only, whatever `--host` says, and says so.
+Put a proxy that speaks TLS in front of it, and set `ORCHESTRATOR_PUBLIC_URL` to its address: links to files of a local archive
+begin with it. `/openapi.json` describes every call with examples; `/docs` shows it to people.
+
+## Keys and roles
+
+`Authorization: Bearer ok_<id>_<secret>`. A key is shown once, when it is made; what is kept is an HMAC-SHA256 of its secret under
+`ORCHESTRATOR_SECRET_KEY`, looked up by the id and compared in constant time. Revoking holds from the next request on. On PostgreSQL
+every process needs the same `ORCHESTRATOR_SECRET_KEY`; on SQLite one is made in the data directory.
+
+Every key has an *owner*: its name, unless `--owner` says another. What it creates belongs to that owner, and it sees nothing of
+others: their jobs, batches, outputs and files are 404, in the words of what does not exist. Keys of one owner share what they see.
+Administrators see everything, and so do viewers and operators made with `--owner '*'`; what those create belongs to `local`, the
+owner of everything made on the command line.
+""".strip().split("\n")
+
+API_RULES = """
+A viewer creates nothing: whoever only looks must not be able to spend. `measure` (figures over every owner) is only for keys that see
+every owner.
+
+Everything that changes something is written into the audit log (`GET /v1/audit_log`) with actor, reason and count: in the
+transaction that makes a job, a file or a key; before it is carried out for everything else, so that a line may stand for what was then
+refused. The history of a
+job names the key too.
+
+## Errors
+
+Every error, whatever made it, has one body; `code` is in [errors.md](errors.md), `request_id` also in the header `X-Request-Id`. Where
+several things are wrong, `errors` lists each with its place. 503 comes with `Retry-After`: the database or the archive is away, full or
+busy; nothing was half done.
+
+| status | when |
+|---|---|
+| 400 | a query or a cursor that cannot be read |
+| 401, 403 | no good key; a role that does not allow it |
+| 402 | it would cost more than `max_cost` |
+| 404 | no such thing, or not yours |
+| 408, 413, 415, 431 | a body that does not come, is too large (8 MiB of JSON, 200 MB of file) or of another type; over 100 headers |
+| 409 | the state of the thing forbids it |
+| 422 | fields that are wrong |
+
+## Jobs
+
+`POST /v1/jobs` takes one line of a [job file](job-files.md) and answers 202 with the job and its `Location`. Once it is answered,
+the job survives the death of any process.
+
+- `Idempotency-Key`: the same key with the same body gives the same job and `Idempotent-Replayed: true`, for seven days; with
+  another body 422; 409 when the first request with it is still being written after two seconds. Key and job are one
+  transaction, so a request that died has left both or neither. Use one for every request that you may have to send again.
+- `?dry_run=true` checks and prices it, and stores nothing.
+- `Prefer: wait=30`, and `?wait=30` on `GET /v1/jobs/{id}`: answered as soon as nothing of the job moves by itself any more
+  (finished, or held for a person), or after so many seconds, at most 60.
+- `max_cost` refuses it before anything is stored if it would cost more.
+
+`GET /v1/jobs` takes the query that `orchestrator jobs list` takes as `q`. Lists go on behind an id (`after`, the page's `last_id`):
+nothing is shown twice or left out while jobs come and change. Newest come first. `ETag` and `If-None-Match` spare what has not
+changed.
+
+`GET /v1/jobs/{id}/events` is the history; with `Accept: text/event-stream` it is live and ends with `event: end` when the job has
+come to rest. Each event's id is its number in the job's history, so that `Last-Event-ID` goes on behind the last one seen.
+
+`retry`, `resubmit` and a batch's `retry` never charge unless the body says `"may_charge": true`.
+
+## Files
+
+Requests over HTTP never name a path. Upload an input with `POST /v1/files` (a form with the part `file`) and write the id it gets where
+a job file would have a path; links and inline data are taken as there. What it is is told from its bytes. It is kept in the
+archive under `inputs/<sha256>`, once per content, and only its owner can name it.
+
+```sh
+curl -H "Authorization: Bearer $KEY" -F file=@kite.png http://127.0.0.1:8000/v1/files
+```
+
+Outputs: `url` of an output is the store's own signed link where others can reach the store; for a local archive it is
+`/v1/outputs/{id}/content`, which needs the key and knows `Range`. Either is saved, never shown as a page.
+
+## Batches
+
+`POST /v1/batches` takes a job file as the part `file` of a form, or its lines as the body (`application/x-ndjson`, `text/csv`,
+`application/yaml`). All lines or none, unless `allow_partial=true`; `check=true` reports every fault and the price and stores nothing;
+`max_cost` is the batch's budget. The same file of the same owner is the same batch.
+""".strip().split("\n")
+
+
+def draw_api() -> Iterator[str]:
+    """Yield how the HTTP API is used, what each role may do, every call, and one sample of every object."""
+    yield from ("# HTTP API", "", NOTICE, "", *API_WORDS, "")
+    yield f"| may | {' | '.join(f'`{role}`' for role in Role)} |"
+    yield f"|---|{'---|' * len(Role)}"
+    for capability in Capability:
+        marks = ("yes" if capability in CAPABILITIES[role] else "" for role in Role)
+        yield f"| `{capability}` | {' | '.join(marks)} |"
+    yield from ("", *API_RULES, "", "## Calls", "", "| call | needs | does |", "|---|---|---|")
+    yield from _draw_calls()
+    yield from (
+        "",
+        "## Objects",
+        "",
+        "Made by the code that makes the real ones. Later versions add fields; none is renamed.",
+    )
+    for name in SAMPLES:
+        text = json.dumps(getattr(samples, name)(), indent=2, ensure_ascii=False)
+        yield from ("", f"### {name.replace('_', ' ').capitalize()}", "", "```json", text, "```")
+    yield from ("", 'A list is `{"object": "list", "data": [...], "has_more", "first_id", "last_id"}`.')
+
+
+def _draw_calls() -> Iterator[str]:
+    for module in ROUTES:
+        for route in module.router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                needs = [each.call.capability for each in route.dependant.dependencies if isinstance(each.call, Needs)]
+                need = f"`{needs[0]}`" if needs else "no key"
+                yield f"| `{'|'.join(sorted(route.methods or ()))} {route.path}` | {need} | {route.summary} |"
+
+
 DRAWN: dict[str, Callable[[], Iterator[str]]] = {
     "lifecycle.md": draw_lifecycle,
     "settings.md": draw_settings,
@@ -155,6 +310,7 @@ DRAWN: dict[str, Callable[[], Iterator[str]]] = {
     "findings.md": draw_findings,
     "errors.md": draw_errors,
     "crash-points.md": draw_crash_points,
+    "api.md": draw_api,
 }
 
 

@@ -14,13 +14,13 @@ from orchestrator.cli.next_step import next_steps, tell_next_step
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.restored import show_prices
-from orchestrator.domain.decide import choose_submission, decide_resubmit
+from orchestrator.domain.decide import decide_resubmit
 from orchestrator.domain.errors import ConfigError, RequestError, StepError
 from orchestrator.domain.job import Job
 from orchestrator.services.adoption import AdoptRequest, adopt_task
-from orchestrator.services.asking import require_known
+from orchestrator.services.asking import is_to_be_asked, require_known
 from orchestrator.services.batches import Taker
-from orchestrator.services.lifecycle import attach_task, check_task_id, require_tasks, resubmit_job, write_off_job
+from orchestrator.services.lifecycle import attach_task, resubmit_job, write_off_job
 from orchestrator.services.views import job_object
 from orchestrator.wiring import App, ask_provider, open_app
 
@@ -173,10 +173,7 @@ def adopt(
 def _ask_first(app: App, job_id: str, task_id: str) -> None:
     """Raise Conflict for a task that the provider says it does not know; warn when nobody could ask it."""
     job = app.history.get_job(job_id)
-    check_task_id(task_id)
-    require_tasks(app.kinds, job.kind, job.model)
-    choose_submission(job, task_id)  # where the job's state refuses the id, that is what is told
-    if any(submission.task_id == task_id for submission in job.submissions):
+    if not is_to_be_asked(job, task_id, app.kinds):
         return
     try:
         ask_provider(app, lambda provider: require_known(provider, job, task_id))

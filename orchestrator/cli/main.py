@@ -11,13 +11,16 @@ from orchestrator.cli.db import db
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.errors import errors
 from orchestrator.cli.jobs import jobs
+from orchestrator.cli.keys import keys
 from orchestrator.cli.models import models
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
 from orchestrator.cli.outputs import outputs
 from orchestrator.cli.run import run
 from orchestrator.cli.sandbox import sandbox
+from orchestrator.cli.serve import serve
 from orchestrator.cli.submit import submit
+from orchestrator.cli.up import up
 from orchestrator.cli.usage import usage
 from orchestrator.cli.webhooks import webhooks
 from orchestrator.cli.worker import worker
@@ -62,6 +65,9 @@ COMMANDS = (
     webhooks,
     models,
     usage,
+    keys,
+    serve,
+    up,
     worker,
     sandbox,
     db,

@@ -104,6 +104,9 @@ def find_holder(connection: Connection, credential: str, task_id: str) -> str | 
 def _require_free(connection: Connection, job: Job, task_id: str) -> None:
     holder = find_holder(connection, job.credential, task_id)
     if holder not in (None, job.id):
+        whose = connection.execute(select(JOBS.c.owner).where(JOBS.c.id == holder)).scalar_one()
+        if whose != job.owner:  # who it is, and that there is one, is theirs to know
+            raise Conflict(f"task {task_id} belongs to a job of another owner")
         raise Conflict(f"task {task_id} belongs to {holder}", hint=f"orchestrator jobs show {holder}")
 
 

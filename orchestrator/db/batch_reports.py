@@ -38,10 +38,12 @@ class SqlBatchReports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list_batches(self, *, limit: int, after: str | None = None) -> Sequence[Batch]:
+    def list_batches(self, *, limit: int, after: str | None = None, owner: str | None = None) -> Sequence[Batch]:
         query = select(BATCHES).order_by(BATCHES.c.id.desc()).limit(limit)
         if after is not None:
             query = query.where(BATCHES.c.id < after)
+        if owner is not None:
+            query = query.where(BATCHES.c.owner == owner)
         return self._database.read(lambda c: [read_batch(row) for row in c.execute(query).mappings()])
 
     def count_states_of(self, batch_ids: Collection[str]) -> Mapping[str, JobCounts]:

@@ -20,6 +20,7 @@ from orchestrator.db.rows import JOBS, price_columns
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.search import insert_searched
 from orchestrator.db.waiting import enter_parents, insert_dependencies
+from orchestrator.domain.access import LOCAL
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
@@ -112,9 +113,9 @@ class SqlBatches:
             self._database.write(work)
 
     def find_equal(
-        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
+        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None, owner: str = LOCAL
     ) -> Mapping[tuple[str, str], str]:
-        """Return {(custom_id, body_sha256): job id} of the newest equal jobs in this environment."""
+        """Return {(custom_id, body_sha256): job id} of this owner's newest equal jobs in this environment."""
         if not keys:
             return {}
         wanted = [{"custom_id": custom_id, "sha256": sha256} for custom_id, sha256 in keys]
@@ -128,7 +129,7 @@ class SqlBatches:
                 .join_from(lines, MEMBERS, MEMBERS.c.custom_id == lines.c.custom_id)
                 .join(JOBS, (JOBS.c.id == MEMBERS.c.job_id) & (JOBS.c.body_sha256 == lines.c.sha256))
                 .join(BATCHES, BATCHES.c.id == MEMBERS.c.batch_id)
-                .where(BATCHES.c.environment == environment)
+                .where(BATCHES.c.environment == environment, JOBS.c.owner == owner)
                 .group_by(lines.c.custom_id, lines.c.sha256)
             )
             if outside is not None:
@@ -284,17 +285,18 @@ def _insert_jobs(
 
 def insert_members(connection: Connection, batch_id: str, jobs: Sequence[NewJob]) -> None:
     """Make new jobs members of the batch that they are inserted for."""
-    members = [
-        {
-            "batch_id": batch_id,
-            "line_number": job.line_number,
-            "custom_id": job.custom_id,
-            "job_id": job.id,
-            "linked_from": None,
-        }
-        for job in jobs
-    ]
-    insert_many(connection, MEMBERS, members)
+    insert_many(connection, MEMBERS, [make_member_row(batch_id, job) for job in jobs])
+
+
+def make_member_row(batch_id: str, job: NewJob) -> dict[str, object]:
+    """Return the row of a member that is inserted for its batch."""
+    return {
+        "batch_id": batch_id,
+        "line_number": job.line_number,
+        "custom_id": job.custom_id,
+        "job_id": job.id,
+        "linked_from": None,
+    }
 
 
 def make_job_row(job: NewJob, batch_id: str, now: datetime) -> dict[str, object]:

@@ -32,7 +32,9 @@ _COLUMNS = {
     "custom_id": ("custom_id",),
     "id": ("id",),
     "code": ("failure_code", "provider_code"),
+    "owner": ("owner",),
 }
+"""`owner` is no field of the grammar: nobody writes it, services add it (domain.query.within)."""
 _THEIRS = {"batch": MEMBERS, "task": SUBMISSIONS}
 _TIMES = {"created": "created_at", "submitted": "submitted_at", "finished": "finished_at"}
 

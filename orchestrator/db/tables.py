@@ -123,6 +123,7 @@ class BatchRow(Base):
         ),
         CheckConstraint("files_written_at IS NULL OR finished_at IS NOT NULL", name="files_after_finish"),
         Index("ix_batches_parent_id", "parent_id"),
+        Index("ix_batches_owner", "owner", "id"),
         Index(
             "ix_batches_files_due",
             "id",
@@ -230,6 +231,7 @@ class JobRow(Base):
         Index("ix_jobs_kind_state", "kind", "state", "id"),
         # The history by its other fields, each in the order of its pages.
         Index("ix_jobs_model", "model", "id"),
+        Index("ix_jobs_owner", "owner", "id"),
         Index("ix_jobs_cost", "cost_final_micros", "id"),
         *(
             Index(f"ix_jobs_{name}", name, "id", sqlite_where=text(where), postgresql_where=text(where))

@@ -181,6 +181,16 @@ _COMMANDS = (
         "there is no such thing here",
         "Check the id and --data-dir: jobs of `run --sandbox` are in .orchestrator/sandbox.",
     ),
+    (
+        "invalid_key",
+        "the HTTP API was asked without a key, or with one that is not good",
+        "Send `Authorization: Bearer ok_...`; `orchestrator keys create NAME --role R` makes a key.",
+    ),
+    (
+        "not_allowed",
+        "the role of the key does not allow this",
+        "Use a key of another role: docs/api.md says what each may do.",
+    ),
     ("conflict", "the state of the thing forbids the action", "Look at it with `orchestrator jobs show ID` first."),
     ("budget", "it would cost more than was allowed", "Raise --max-cost, or split the file."),
     (

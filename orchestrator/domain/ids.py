@@ -8,6 +8,7 @@ from uuid import UUID
 
 JOB, BATCH, OUTPUT, EVENT, SUBMISSION = "job", "batch", "out", "evt", "sub"
 ENDPOINT, DELIVERY = "we", "dlv"
+AUDIT, FILE, REPEAT = "aud", "file", "idem"
 
 
 def make_id(prefix: str, *, now: datetime, rng: Random) -> str:

@@ -278,6 +278,31 @@ class NewJob:
     webhook: str | None = None
 
 
+def as_queued(new: NewJob, now: datetime) -> Job:
+    """Return a job that was inserted at `now` as it stands in the table then."""
+    return Job(
+        id=new.id,
+        kind=new.kind,
+        model=new.model,
+        state=State.QUEUED,
+        body=new.body,
+        body_sha256=new.body_sha256,
+        credential=new.credential,
+        archive_url=new.archive_url,
+        created_at=now,
+        owner=new.owner,
+        due_at=max(now, new.not_before) if new.not_before else now,
+        batch_id=new.batch_id,
+        line_number=new.line_number,
+        custom_id=new.custom_id,
+        tags=new.tags,
+        priority=new.priority,
+        not_before=new.not_before,
+        input=new.input,
+        price=new.price,
+    )
+
+
 @dataclass(frozen=True)
 class Batch:
     """A file of jobs. `identity_sha256` is what makes the same file the same batch (surfaces section 1, run).

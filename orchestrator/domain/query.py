@@ -89,6 +89,11 @@ class Filter:
     terms: tuple[Term, ...] = ()
 
 
+def within(wanted: Filter, owner: str | None) -> Filter:
+    """Return the filter for what belongs to one owner; None: everybody's. It is no field of the grammar."""
+    return wanted if owner is None else Filter((Match("owner", (owner,)), *wanted.terms))
+
+
 class QueryError(RequestError):
     """The query cannot be read. `position` is the 0-based character where it goes wrong."""
 

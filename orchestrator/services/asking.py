@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from orchestrator.domain.decide import choose_submission
 from orchestrator.domain.errors import Conflict, Gone
 from orchestrator.domain.job import Job
+from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import PollQuestion, Provider
+from orchestrator.services.lifecycle import check_task_id, require_tasks
+
+
+def is_to_be_asked(job: Job, task_id: str, kinds: Mapping[str, Kind]) -> bool:
+    """Say whether the provider is to be asked before the job gets this task: not about one that is its own already.
+
+    Raises InvalidParams and Conflict where the id or the job's state forbids it: then that is what is told.
+    """
+    check_task_id(task_id)
+    require_tasks(kinds, job.kind, job.model)
+    choose_submission(job, task_id)
+    return all(submission.task_id != task_id for submission in job.submissions)
 
 
 async def require_known(provider: Provider, job: Job, task_id: str) -> None:

@@ -13,6 +13,7 @@ from random import Random
 from typing import TypeVar
 
 from orchestrator.crashpoints import CrashPoint, reach
+from orchestrator.domain.access import LOCAL
 from orchestrator.domain.errors import BudgetError, Conflict, Fault
 from orchestrator.domain.ids import BATCH, JOB, make_id
 from orchestrator.domain.job import Batch, NewJob
@@ -33,8 +34,15 @@ class Taker:
     clock: Clock
     rng: Random
     spool: Path
-    owner: str = "local"
+    owner: str = LOCAL
     credential: str = "default"
+    actor: str = ""
+    """Whom the history names; nobody else than the owner when empty."""
+
+    @property
+    def who(self) -> str:
+        """Return whom the history names."""
+        return self.actor or self.owner
 
 
 @dataclass(frozen=True)
@@ -111,8 +119,8 @@ def fill_batch(
         fresh = [line for line in chunk if _key(line) not in equal]
         links = [(_number(line), _id(line), equal[_key(line)]) for line in chunk if _key(line) in equal]
         now = taker.clock.now()
-        jobs = [_make_job(line, batch, taker, now) for line in fresh]
-        added = taker.batches.add_jobs(batch.id, jobs, actor=taker.owner, links=links)
+        jobs = [make_job(line, batch, taker, now) for line in fresh]
+        added = taker.batches.add_jobs(batch.id, jobs, actor=taker.who, links=links)
         reach(CrashPoint.JOBS_ADDED)
         if not added and taker.batches.get(batch.id).cancel_requested_at is not None:
             break
@@ -164,10 +172,11 @@ def _find_equal(chunk: Sequence[PreparedLine], batch: Batch, taker: Taker) -> Ma
     keys = [_key(line) for line in chunk if line.request.custom_id is not None]
     if batch.generation > 1 or not keys:
         return {}
-    return taker.batches.find_equal(batch.environment, keys, outside=batch.id)
+    return taker.batches.find_equal(batch.environment, keys, outside=batch.id, owner=batch.owner)
 
 
-def _make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> NewJob:
+def make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> NewJob:
+    """Return the job to insert for a line."""
     request = line.request
     return NewJob(
         id=make_id(JOB, now=now, rng=taker.rng),

@@ -30,9 +30,10 @@ class Known:
 def find_known(checked: CheckedFile, batches: Batches) -> Known:
     """Look up every good line among the jobs of the file's environment, as an intake would."""
     count, listed = 0, list[tuple[int, str]]()
+    options = checked.options
     rest = iter(checked.read_again())
     while chunk := list(islice(rest, CHUNK)):
-        found = batches.find_equal(checked.options.environment, [_key(line) for line in chunk])
+        found = batches.find_equal(options.environment, [_key(line) for line in chunk], owner=options.owner)
         known = [(line.request.line_number or 0, found[_key(line)]) for line in chunk if _key(line) in found]
         count += len(known)
         listed += known[: MAX_LISTED - len(listed)]

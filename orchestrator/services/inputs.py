@@ -62,7 +62,7 @@ class FrozenBody:
     inputs: tuple[LocatedInput, ...]
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
     """Kept for each path of a file, so kept small: a file may name 50,000."""
 
     sha256: bytes
@@ -83,7 +83,7 @@ class InputReader:
     def __init__(self, roots: Roots, judge_link: JudgeLink | None = None) -> None:
         self._roots = roots
         self._judge_link = judge_link
-        self._by_path: dict[str, _Measured] = {}
+        self._by_path: dict[str, Measured] = {}
 
     @property
     def path_hashes(self) -> Iterator[tuple[str, bytes]]:
@@ -97,7 +97,7 @@ class InputReader:
         measured: list[tuple[InputSlot, InputFacts]] = []
         for slot in kind.input_slots(body):
             try:
-                found = self._find(slot)
+                found = self.find_input(slot)
             except InputRefused as refused:
                 faults.append(refused.fault)
                 continue
@@ -115,9 +115,10 @@ class InputReader:
         """Open an input again. Raises InputRefused."""
         if located.is_inline:
             return io.BytesIO(decode_inline(located.value, located.param))
-        return self._open_path(located.value, located.param)[0]
+        return self.open_path(located.value, located.param)[0]
 
-    def _find(self, slot: InputSlot) -> _Measured | None:
+    def find_input(self, slot: InputSlot) -> Measured | None:
+        """Return what stands in a slot, None where no bytes of ours do (a link, a reference). Raises InputRefused."""
         param = param_of(slot)
         if looks_like_reference(slot.value):
             _check_reference(slot, param)
@@ -128,14 +129,22 @@ class InputReader:
         if is_inline(slot.value, param):
             check_declared(slot)
             data = decode_inline(slot.value, param)
-            return _measure(io.BytesIO(data), len(data), param)
-        if slot.value not in self._by_path:
-            stream, size = self._open_path(slot.value, param)
-            with stream:
-                self._by_path[slot.value] = _measure(stream, size, param)
-        return self._by_path[slot.value]
+            return measure_input(io.BytesIO(data), len(data), param)
+        return self.remember(slot.value, lambda: self._measure_path(slot.value, param))
 
-    def _open_path(self, text: str, param: str) -> tuple[BinaryIO, int]:
+    def remember(self, name: str, measure: Callable[[], Measured]) -> Measured:
+        """Return what is known of a named input, measuring it the first time."""
+        if name not in self._by_path:
+            self._by_path[name] = measure()
+        return self._by_path[name]
+
+    def _measure_path(self, text: str, param: str) -> Measured:
+        stream, size = self.open_path(text, param)
+        with stream:
+            return measure_input(stream, size, param)
+
+    def open_path(self, text: str, param: str) -> tuple[BinaryIO, int]:
+        """Open what a request names. Raises InputRefused."""
         try:
             return open_input(text, self._roots)
         except PathRefused as refused:
@@ -217,7 +226,8 @@ def _hash(stream: BinaryIO, also: Callable[[bytes], object] = len) -> tuple[byte
     return digest.digest(), count
 
 
-def _measure(stream: BinaryIO, size: int, param: str) -> _Measured:
+def measure_input(stream: BinaryIO, size: int, param: str) -> Measured:
+    """Return what the bytes are; reads them to their end. Raises InputRefused."""
     if size > MAX_INPUT_BYTES:
         message = f"{param} has {size:,} bytes; inputs have at most {MAX_INPUT_BYTES:,}"
         raise InputRefused(Fault("input_too_large", param, message))
@@ -235,10 +245,10 @@ def _measure(stream: BinaryIO, size: int, param: str) -> _Measured:
     digest, count = _hash(stream)
     if count != size:
         raise InputRefused(Fault("input_changed", param, f"{param} changed while it was read"))
-    return _Measured(digest, size, facts.content_type, facts.width, facts.height, facts.duration_seconds)
+    return Measured(digest, size, facts.content_type, facts.width, facts.height, facts.duration_seconds)
 
 
-def _locate(slot: InputSlot, found: _Measured) -> LocatedInput:
+def _locate(slot: InputSlot, found: Measured) -> LocatedInput:
     param = param_of(slot)
     inline = is_inline(slot.value, param)
     name = INLINE_NAME if inline else PurePosixPath(slot.value).name

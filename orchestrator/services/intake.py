@@ -10,13 +10,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 
+from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.errors import BatchFileError, Fault, InvalidParams, UnknownKind
-from orchestrator.domain.job import Batch, Json
+from orchestrator.domain.job import Batch, Json, NewJob
 from orchestrator.domain.kind import Kind
+from orchestrator.domain.ports import RepeatKey, SingleIntake, SingleIntakes, Taken
 from orchestrator.services.batches import (
     Intake,
     Taker,
@@ -24,6 +26,7 @@ from orchestrator.services.batches import (
     create_or_join,
     fill_batch,
     make_batch,
+    make_job,
     price_new,
     require_within,
 )
@@ -42,12 +45,14 @@ __all__ = [
     "CheckedFile",
     "CheckedRequest",
     "Intake",
+    "KeptKey",
     "SingleRequest",
     "Taker",
     "check_file",
     "check_one",
     "take_file",
     "take_one",
+    "take_single",
 ]
 
 MAX_IDEMPOTENCY_KEY = 255
@@ -164,13 +169,16 @@ def check_one(
     folder: Path | None = None,
     file_roots: Sequence[Path] = (),
     judge_link: JudgeLink | None = None,
+    reader: InputReader | None = None,
 ) -> CheckedRequest:
     """Check a single request like a line of a file; without a model it gets the kind's default. Stores nothing.
+
+    Files are read by `reader`, or else below `folder` and `file_roots` and as typed.
 
     Raises UnknownKind, and InvalidParams with every fault.
     """
     kind = _get_kind(single.kind, kinds)
-    reader = InputReader(Roots.make(folder, file_roots, single.typed_paths), judge_link)
+    reader = reader or InputReader(Roots.make(folder, file_roots, single.typed_paths), judge_link)
     value, problems = _as_json(single, kind)
     request, faults = (
         read_request(value, kinds, line_number=None, allow_unknown_model=options.allow_unknown_model)
@@ -206,10 +214,7 @@ def take_one(
         return Intake(found, 0, 0, is_resumed=True, job_id=job_id, warnings=checked.warnings)
     if max_cost_micros is not None:
         require_within(checked.estimate.micros, checked.estimate.unpriced_count, max_cost_micros)
-    try:
-        copy_inputs(checked.line.inputs, reader=checked.reader, store=taker.store, spool=taker.spool, done=set())
-    except InputRefused as refused:
-        raise InvalidParams([in_line(refused, None)]) from refused
+    _copy_inputs(checked, taker)
     batch = found or make_batch(
         identity_sha256=identity,
         environment=checked.options.environment,
@@ -224,6 +229,62 @@ def take_one(
     intake = fill_batch(batch, [checked.line], taker, is_resumed=found is not None, is_reusing=False)
     # Asked of the database: another process may have put the job of this key there first.
     return replace(intake, job_id=_find_same(batch, checked, taker), warnings=checked.warnings)
+
+
+@dataclass(frozen=True)
+class KeptKey:
+    """An idempotency key as it came with a request, and what that request said."""
+
+    key: str
+    request_sha256: str
+    kept: timedelta
+
+
+def take_single(
+    checked: CheckedRequest,
+    taker: Taker,
+    intakes: SingleIntakes,
+    *,
+    key: KeptKey | None = None,
+    max_cost_micros: int | None = None,
+) -> tuple[Taken, NewJob]:
+    """Make a checked request a job in one transaction; its inputs are in the archive before. The same key with the same
+    request finds the same job.
+
+    Raises InvalidParams for a key that was used with another request, Conflict while that is still being carried out,
+    BudgetError, and StepErrors of the store and the database.
+    """
+    if max_cost_micros is not None:
+        require_within(checked.estimate.micros, checked.estimate.unpriced_count, max_cost_micros)
+    _copy_inputs(checked, taker)
+    batch = make_batch(
+        identity_sha256=_identify(checked.options.environment, taker, None),
+        environment=checked.options.environment,
+        name=checked.line.request.kind.name,
+        line_count=1,
+        newest=None,
+        taker=taker,
+        max_cost_micros=max_cost_micros,
+    )
+    job = make_job(checked.line, batch, taker, taker.clock.now())
+    repeat = RepeatKey(taker.owner, key.key, key.request_sha256, key.kept) if key is not None else None
+    audit = AuditEntry(taker.who, "job.create", job.id, taker.owner)
+    taken = intakes.take(SingleIntake(batch, job, audit, repeat))
+    if not taken.is_same_request:
+        raise _reused_key()
+    return taken, job
+
+
+def _reused_key() -> InvalidParams:
+    message = "this idempotency key was used with another request"
+    return InvalidParams([Fault("idempotency_key_reused", "idempotency_key", message, "use a new key")])
+
+
+def _copy_inputs(checked: CheckedRequest, taker: Taker) -> None:
+    try:
+        copy_inputs(checked.line.inputs, reader=checked.reader, store=taker.store, spool=taker.spool, done=set())
+    except InputRefused as refused:
+        raise InvalidParams([in_line(refused, None)]) from refused
 
 
 def _get_kind(name: str, kinds: Mapping[str, Kind]) -> Kind:
@@ -278,6 +339,5 @@ def _find_same(batch: Batch, checked: CheckedRequest, taker: Taker) -> str | Non
         return None
     is_same = members[0].body_sha256 == checked.line.body_sha256 and batch.name == checked.line.request.kind.name
     if not is_same or members[0].custom_id != checked.line.request.custom_id:
-        message = "this idempotency key was used with another request"
-        raise InvalidParams([Fault("idempotency_key_reused", "idempotency_key", message, "use a new key")])
+        raise _reused_key()
     return members[0].job_id

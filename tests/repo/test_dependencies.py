@@ -18,11 +18,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Which extras a room may count on; every other room has the base dependencies alone.
 EXTRAS_OF_ROOMS = {
     "orchestrator/sandbox": ("sandbox", "speech"),
+    "orchestrator/api": ("api",),
+    "orchestrator/cli/serving.py": ("api",),
     "orchestrator/db": ("postgres",),
     "orchestrator/celery_app.py": ("fleet",),
     "orchestrator/tasks.py": ("fleet",),
-    "tests": ("sandbox", "postgres", "fleet", "speech", "test", "dev"),
-    "bench": ("sandbox", "postgres", "fleet", "test", "dev"),
+    "tests": ("api", "sandbox", "postgres", "fleet", "speech", "test", "dev"),
+    "bench": ("api", "sandbox", "postgres", "fleet", "test", "dev"),
     "examples": ("sandbox",),
 }
 

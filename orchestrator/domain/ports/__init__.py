@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from orchestrator.domain.ports.access import (
+    AuditLog,
+    Keys,
+    RepeatKey,
+    SingleIntake,
+    SingleIntakes,
+    Taken,
+    Upload,
+    Uploads,
+)
 from orchestrator.domain.ports.archive import Fetch, Fetched, ObjectFacts, Store, Stores
 from orchestrator.domain.ports.batches import Batches, JobCounts, Member, UnpaidCost
 from orchestrator.domain.ports.cancels import BatchCancels, CancelledGroup
@@ -30,6 +40,7 @@ __all__ = [
     "Adoption",
     "Applied",
     "Attachment",
+    "AuditLog",
     "BatchCancels",
     "BatchReports",
     "Batches",
@@ -48,6 +59,7 @@ __all__ = [
     "Jobs",
     "Journal",
     "JournalRecord",
+    "Keys",
     "LaneName",
     "LineJob",
     "Member",
@@ -59,14 +71,20 @@ __all__ = [
     "Posted",
     "Provider",
     "Renewed",
+    "RepeatKey",
     "Send",
     "Sending",
     "Sent",
     "Shared",
+    "SingleIntake",
+    "SingleIntakes",
     "Store",
     "Stores",
     "SubmitAnswer",
     "SubmitWindow",
+    "Taken",
     "UnpaidCost",
+    "Upload",
+    "Uploads",
     "Wakeup",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.domain.access import LOCAL
 from orchestrator.domain.job import Batch, NewJob
 
 
@@ -87,9 +88,9 @@ class Batches(Protocol):
         """
 
     def find_equal(
-        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
+        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None, owner: str = LOCAL
     ) -> Mapping[tuple[str, str], str]:
-        """Return {(custom_id, body_sha256): job id} of the newest jobs in this environment that equal these lines,
+        """Return {(custom_id, body_sha256): job id} of this owner's newest jobs in this environment that equal these lines,
         jobs inserted for the batch `outside` left out.
         """
 

@@ -54,8 +54,8 @@ class ErrorGroup:
 class BatchReports(Protocol):
     """Batches as they are shown. Every list is a keyset page; nothing grows with the size of the history."""
 
-    def list_batches(self, *, limit: int, after: str | None = None) -> Sequence[Batch]:
-        """Return batches behind `after`, newest first."""
+    def list_batches(self, *, limit: int, after: str | None = None, owner: str | None = None) -> Sequence[Batch]:
+        """Return batches behind `after`, newest first; with `owner`, only theirs."""
 
     def count_states_of(self, batch_ids: Collection[str]) -> Mapping[str, JobCounts]:
         """Count the members of each batch per state."""

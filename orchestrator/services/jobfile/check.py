@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from orchestrator.domain.access import LOCAL
 from orchestrator.domain.errors import BatchFileError, Fault, NotFound, RequestError
 from orchestrator.domain.job import Json, Price
 from orchestrator.domain.kind import Kind
@@ -53,6 +54,8 @@ class CheckOptions:
     allow_unknown_model: bool = False
     judge: Judge | None = field(default=None, compare=False, repr=False)
     """Looks at the URLs of webhooks; no part of the identity."""
+    owner: str = LOCAL
+    """Two owners' equal files are two batches."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,14 @@ def check_file(
     name: str | None = None,
     form: Form | None = None,
     judge_link: JudgeLink | None = None,
+    reader: InputReader | None = None,
 ) -> CheckedFile:
     """Read the file to its end and return everything that can be said of it; nothing is stored.
 
-    Local files are read below `folder` (default: the job file's) and `file_roots` only. Raises NotFound for no file
+    Local files are read by `reader`, or else below `folder` (default: the job file's) and `file_roots` only. Raises NotFound for no file
     and RequestError for what is no file at all. `form` is told by the file's name unless it is given.
     """
-    reader = InputReader(Roots.make(folder or path.parent, file_roots), judge_link)
+    reader = reader or InputReader(Roots.make(folder or path.parent, file_roots), judge_link)
     with open_job_file(path) as stream:
         check = _Check(kinds, reader, options, form or form_of(path.name))
         check.read(stream)
@@ -322,6 +326,8 @@ def _identify(sha256: str, reader: InputReader, options: CheckOptions, form: For
         digest.update(f"{len(part)}:{part}".encode())
     if form is not Form.JSONL:
         digest.update(f"form:{form}".encode())
+    if options.owner != LOCAL:  # what was taken before there were owners keeps its identity
+        digest.update(f"owner:{len(options.owner)}:{options.owner}".encode())
     for path, path_sha256 in reader.path_hashes:
         digest.update(f"{len(path)}:{path}".encode() + path_sha256)
     return digest.hexdigest()

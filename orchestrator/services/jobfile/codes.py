@@ -43,6 +43,7 @@ _FAULTS = (
     ("duplicate_custom_id", "the custom_id stands on an earlier line", "Give each line an id of its own."),
     ("shared_line", "two jobs begin on one line", "Begin each job on a line of its own."),
     ("faults_not_listed", "more faults than are kept", "Check the file again once the listed ones are mended."),
+    ("charge_not_agreed", "it would be a new charge, and nobody agreed to it", "Say may_charge, if you mean it."),
     ("unknown_dependency", "no line of the file has the custom_id named", "Name a line of the same file."),
     ("dependency_cycle", "lines depend on each other in a circle", "Break the circle."),
     ("dependency_too_deep", "over 100 lines depend on each other in a chain", "Split the chain over several files."),

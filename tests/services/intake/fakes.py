@@ -78,14 +78,15 @@ class FakeBatches:
             self.members[batch_id].setdefault(line, member)
 
     def find_equal(
-        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None
+        self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None, owner: str = "local"
     ) -> Mapping[tuple[str, str], str]:
         self.asked_counts.append(len(keys))
         found: dict[tuple[str, str], str] = {}
         for job in self.jobs.values():
             assert job.batch_id is not None
             key = (job.custom_id or "", job.body_sha256)
-            if key in keys and job.batch_id != outside and self.batches[job.batch_id].environment == environment:
+            is_theirs = job.owner == owner and self.batches[job.batch_id].environment == environment
+            if key in keys and job.batch_id != outside and is_theirs:
                 found[key] = job.id
         return found
 

@@ -1,0 +1,91 @@
+"""`/healthz`, `/readyz`, `/metrics`, `/docs`: for whoever runs it."""
+
+from __future__ import annotations
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from orchestrator.api import schemas
+from orchestrator.api.answers import failures
+from orchestrator.api.auth import Measurer
+from orchestrator.api.desk import Desk, DeskOf
+from orchestrator.api.figures import CachedFigures
+from orchestrator.api.metrics import CONTENT_TYPE, render
+from orchestrator.api.page import PAGE_POLICY, draw_page
+from orchestrator.domain.errors import ConfigError, StepError
+from orchestrator.wiring import require_current_schema, slots_per_model
+
+router = APIRouter(tags=["operations"])
+
+PROBE_KEY = "probe/absent"
+"""No such object: asking for it shows that the store answers and lets us in."""
+CHECKERS = CapacityLimiter(2)
+"""Threads of their own: a crowd of requests that waits for the database must not keep the check of it waiting."""
+
+
+@router.get("/healthz", summary="Whether the process is well", responses={200: {"model": schemas.Health}})
+async def healthz() -> Response:
+    """Say that the process answers. Needs no key and asks nobody."""
+    return JSONResponse({"status": "ok", "checks": {}})
+
+
+@router.get(
+    "/readyz",
+    summary="Whether it can work",
+    responses={
+        200: {"model": schemas.Health},
+        503: {"model": schemas.Health, "description": "Something that it needs is away."},
+    },
+)
+async def readyz(desk: DeskOf) -> Response:
+    """Say whether database, schema and archive are there. Needs no key and names no address."""
+    checks = await to_thread.run_sync(_look, desk, limiter=CHECKERS)
+    is_ready = all(word == "ok" for word in checks.values())
+    status = "ok" if is_ready else "unavailable"
+    return JSONResponse({"status": status, "checks": checks}, status_code=200 if is_ready else 503)
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    responses={
+        **failures(401, 403, 503),
+        200: {"description": "Over every owner.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    },
+)
+def metrics(desk: DeskOf, caller: Measurer, figures: CachedFigures) -> Response:
+    """Give figures over every owner, read from the database at most once in five seconds; for keys that see all."""
+    slots = slots_per_model(desk.app.kinds, desk.app.settings.limits)
+    return Response(render(figures.read(), slots), media_type=CONTENT_TYPE)
+
+
+@router.get("/docs", include_in_schema=False)
+def docs(request: Request) -> Response:
+    """Show the OpenAPI document to people, without a script or anything from elsewhere."""
+    return HTMLResponse(draw_page(request.app.openapi()), headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+def _look(desk: Desk) -> dict[str, str]:
+    return {"database": _look_at_database(desk), "archive": _look_at_archive(desk)}
+
+
+def _look_at_database(desk: Desk) -> str:
+    """Whoever asks has no key: the words of a driver, which can name hosts and users, are not for them."""
+    try:
+        require_current_schema(desk.app)
+    except StepError:
+        return "away"
+    except ConfigError:
+        return "its schema is not the one that this version needs"
+    return "ok"
+
+
+def _look_at_archive(desk: Desk) -> str:
+    try:
+        desk.app.stores.open(desk.app.settings.archive).find(PROBE_KEY)
+    except StepError:
+        return "away"
+    except ConfigError:
+        return "misconfigured"
+    return "ok"

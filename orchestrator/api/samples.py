@@ -1,0 +1,206 @@
+"""One sample of every object, made by the code that makes the real ones: the examples of OpenAPI and of docs/api.md."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+from orchestrator.config import Settings
+from orchestrator.domain.access import ApiKey, AuditEntry, Role
+from orchestrator.domain.advice import Source
+from orchestrator.domain.errors import Fault
+from orchestrator.domain.job import Batch, Job, JobEvent, Output, Price, StoredFile
+from orchestrator.domain.job import Role as OutputRole
+from orchestrator.domain.kind import InputFacts
+from orchestrator.domain.ports import Costs, JobCounts, Upload
+from orchestrator.domain.states import State, Trigger
+from orchestrator.services.access_views import audit_object, check_object, file_object, key_object, model_object
+from orchestrator.services.batch_views import batch_object
+from orchestrator.services.jobfile.tally import PriceSum
+from orchestrator.services.views import Object, error_object, event_object, job_object, output_object
+from orchestrator.wiring import error_catalogue, kinds_by_name
+
+NOW = datetime(2026, 11, 24, 9, 30, 0, tzinfo=UTC)
+PRICE = Price(200_000, "USD", "2026-11")
+JOB_ID = "job_019ab3f0c1d27aa08c5d7e1f2a3b4c5d"
+BATCH_ID = "batch_019ab3f0c1d07bb18c5d7e1f2a3b4c5d"
+OUTPUT_ID = "out_019ab3f1a2b37cc28c5d7e1f2a3b4c5d"
+FILE_ID = "file_019ab3ee01027dd38c5d7e1f2a3b4c5d"
+MODEL = kinds_by_name()["video"].default_model
+ENVIRONMENT = str(Settings.model_fields["zai_base_url"].default)
+KEY_ID = "1f2e3d4c5b6a7988"
+SHA256 = "9f2c41d0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"
+REQUEST: Object = {
+    "kind": "video",
+    "body": {"model": MODEL, "prompt": "A red kite over the sea", "size": "1920x1080", "duration": 5},
+    "custom_id": "scene-014",
+    "tags": {"campaign": "spring"},
+}
+
+
+@cache
+def _output() -> Output:
+    stored = StoredFile(
+        key=f"2026/11/24/{JOB_ID}/0-video-{SHA256[:12]}.mp4",
+        byte_count=8_123_456,
+        sha256=SHA256,
+        content_type="video/mp4",
+        width=1920,
+        height=1080,
+        duration_seconds=5.0,
+    )
+    return Output(
+        id=OUTPUT_ID,
+        job_id=JOB_ID,
+        index=0,
+        role=OutputRole.VIDEO,
+        source_expires_at=NOW + timedelta(days=1),
+        archived_at=NOW - timedelta(minutes=1),
+        stored=stored,
+    )
+
+
+def _job() -> Job:
+    return Job(
+        id=JOB_ID,
+        kind="video",
+        model=MODEL,
+        state=State.SUCCEEDED,
+        body={"model": MODEL},
+        body_sha256=SHA256,
+        credential="default",
+        archive_url="s3://bucket/media",
+        created_at=NOW - timedelta(minutes=4),
+        batch_id=BATCH_ID,
+        custom_id="scene-014",
+        tags={"campaign": "spring"},
+        input={"prompt": "A red kite over the sea", "size": "1920x1080", "duration": 5},
+        price=PRICE,
+        provider_task_id="8868902201637896192-4117",
+        submitted_at=NOW - timedelta(minutes=3),
+        finished_at=NOW - timedelta(minutes=1),
+        submission_count=1,
+        poll_count=4,
+        outputs=(_output(),),
+        cost_final_micros=PRICE.micros,
+    )
+
+
+def _sign(output: Output) -> tuple[str, datetime]:
+    return f"https://media.example.com/v1/outputs/{output.id}/content", NOW + timedelta(minutes=15)
+
+
+def job() -> Object:
+    """A job that succeeded."""
+    return job_object(_job(), now=NOW, kinds=kinds_by_name(), sign=_sign)
+
+
+def output() -> Object:
+    """An archived output."""
+    return output_object(_output(), sign=_sign)
+
+
+def event() -> Object:
+    """A row of a job's history."""
+    sample = JobEvent(
+        id="evt_019ab3f0c1d37ee48c5d7e1f2a3b4c5d",
+        job_id=JOB_ID,
+        sequence=1,
+        type=Trigger.ACCEPTED,
+        from_state=None,
+        to_state=State.QUEUED,
+        at=NOW - timedelta(minutes=4),
+        actor=f"key:{KEY_ID}",
+        reason="accepted",
+    )
+    return event_object(sample)
+
+
+def batch() -> Object:
+    """A batch that runs."""
+    sample = Batch(
+        id=BATCH_ID,
+        owner="studio",
+        name="scenes.jsonl",
+        identity_sha256=SHA256,
+        environment=ENVIRONMENT,
+        archive_url="s3://bucket/media",
+        line_count=20,
+        is_intake_done=True,
+        created_at=NOW - timedelta(minutes=4),
+        max_cost_micros=5_000_000,
+    )
+    counts = JobCounts({State.SUCCEEDED: 12, State.PROCESSING: 5, State.QUEUED: 3})
+    return batch_object(sample, counts, [Costs("USD", 4_000_000, 2_400_000, 0)])
+
+
+def check() -> Object:
+    """What a dry run, or the check of a file, answers."""
+    warning = Fault("unknown_field", "body.colour", "the provider knows no field colour", is_warning=True)
+    prices = PriceSum()
+    prices.add("video", MODEL, PRICE)
+    return check_object(prices.total(), line_count=1, faults=(), fault_count=0, warnings=(warning,))
+
+
+def file() -> Object:
+    """An uploaded input."""
+    facts = InputFacts(245_760, "image/png", 1280, 720, None)
+    return file_object(Upload(FILE_ID, "studio", "kite.png", SHA256, facts, "s3://bucket/media", NOW))
+
+
+def model() -> Object:
+    """A model with its limit and its price."""
+    kind = kinds_by_name()["video"]
+    return model_object(kind, kind.models[MODEL], slots=3, held=2, pause=None)
+
+
+def error_code() -> Object:
+    """A row of the error catalogue."""
+    return error_object(next(entry for entry in error_catalogue() if entry.source is Source.PROVIDER))
+
+
+def _key() -> ApiKey:
+    return ApiKey(KEY_ID, "studio", Role.OPERATOR, "studio", "", NOW, "local")
+
+
+def key() -> Object:
+    """A key, without its secret."""
+    return key_object(_key())
+
+
+def new_key() -> Object:
+    """A key as its maker sees it, once."""
+    return key_object(_key(), text=f"ok_{KEY_ID}_{'x' * 43}")
+
+
+def audit_entry() -> Object:
+    """A line of the audit log."""
+    entry = AuditEntry(
+        actor=f"key:{KEY_ID}",
+        action="job.cancel",
+        subject=JOB_ID,
+        owner="studio",
+        reason="the brief has changed",
+        id="aud_019ab3f0c1d47ff58c5d7e1f2a3b4c5d",
+        at=NOW,
+    )
+    return audit_object(entry)
+
+
+def failure() -> Object:
+    """The body of an error."""
+    return {
+        "error": {
+            "code": "invalid_size",
+            "message": "body.size is '1920'; WIDTHxHEIGHT is allowed",
+            "param": "body.size",
+            "type": "invalid_request_error",
+            "request_id": "req_5f1c8a0b9d2e4c7f6a3b1d0e",
+            "hint": "1920x1080",
+        }
+    }
+
+
+def list_of(sample: Object) -> Object:
+    """A list that holds one thing."""
+    return {"object": "list", "data": [sample], "has_more": False, "first_id": sample["id"], "last_id": sample["id"]}

@@ -1,0 +1,157 @@
+"""One request taken in by one transaction: the use of its idempotency key, its batch of one, its job, the line of the log.
+
+Nothing of it can be there without the rest, so whoever repeats a request finds all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from random import Random
+
+from sqlalchemy import Connection, delete, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from orchestrator.db.access import append_audits
+from orchestrator.db.access_tables import IdempotencyRow
+from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row
+from orchestrator.db.batches import make_job_row, make_member_row
+from orchestrator.db.engine import Database
+from orchestrator.db.events import EventDraft, append_events
+from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.named_webhooks import Named, link_webhooks
+from orchestrator.db.rows import JOBS, table_of
+from orchestrator.db.search import insert_searched
+from orchestrator.domain import ids
+from orchestrator.domain.errors import Conflict, OrchestratorError
+from orchestrator.domain.ports import SingleIntake, Taken
+from orchestrator.domain.states import State, Trigger, check_transition
+
+USES = table_of(IdempotencyRow)
+MOST_AT_ONCE = 100  # below COPY_FROM: a group is one statement a table
+FORGOTTEN_AT_ONCE = 100  # old rows leave with the new ones, never many in one transaction
+LOCK_WAIT_MS = 2000  # how long the second of two equal requests waits for the first one's commit
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+class SqlSingleIntakes:
+    """The SingleIntakes port. Requests that come while another is being written are written together, by one of their
+    threads: a commit and a statement a table for all of them. Raises Transient("database_unavailable") when the database
+    cannot be reached.
+    """
+
+    def __init__(self, database: Database, *, rng: Random) -> None:
+        self._database = replace(database, rng=rng)
+        self._turn = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+
+    def take(self, single: SingleIntake) -> Taken:
+        mine = _Waiting(single)
+        self._waiting.append(mine)
+        with self._turn:  # whoever comes next takes everybody along; those find themselves served
+            while not mine.is_served:
+                group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+                self._serve(group)
+        return mine.result()
+
+    def _serve(self, group: Sequence[_Waiting]) -> None:
+        """What one transaction cannot take is taken one by one: nobody's trouble is another's."""
+        try:
+            for one, taken in zip(group, self._write([one.single for one in group]), strict=True):
+                one.taken = taken
+        except (OrchestratorError, SQLAlchemyError) as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for one in group:
+                self._serve([one])
+        except BaseException as error:
+            for one in group:
+                one.error = error
+            raise
+
+    def _write(self, singles: Sequence[SingleIntake]) -> list[Taken]:
+        database = self._database
+
+        def work(connection: Connection) -> list[Taken]:
+            if not database.is_sqlite and any(single.repeat for single in singles):
+                connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
+            now = database.now(connection)
+            earlier = [_enter(connection, single, now=now, rng=database.rng) for single in singles]
+            new = [single for single, taken in zip(singles, earlier, strict=True) if taken is None]
+            if new:
+                _insert(connection, new, now=now, rng=database.rng)
+            return [
+                taken or Taken(single.job.id, now, is_new=True) for single, taken in zip(singles, earlier, strict=True)
+            ]
+
+        return database.write(work)
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A request on its way into the table."""
+
+    single: SingleIntake
+    taken: Taken | None = None
+    error: BaseException | None = None
+
+    @property
+    def is_served(self) -> bool:
+        return self.taken is not None or self.error is not None
+
+    def result(self) -> Taken:
+        if self.error is not None:
+            raise self.error
+        assert self.taken is not None
+        return self.taken
+
+
+def _enter(connection: Connection, single: SingleIntake, *, now: datetime, rng: Random) -> Taken | None:
+    """Note that the key has made this job; return what it made before, if it has. Two at once meet at the unique key."""
+    if single.repeat is None:
+        return None
+    repeat, job_id = single.repeat, single.job.id
+    same = (USES.c.owner == repeat.owner) & (USES.c.key == repeat.key)
+    _forget_old(connection, now - repeat.kept)
+    connection.execute(delete(USES).where(same, USES.c.begun_at <= now - repeat.kept))
+    row = {"id": ids.make_id(ids.REPEAT, now=now, rng=rng), "owner": repeat.owner, "key": repeat.key}
+    try:
+        insert_missing(
+            connection, USES, [row | {"request_sha256": repeat.request_sha256, "job_id": job_id, "begun_at": now}]
+        )
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        message = "the first request with this idempotency key is still being carried out"
+        raise Conflict(message, param="idempotency_key", hint="try again") from error
+    there = connection.execute(select(USES.c.job_id, USES.c.request_sha256).where(same)).one()
+    if there.job_id == job_id:
+        return None
+    return Taken(there.job_id, now, is_new=False, is_same_request=there.request_sha256 == repeat.request_sha256)
+
+
+def _forget_old(connection: Connection, before: datetime) -> None:
+    old = select(USES.c.id).where(USES.c.begun_at <= before).order_by(USES.c.begun_at).limit(FORGOTTEN_AT_ONCE)
+    connection.execute(delete(USES).where(USES.c.id.in_(old)))
+
+
+def _insert(connection: Connection, singles: Sequence[SingleIntake], *, now: datetime, rng: Random) -> None:
+    check_transition(None, Trigger.ACCEPTED, State.QUEUED)
+    done = {"created_at": now, "intake_done_at": now}
+    insert_many(connection, BATCHES, [make_batch_row(single.batch) | done for single in singles])
+    rows = [make_job_row(single.job, single.batch.id, now) for single in singles]
+    insert_many(connection, JOBS, rows)
+    insert_searched(connection, rows)
+    insert_many(connection, MEMBERS, [make_member_row(single.batch.id, single.job) for single in singles])
+    named = [Named(each.job.owner, each.job.webhook, job_id=each.job.id) for each in singles if each.job.webhook]
+    link_webhooks(connection, named, now=now, rng=rng)
+    events = {
+        single.job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, single.audit.actor, "accepted")]
+        for single in singles
+    }
+    append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
+    append_audits(connection, [single.audit for single in singles], now=now, rng=rng)
