@@ -160,41 +160,30 @@ class JournalFolder:
                 finally:
                     journal.close()
 
+    def living(self) -> Iterator[FileJournalReader]:
+        """Yield the journals that their owners still write."""
+        for path in self._files():
+            fd = _open_safely(path)
+            if fd is None:
+                continue
+            journal = FileJournalReader(path, fd)
+            try:
+                if not _lock(fd):
+                    yield journal
+            finally:
+                journal.close()
+
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob(f"*{SUFFIX}"))
 
 
-class DeadFileJournal:
-    """The journal of a process that is gone."""
+class FileJournalReader:
+    """The records of one journal file."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.process = path.name.removesuffix(SUFFIX)
         self._path = path
         self._fd = fd
-
-    @classmethod
-    def open(cls, path: Path) -> DeadFileJournal | None:
-        """Lock the file; None when its owner lives or somebody else is reading it, or when others could have
-        written it.
-        """
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:  # a symlink, or another user's
-            log.error("journal_refused", extra={"journal": path.name, "error": error.strerror})  # noqa: TRY400 - expected
-            return None
-        facts = os.fstat(fd)
-        if facts.st_uid != os.geteuid() or facts.st_mode & WRITABLE_BY_OTHERS:
-            log.error("journal_refused", extra={"journal": path.name, "error": "others could have written it"})
-            os.close(fd)
-            return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        return cls(path, fd)
 
     def records(self) -> Iterator[JournalRecord]:
         """Yield the whole records in order, from the beginning each time."""
@@ -209,16 +198,59 @@ class DeadFileJournal:
                 else:
                     yield record
 
+    def close(self) -> None:
+        """Give the file up, and its lock; it stays for the next sweep."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class DeadFileJournal(FileJournalReader):
+    """The journal of a process that is gone, locked by us."""
+
+    @classmethod
+    def open(cls, path: Path) -> DeadFileJournal | None:
+        """Lock the file; None when its owner lives or somebody else is reading it, or when others could have
+        written it.
+        """
+        fd = _open_safely(path)
+        if fd is None:
+            return None
+        if _lock(fd):
+            return cls(path, fd)
+        os.close(fd)
+        return None
+
     def retire(self) -> None:
         """Remove it: everything in it is in the database."""
         self._path.unlink(missing_ok=True)
         self.close()
 
-    def close(self) -> None:
-        """Give the lock up and leave the file for the next sweep."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+
+def _open_safely(path: Path) -> int | None:
+    """Open a journal to read; None when it is gone, or others could have written it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:  # a symlink, or another user's
+        log.error("journal_refused", extra={"journal": path.name, "error": error.strerror})  # noqa: TRY400 - expected
+        return None
+    facts = os.fstat(fd)
+    if facts.st_uid != os.geteuid() or facts.st_mode & WRITABLE_BY_OTHERS:
+        log.error("journal_refused", extra={"journal": path.name, "error": "others could have written it"})
+        os.close(fd)
+        return None
+    return fd
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock; False when the owner lives or somebody else is reading."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _as_json(record: JournalRecord) -> dict[str, object]:

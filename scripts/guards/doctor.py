@@ -95,6 +95,7 @@ GUARDS = (
         'return "journal_unlinked" if is_missing else None',
         "return None if is_missing else None",
     ),
+    _look("journals", "journal_overdue", "since < now - OVERDUE_AFTER", "since < now - 999 * OVERDUE_AFTER"),
     _unsaid("archive", "object_missing", "output_id, facts"),
     _unsaid("archive", "object_length", 'output_id, facts | {"found": found.byte_count}'),
     _look(

@@ -85,8 +85,8 @@ GUARDS = (
         name="one heir reads a journal",
         promise="Two sweeps never replay one journal at once.",
         file=JOURNAL,
-        kept="        try:\n            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        except BlockingIOError:",
-        removed="        try:\n            os.fstat(fd)\n        except BlockingIOError:",
+        kept="    try:\n        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n    except BlockingIOError:",
+        removed="    try:\n        os.fstat(fd)\n    except BlockingIOError:",
         tests=TESTS,
     ),
     Guard(
@@ -165,8 +165,8 @@ GUARDS = (
         name="a journal that others could write is not believed",
         promise="Nobody forges an answer.",
         file=JOURNAL,
-        kept="        if facts.st_uid != os.geteuid() or facts.st_mode & WRITABLE_BY_OTHERS:\n",
-        removed="        if facts.st_uid != os.geteuid():\n",
+        kept="    if facts.st_uid != os.geteuid() or facts.st_mode & WRITABLE_BY_OTHERS:\n",
+        removed="    if facts.st_uid != os.geteuid():\n",
         tests=TESTS,
     ),
     Guard(

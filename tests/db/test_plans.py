@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, event, insert, text
+from sqlalchemy import Connection, event, insert, select, text, update
 
 from orchestrator.db import history
 from orchestrator.db.audit import SqlAudit, spans
 from orchestrator.db.batch_cancels import MEMBERS
 from orchestrator.db.dependencies import _count_statement
 from orchestrator.db.engine import Database
-from orchestrator.db.rows import JOBS
+from orchestrator.db.rows import JOBS, SUBMISSIONS
 from orchestrator.db.rowset import encode_rows
 from orchestrator.db.search import PROMPTS, TAGS
 from orchestrator.domain.ports import HeldPoll, LaneName
@@ -28,17 +29,24 @@ ROWS_PER_STATE = 2_000  # enough for PostgreSQL to prefer an index to reading th
 @pytest.fixture
 def full(driver: Driver) -> Driver:
     """Give a database with many jobs in every state, its statistics fresh."""
+    fill(driver, STATES)
+    driver.clock.advance(HOUR)
+    return driver
+
+
+def fill(driver: Driver, states: tuple[str, ...], due_in: timedelta = timedelta()) -> None:
+    """Add many jobs of each state, and tell the planner."""
     (job_id,) = driver.add_many(1)
     template = dict(driver.row(JOBS, job_id))
     rows = []
-    for state in STATES:
+    for state in states:
         is_final = state == "succeeded"
         for number in range(ROWS_PER_STATE):
             own = {
                 "id": f"{state}-{number:06d}",
                 "state": state,
-                "provider_task_id": None if state == "queued" else f"{state}-{number}",
-                "due_at": None if is_final else template["created_at"],
+                "provider_task_id": None if state in ("queued", "submitting") else f"{state}-{number}",
+                "due_at": None if is_final else template["created_at"] + due_in,
                 "finished_at": template["created_at"] if is_final else None,
                 "source_expires_at": template["created_at"] if state == "archiving" else None,
             }
@@ -47,8 +55,22 @@ def full(driver: Driver) -> Driver:
         connection.execute(insert(JOBS), rows)
         if not driver.database.is_sqlite:  # nobody runs ANALYZE on a laptop's file: its plans must do without
             connection.execute(text("ANALYZE jobs"))
-    driver.clock.advance(HOUR)
-    return driver
+
+
+def add_submissions(driver: Driver) -> None:
+    """Give each job of `fill` in submitting the submission that it is in, and tell the planner."""
+    with driver.database.begin_write() as connection:
+        template = dict(connection.execute(select(SUBMISSIONS).limit(1)).mappings().one())
+        rows = [
+            template | {"id": f"sub-{number:06d}", "job_id": f"submitting-{number:06d}"}
+            for number in range(ROWS_PER_STATE)
+        ]
+        connection.execute(insert(SUBMISSIONS), rows)
+        connection.execute(
+            update(JOBS).where(JOBS.c.id.like("submitting-%")).values(submission_count=template["number"])
+        )
+        if not driver.database.is_sqlite:
+            connection.execute(text("ANALYZE jobs, submissions"))
 
 
 @contextmanager
@@ -151,7 +173,9 @@ def check_stragglers(full: Driver) -> None:
 
 
 def check_lapse_sweep(full: Driver) -> None:
-    """A maintenance task that ran over all jobs every 30 s would be felt."""
+    """A maintenance task that ran over all jobs in flight every 30 s would be felt; with none, any index serves as well."""
+    fill(full, ("submitting",), due_in=2 * HOUR)
+    add_submissions(full)
     with explained(full.database) as plans:
         full.jobs.find_lapsed_submissions(limit=10)
     assert_seeks(plans, "ix_jobs_lapse_lane")

@@ -316,6 +316,28 @@ def test_a_living_journal_is_its_owners(sqlite_bench: Bench) -> None:
         assert codes(sqlite_bench) == []
 
 
+def test_a_living_journal_may_not_keep_an_answer_for_ever(sqlite_bench: Bench) -> None:
+    """A database that refuses an answer for good leaves it in the journal of a process that lives on."""
+    sqlite_bench.take(VIDEO)
+    with sqlite_bench.process() as alive:
+        lane = SubmitLane(alive)
+        (work,) = lane.claim([])
+        sqlite_bench.loop.submit(lane.perform(work)).result()
+        assert "journal_overdue" not in {
+            found.code for found in look_around(sqlite_bench, clock=sqlite_bench.clock).findings
+        }
+        sqlite_bench.advance(11 * 60)
+        overdue = [
+            found
+            for found in look_around(sqlite_bench, clock=sqlite_bench.clock).findings
+            if found.code == "journal_overdue"
+        ]
+        assert [alive.journal.process in found.words for found in overdue] == [True]
+    assert "journal_overdue" not in {
+        found.code for found in look_around(sqlite_bench, clock=sqlite_bench.clock).findings
+    }  # dead by now
+
+
 @pytest.mark.parametrize("mode", [0o620, 0o606])
 def test_a_journal_that_others_could_write(sqlite_bench: Bench, mode: int) -> None:
     """Fault I15: a task could be slipped in."""

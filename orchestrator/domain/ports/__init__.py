@@ -28,7 +28,7 @@ from orchestrator.domain.ports.jobs import (
     Renewed,
     SubmitWindow,
 )
-from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
+from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalReader, JournalRecord
 from orchestrator.domain.ports.post import Post, Posted
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
 from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob, Shared
@@ -58,6 +58,7 @@ __all__ = [
     "JobCounts",
     "Jobs",
     "Journal",
+    "JournalReader",
     "JournalRecord",
     "Keys",
     "LaneName",

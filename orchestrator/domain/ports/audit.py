@@ -9,7 +9,7 @@ from typing import Protocol
 
 from orchestrator.domain.audit import Charge, Violation
 from orchestrator.domain.job import StoredFile
-from orchestrator.domain.ports.journal import DeadJournal
+from orchestrator.domain.ports.journal import DeadJournal, JournalReader
 
 Ledger = Callable[[], Sequence[Charge]]
 """Reads every task that the provider accepted. Raises Transient when it cannot be read."""
@@ -83,3 +83,6 @@ class Journals(Protocol):
 
     def dead(self) -> Iterator[DeadJournal]:
         """Yield the journals whose processes are gone, each locked while it is looked at."""
+
+    def living(self) -> Iterator[JournalReader]:
+        """Yield the journals whose processes still write them."""

@@ -20,15 +20,19 @@ class JournalRecord:
     evidence: CallEvidence
 
 
-class DeadJournal(Protocol):
-    """The journal of a process that is gone."""
+class JournalReader(Protocol):
+    """The journal of one process, to read."""
 
     @property
     def process(self) -> str:
-        """The name that the process had put on its submissions."""
+        """The name that the process puts on its submissions."""
 
     def records(self) -> Iterator[JournalRecord]:
         """Yield its whole records in order; a torn last line is not one."""
+
+
+class DeadJournal(JournalReader, Protocol):
+    """The journal of a process that is gone."""
 
     def retire(self) -> None:
         """Remove it: everything in it is in the database."""

@@ -10,7 +10,7 @@ from orchestrator.domain.audit import Finding, Violation, render
 from orchestrator.domain.errors import StepError
 from orchestrator.domain.ports.audit import Audit, Journals, Ledger
 from orchestrator.services.doctor.archive import Archives, compare_archives
-from orchestrator.services.doctor.journals import compare_journals
+from orchestrator.services.doctor.journals import compare_journals, find_overdue
 from orchestrator.services.doctor.ledger import compare_ledger
 from orchestrator.services.doctor.look import Look, Seen
 from orchestrator.services.doctor.place import Place, look_around, look_at_clock
@@ -80,6 +80,7 @@ def _compare(patient: Patient, audit: Audit) -> Seen:
     yield Look("job table", "every rule was checked")
     if patient.place is not None:
         yield from look_at_clock(audit, patient.place.clock)
+        yield from find_overdue(patient.journals, audit, patient.place.clock.now())
     yield from compare_journals(patient.journals, audit)
     if patient.ledger is not None:
         yield from compare_ledger(patient.ledger, audit)
