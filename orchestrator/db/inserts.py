@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, insert, select
+from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, case, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -102,20 +103,30 @@ def insert_or_refresh(
     key: Sequence[str],
     refresh: Sequence[str],
     where: ColumnElement[bool],
+    once_per: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Insert rows; where one with the same key exists and `where` holds of it, set its `refresh` columns anew."""
+    """Insert rows; where one with the same key exists and `where` holds of it, set its `refresh` columns anew, and a
+    column of `once_per` only when the one it belongs to changes.
+    """
     newest = list({tuple(row[name] for name in key): row for row in rows}.values())
     if connection.dialect.name == "sqlite":
         statement = sqlite.insert(table).on_conflict_do_update(
-            index_elements=list(key), set_=_refreshed(sqlite.insert(table), refresh), where=where
+            index_elements=list(key), set_=_refreshed(sqlite.insert(table), table, refresh, once_per), where=where
         )
         connection.execute(statement, newest)
     else:
         columns = tuple(newest[0])
         upsert = postgresql.insert(table).from_select(list(columns), _select_rowset(table, columns))
-        upsert = upsert.on_conflict_do_update(index_elements=list(key), set_=_refreshed(upsert, refresh), where=where)
+        fresh = _refreshed(upsert, table, refresh, once_per)
+        upsert = upsert.on_conflict_do_update(index_elements=list(key), set_=fresh, where=where)
         connection.execute(upsert, {"rows": encode_rows(newest)})
 
 
-def _refreshed(statement: sqlite.Insert | postgresql.Insert, names: Sequence[str]) -> dict[str, ColumnElement[Any]]:
-    return {name: statement.excluded[name] for name in names}
+def _refreshed(
+    statement: sqlite.Insert | postgresql.Insert, table: Table, names: Sequence[str], once_per: Mapping[str, str]
+) -> dict[str, ColumnElement[Any]]:
+    new = statement.excluded
+    kept = {
+        name: case((table.c[owner] == new[owner], table.c[name]), else_=new[name]) for name, owner in once_per.items()
+    }
+    return {**{name: new[name] for name in names}, **kept}

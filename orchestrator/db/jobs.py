@@ -12,6 +12,7 @@ from random import Random
 from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 
 from orchestrator.db import (
+    at_risk,
     attaching,
     endpoint_rows,
     held_polls,
@@ -280,6 +281,11 @@ class SqlJobs:
     def settle_stragglers(self, *, limit: int) -> int:
         """Settle jobs that wait although nothing keeps them."""
         return waiting.settle_stragglers(limit=limit, database=self._database)
+
+    def tell_at_risk(self, *, limit: int) -> Sequence[str]:
+        """Tell of jobs whose outputs are not archived after half of their links' lives, once each."""
+        database = self._database
+        return database.write(lambda c: at_risk.tell_at_risk(c, limit=limit, database=database))
 
     def remember_upload(self, output_id: str, upload_id: str) -> None:
         """Keep a multipart upload's id."""

@@ -35,6 +35,7 @@ def upsert_drafts(
             rows,
             key=("job_id", "index"),
             refresh=("role", "source_url", "text", "source_expires_at", "is_expiry_assumed", "lost_at"),
+            once_per={"at_risk_at": "source_url"},
             where=_UNARCHIVED,
         )
 
@@ -49,6 +50,7 @@ def _draft_row(job_id: str, draft: OutputDraft, now: datetime, rng: Random) -> d
         "text": draft.text and clean_text(draft.text),
         "source_expires_at": draft.expires_at,
         "is_expiry_assumed": draft.is_expiry_assumed,
+        "at_risk_at": draft.expires_at and now + (draft.expires_at - now) / 2,
         "attempt_count": 0,
         "ask_count": 0,
         "dead_links": [],
@@ -77,7 +79,7 @@ def _stored_statement(columns: tuple[str, ...], is_sqlite: bool) -> Update:  # n
     types = {name: type_of(OUTPUTS.c[name].type, is_sqlite=is_sqlite) for name in columns}
     rows = make_rowset("stored", types, is_sqlite=is_sqlite)
     found = {name: rows.c[name] for name in columns if name != "id"}
-    cleared = dict.fromkeys(("source_url", "upload_id", "last_error"))
+    cleared = dict.fromkeys(("source_url", "upload_id", "last_error", "at_risk_at"))
     values = {**found, **cleared, "archived_at": bindparam("now", type_=UTC)}
     return update(OUTPUTS).where(OUTPUTS.c.id == rows.c.id, _UNARCHIVED).values(values)
 
@@ -110,7 +112,7 @@ def count_asks(connection: Connection, output_ids: Collection[str]) -> None:
 def mark_lost(connection: Connection, output_ids: Collection[str], *, now: datetime) -> None:
     """Record proven losses, once."""
     lost = OUTPUTS.c.id.in_(output_ids) & OUTPUTS.c.lost_at.is_(None) & _UNARCHIVED
-    connection.execute(update(OUTPUTS).where(lost).values(lost_at=now))
+    connection.execute(update(OUTPUTS).where(lost).values(lost_at=now, at_risk_at=None))
 
 
 def refresh_expiry(connection: Connection, job_ids: Collection[str]) -> None:

@@ -434,6 +434,13 @@ class OutputRow(Base):
         UniqueConstraint("job_id", "index"),
         CheckConstraint("archived_at IS NULL OR (key IS NOT NULL AND sha256 IS NOT NULL)", name="archived_has_key"),
         CheckConstraint("archived_at IS NULL OR source_url IS NULL", name="archived_has_no_link"),
+        Index(
+            "ix_outputs_at_risk",
+            "at_risk_at",
+            "job_id",
+            sqlite_where=text("at_risk_at IS NOT NULL"),
+            postgresql_where=text("at_risk_at IS NOT NULL"),
+        ),
         {"comment": "One file of a job: where it can be fetched, then where it is archived"},
     )
 
@@ -462,6 +469,9 @@ class OutputRow(Base):
     created_at: Mapped[datetime] = mapped_column(comment="When the provider announced it")
     archived_at: Mapped[datetime | None] = mapped_column(comment="Stored and read back")
     lost_at: Mapped[datetime | None] = mapped_column(comment="Proven gone")
+    at_risk_at: Mapped[datetime | None] = mapped_column(
+        comment="Half of the link's life, to be told of then; NULL: archived, lost, told, or no link"
+    )
 
 
 class JobEventRow(Base):

@@ -64,6 +64,7 @@ class Trigger(StrEnum):
     # Notes: rows of the history that move nothing.
     EXTRA_PAID_TASK = "extra_paid_task"
     OUTPUT_LOST = "output_lost"
+    OUTPUT_AT_RISK = "output_at_risk"
     EVIDENCE_STORED = "evidence_stored"
     DEPENDENCIES_MET = "dependencies_met"
 

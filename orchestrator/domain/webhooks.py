@@ -20,6 +20,7 @@ JOB_EVENTS = {
     State.CANCELLED: "job.cancelled",
     State.NEEDS_REVIEW: "job.needs_review",
 }
+AT_RISK = "job.at_risk"
 BATCH_FINISHED = "batch.finished"
 ENDPOINT_DISABLED = "webhook_endpoint.disabled"
 TEST = "webhook.test"

@@ -45,9 +45,7 @@ def describe(job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, h
         case State.PROCESSING:
             return _describe_processing(job, now)
         case State.ARCHIVING:
-            if job.last_error and _is_ahead(job, now):
-                return f"not archived yet ({job.last_error}); next try {_when(job, now)}"
-            return "its outputs are being fetched and archived"
+            return _describe_archiving(job, now)
         case State.SUCCEEDED:
             count = sum(output.stored is not None for output in job.outputs)
             return f"{_count(count, 'output')} archived and verified" if count else "archived and verified"
@@ -136,6 +134,15 @@ def _describe_queued(job: Job, now: datetime, hold: AnyHold | None) -> str:
     if _is_ahead(job, now):
         return f"{refused}; next try {_when(job, now)}" if refused else f"it starts at {_moment(job.due_at)}"
     return f"it waits for a free slot of {job.model}{f'; {refused}' if refused else ''}"
+
+
+def _describe_archiving(job: Job, now: datetime) -> str:
+    if not (job.last_error and _is_ahead(job, now)):
+        return "its outputs are being fetched and archived"
+    ends = [output.source_expires_at for output in job.outputs if not output.is_settled and output.source_expires_at]
+    dies = min(ends, default=None)
+    life = "" if dies is None else f"; its link dies {_in(dies, now)}" if dies > now else "; its link's life is over"
+    return f"not archived yet ({job.last_error}); next try {_when(job, now)}{life}"
 
 
 def _describe_waiting(job: Job) -> str:

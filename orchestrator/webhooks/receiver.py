@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take one event."""
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit() and int(length[:9]) <= MAX_BODY_BYTES):
+        if not (length.isascii() and length.isdigit() and int(length[:9]) <= MAX_BODY_BYTES and len(length) < 10):
             self.close_connection = True
             self._respond(413 if length else 411)
             return

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from orchestrator.domain.deliveries import read_retry_after
 from orchestrator.domain.errors import RequestError, StepError
@@ -20,6 +20,8 @@ MAX_ANSWER_BYTES = 64 * 1024
 """What is read of an answer; nobody needs more to know a status."""
 KEPT_BYTES = 4096
 """What is kept of it, for people who look for the reason."""
+SHORTEST_TOKEN = 6
+"""A shorter value of a query keeps nobody out, and would be found everywhere."""
 
 
 class WebhookSender:
@@ -92,12 +94,24 @@ def _judge(posted: Posted) -> tuple[str | None, str]:
 
 
 def _head(body: bytes, url: str) -> str:
-    """Return what is kept of an answer: printable, and without what would let a reader in somewhere."""
-    text = redact_secrets(redact_links(body[:KEPT_BYTES].decode("utf-8", errors="replace")))
+    """Return what is kept of an answer: printable, and without what would let a reader in somewhere. Cut last: half of a
+    secret is not found any more.
+    """
+    text = redact_secrets(redact_links(body.decode("utf-8", errors="replace")))
+    for part in _secrets_in(url):
+        text = text.replace(part, "[redacted]")
+    shown = "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+    return shown.encode()[:KEPT_BYTES].decode(errors="ignore")
+
+
+def _secrets_in(url: str) -> list[str]:
+    """The URL's query and its values, as they are written and as a receiver reads them; the longest first."""
     query = urlsplit(url).query
-    if query:
-        text = text.replace(query, "[redacted]")
-    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+    values = [
+        value for _, _, value in (pair.partition("=") for pair in query.split("&")) if len(value) >= SHORTEST_TOKEN
+    ]
+    written = [query, *values] if query else []
+    return sorted({*written, *map(unquote_plus, written)}, key=lambda part: (-len(part), part))
 
 
 def _read_date(text: str | None) -> datetime | None:

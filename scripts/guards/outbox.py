@@ -9,6 +9,8 @@ CLAIMS = "orchestrator/db/deliveries.py"
 OUTBOX = "orchestrator/db/outbox.py"
 LANE = "orchestrator/services/lanes/deliver.py"
 TESTS = "tests/db/test_deliveries.py"
+AT_RISK = "orchestrator/db/at_risk.py"
+RISKS = "tests/db/test_at_risk.py"
 
 GUARDS = (
     Guard(
@@ -98,5 +100,29 @@ GUARDS = (
         kept=", *judge_webhook(request.webhook, judge)]",
         removed="]",
         tests=("tests/services/intake/test_webhooks.py",),
+    ),
+    Guard(
+        name="a job is told to be at risk once",
+        promise="A link that is asked for again raises no second event (promise 7).",
+        file=AT_RISK,
+        kept='    new = [row for row in dying if row["job_id"] not in told]\n',
+        removed="    new = list(dying)\n",
+        tests=(RISKS,),
+    ),
+    Guard(
+        name="a link that died before its turn is told of",
+        promise="More jobs at risk than one sweep takes: none is forgotten (promise 7).",
+        file=AT_RISK,
+        kept="(OUTPUTS.c.source_expires_at <= now) & ~_is_of_live(), now)",
+        removed="OUTPUTS.c.source_expires_at <= now, now)",
+        tests=(RISKS,),
+    ),
+    Guard(
+        name="the same link again keeps its half",
+        promise="Asking for a link again does not put the alarm off (promise 7).",
+        file="orchestrator/db/inserts.py",
+        kept="case((table.c[owner] == new[owner], table.c[name]), else_=new[name])",
+        removed="new[name]",
+        tests=(RISKS,),
     ),
 )

@@ -120,7 +120,9 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     assert "--port" in result.output
 
 
-@pytest.mark.parametrize("length", ["Content-Length: 99999999999\r\n", "Content-Length: -1\r\n", ""])
+@pytest.mark.parametrize(
+    "length", ["Content-Length: 99999999999\r\n", "Content-Length: 0000000009999\r\n", "Content-Length: -1\r\n", ""]
+)
 def test_a_body_without_bounds_is_refused(length: str) -> None:
     """It is a toy, and still reads no more than it has to."""
     import socket

@@ -118,7 +118,7 @@ CASES: tuple[Case, ...] = (
         for passing in (1, 2)  # an input, and an output
     ),
     *_each(CrashPoint.SWEEP_CLAIMED, 1, 2),
-    *_each(CrashPoint.SWEEP_ENDED, 1, 2, 3, 4, 5),
+    *_each(CrashPoint.SWEEP_ENDED, 1, 2, 3, 4, 5, 6),
     Case(CrashPoint.ANSWER_LINKED, after=CrashPoint.ANSWER_KEPT),
     Case(CrashPoint.UNKNOWN_HELD, after=CrashPoint.INTENT_COMMITTED),
     Case(CrashPoint.LEASES_FREED, after=CrashPoint.POLLS_CLAIMED),

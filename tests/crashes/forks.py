@@ -23,8 +23,8 @@ from orchestrator.storage.options import StoreOptions
 
 SECONDS = 60.0
 LEAST_PART_BYTES = 5 << 20  # S3 takes no shorter one but the last
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload([__name__])
+FORKING = multiprocessing.get_context("forkserver")
+FORKING.set_forkserver_preload([__name__, "tests.crashes.senders"])
 
 
 @dataclass
@@ -55,7 +55,7 @@ def forked(
     `is_in_parts` sends every file to a bucket in parts, as ours does with files of more than a gigabyte.
     """
     log = folder / "forked.log"
-    process = _FORKING.Process(target=_run, args=(list(arguments), dict(environment), folder, log, is_in_parts))
+    process = FORKING.Process(target=_run, args=(list(arguments), dict(environment), folder, log, is_in_parts))
     process.start()
     try:
         yield Forked(process, log)

@@ -16,6 +16,7 @@ from orchestrator.db.outbox import DELIVERIES, ENDPOINTS, WEBHOOK_EVENTS, record
 from orchestrator.domain.deliveries import SCHEDULE
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.webhooks import TEST, Endpoint
+from orchestrator.webhooks import SecretBox
 from tests.db.delivering import DOWN, GONE, OK, Post
 from tests.db.driver import Driver
 from tests.factories import make_id
@@ -227,6 +228,19 @@ def test_both_secrets_sign_while_one_replaces_the_other(post: Post) -> None:
     old = post.receivers.received[0].secrets[0]
     signed = [sending.secrets for sending in post.receivers.received]
     assert signed == [(old,), (new, old), (new, old), (new, old), (new,)]
+
+
+def test_a_rotation_after_the_key_was_lost_signs_at_once(post: Post) -> None:
+    """The advice on a secret that does not open is to rotate: the old one, which opens no more, keeps nothing back."""
+    endpoint = post.add()
+    announce(post, endpoint)
+    post.box = SecretBox("another key of an installation, long enough")
+    post.take_turns()
+    assert [attempt.code for record in post.records() for attempt in record.attempts] == ["secret_unusable"]
+    new = post.box.new_secret()
+    post.endpoints.rotate(endpoint.id, post.box.seal(new, endpoint_id=endpoint.id), overlap=DAY)
+    post.go_on_for(timedelta(hours=1))
+    assert [sending.secrets for sending in post.receivers.received] == [(new,)]
 
 
 def test_an_endpoint_of_the_default_secret_is_not_rotated(post: Post) -> None:

@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, select, text
 from sqlalchemy.engine import make_url
 
 from orchestrator.db import migrate, search
 from orchestrator.db.engine import make_engine, open_database
 from orchestrator.db.migrate import Fit
 from orchestrator.db.rows import JOBS
-from orchestrator.db.tables import Base
+from orchestrator.db.tables import Base, OutputRow
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import State
@@ -25,6 +26,7 @@ from tests.fixtures.clock import FakeClock
 from tests.fixtures.postgres import PostgresServer
 
 BEFORE_SEARCH = "0005_add_webhooks"
+BEFORE_AT_RISK = "0008_add_access"
 Factory = Callable[..., str]
 
 
@@ -266,3 +268,30 @@ def test_without_the_extension_words_are_found_slowly_and_check_says_so(
         assert [job.id for job in found.jobs] == [held.id]
     migrate.upgrade(url)
     assert migrate.find_search_problem(url) is None
+
+
+def test_outputs_in_flight_are_told_of_after_an_upgrade(database_url_factory: Factory) -> None:
+    """What was announced before the column was there has half of its link's life all the same; the archived has none."""
+    url = database_url_factory(migrated=False)
+    migrate.upgrade(url, BEFORE_AT_RISK)
+    job = (
+        "INSERT INTO jobs (id, kind, model, state, owner, fair_key, credential, tags, priority, input, body, body_sha256,"
+        " archive_url, archive_class, created_at, waiting_on_count, submission_count, poll_count, attempt_count,"
+        " ask_count, death_count, sequence, due_at) VALUES ('job_1', 'video', 'm', 'archiving', 'local', 'f', 'default',"
+        " '{}', 5, '{}', '{}', 'x', 'file:///a', 'video', :at, 0, 1, 0, 0, 0, 0, 1, :at)"
+    )
+    output = (
+        "INSERT INTO outputs (id, job_id, index, role, source_expires_at, is_expiry_assumed, attempt_count, ask_count,"
+        " dead_links, notes, created_at, lost_at) VALUES (:id, 'job_1', :index, 'video', '2026-11-02T00:00:00.000000Z',"
+        " false, 0, 0, '[]', '[]', :at, :lost)"
+    ).replace(" index,", ' "index",')
+    at = "2026-11-01T00:00:00.000000Z"
+    with connected(url) as connection:
+        connection.execute(text(job), {"at": at})
+        for index, lost in enumerate((None, at)):
+            connection.execute(text(output), {"id": f"out_{index}", "index": index, "at": at, "lost": lost})
+        connection.commit()
+    migrate.upgrade(url)
+    with connected(url) as connection:
+        halves = connection.execute(select(OutputRow.at_risk_at).order_by(OutputRow.id)).scalars().all()
+    assert halves == [datetime(2026, 11, 1, 12, tzinfo=UTC), None]

@@ -112,6 +112,7 @@ def test_every_lane_reads_its_own_index(full: Driver) -> None:
     check_submit_lane(full)
     check_lapse_sweep(full)
     check_stragglers(full)
+    check_risks(full)
 
 
 def check_leased_lane(full: Driver, lane: LaneName, index: str, archive_class: str | None) -> None:
@@ -170,6 +171,13 @@ def check_stragglers(full: Driver) -> None:
     with explained(full.database) as plans:
         assert full.jobs.settle_stragglers(limit=10) == 0
     assert_seeks(plans, "ix_jobs_waiting")
+
+
+def check_risks(full: Driver) -> None:
+    """The sweep that looks for links that die reads outputs that wait, not all that were ever made."""
+    with explained(full.database) as plans:
+        assert full.jobs.tell_at_risk(limit=10) == ()
+    assert_seeks(plans, "ix_outputs_at_risk")
 
 
 def check_lapse_sweep(full: Driver) -> None:

@@ -22,6 +22,7 @@ NOTES = frozenset(
     {
         Trigger.EXTRA_PAID_TASK,
         Trigger.OUTPUT_LOST,
+        Trigger.OUTPUT_AT_RISK,
         Trigger.EVIDENCE_STORED,
         Trigger.CANCEL_REQUESTED,
         Trigger.DEPENDENCIES_MET,

@@ -42,6 +42,7 @@ def test_every_task_runs_and_says_what_it_did(bench: Bench) -> None:
     with bench.process() as context:
         bench.sweep(context)
         assert set(rows_of(bench)) == {
+            "at_risk",
             "batch_files",
             "dependencies",
             f"journals:{HOST}",
@@ -244,3 +245,18 @@ def test_too_many_unknowns_stop_submitting_and_an_hour_later_it_goes_on(bench: B
         bench.advance(3700)
         bench.submit(with_provider(context))
     assert [job.state for job in bench.jobs(batch)].count(State.PROCESSING) == 2
+
+
+def test_links_that_die_are_told_of(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Promise 7: with the archive away, half of a link's life is told once, in the history, the log and the words."""
+    with bench.process() as context:
+        batch = bench.start_archiving(context)
+        job = bench.only(batch)
+        dies = min(output.source_expires_at for output in job.outputs if output.source_expires_at)
+        bench.advance((dies - bench.clock.now()).total_seconds() / 2 + 1)
+        bench.sweep(context)
+        bench.advance(60)
+        bench.sweep(context)
+    assert bench.events(job).count("output_at_risk") == 1
+    assert [record.message for record in caplog.records].count("output_at_risk") == 1
+    assert rows_of(bench)["at_risk"] == "0 jobs at risk"

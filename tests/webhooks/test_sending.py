@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import ssl
+import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -166,7 +166,9 @@ def test_what_is_read_is_handed_on_to_the_cap_and_no_further() -> None:
 
 def test_a_gzip_bomb_stays_packed() -> None:
     """F4: 200 MB in 200 KB; nothing was asked to be encoded and nothing is decoded."""
-    bomb = gzip.compress(bytes(20_000_000))
+    packer, block = zlib.compressobj(wbits=zlib.MAX_WBITS | 16), bytes(1_000_000)
+    bomb = b"".join([*(packer.compress(block) for _ in range(200)), packer.flush()])
+    assert len(bomb) < 250_000
 
     async def work() -> None:
         async with serving(saying(head("Content-Encoding: gzip", f"Content-Length: {len(bomb)}"), bomb)) as server:
@@ -444,6 +446,37 @@ def test_what_is_kept_of_an_answer_is_inert_and_says_no_secret() -> None:
             sent = await sender.send(sending(server.url("/hook?token=c4n4ry")))
             assert "c4n4ry" not in repr(sent)
             assert sent.answer_head == ("[31mred\nyes https://h/x?[redacted] whsec_[redacted] [redacted] \ufffd")
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "said", ["unknown key c4n%2Fary", "unknown key c4n/ary", "c4n/ary is unknown", 'in {"key":"c4n/ary","v":"1"}']
+)
+def test_a_value_of_the_urls_query_is_struck_out_alone_too(said: str) -> None:
+    """I3: receivers say which key they do not know, without the query around it, and as they have read it."""
+
+    async def work() -> None:
+        answer = saying(head(f"Content-Length: {len(said)}", status="401 No") + said.encode())
+        async with serving(answer) as server, sender_to(server) as sender:
+            sent = await sender.send(sending(server.url("/hook?key=c4n%2Fary&v=1")))
+            assert "c4n" not in sent.answer_head
+            assert "[redacted]" in sent.answer_head
+            assert '"v":"1"' in sent.answer_head or "in {" not in said
+
+    run(work())
+
+
+def test_no_half_of_a_secret_is_kept() -> None:
+    """I3: what is kept is cut after secrets were struck out, or the cut would hide one from whoever looks for it."""
+    answer = b"." * (KEPT_BYTES - 10) + b"key=c4n4ry4c4n4ry" + b"." * KEPT_BYTES
+
+    async def work() -> None:
+        play = saying(head(f"Content-Length: {len(answer)}", status="401 No") + answer)
+        async with serving(play) as server, sender_to(server) as sender:
+            sent = await sender.send(sending(server.url("/hook?key=c4n4ry4c4n4ry")))
+            assert "c4n4" not in sent.answer_head
+            assert len(sent.answer_head) == KEPT_BYTES
 
     run(work())
 

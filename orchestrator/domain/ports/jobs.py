@@ -264,6 +264,9 @@ class Jobs(Protocol):
     def settle_stragglers(self, *, limit: int) -> int:
         """Let jobs go, or fail, that wait although nothing keeps them any more; return how many there were."""
 
+    def tell_at_risk(self, *, limit: int) -> Sequence[str]:
+        """Record, once a job, that half of a link's life has passed without its output archived; return the jobs told."""
+
     def remember_upload(self, output_id: str, upload_id: str) -> None:
         """Keep a multipart upload's id before its first part."""
 

@@ -92,14 +92,21 @@ class DeliverLane:
         work.answers.append(Answer(delivery, at, sent))
 
     def _secrets_of(self, endpoint: Endpoint, at: datetime) -> tuple[str, ...]:
-        """Return what signs: the previous secret too while it still does."""
+        """Return what signs: the previous secret too while it still does, and opens.
+
+        Who lost the key that sealed a secret is told to rotate: the overlap must not keep the new one from signing.
+        """
         kept, box = endpoint.secrets, self._tools.open_secrets()
         if kept.sealed is None:
             return (box.default_secret,)
-        signing = [kept.sealed]
-        if kept.previous is not None and kept.previous_until is not None and at < kept.previous_until:
-            signing.append(kept.previous)
-        return tuple(box.open(sealed, endpoint_id=endpoint.id) for sealed in signing)
+        signing = (box.open(kept.sealed, endpoint_id=endpoint.id),)
+        if kept.previous is None or kept.previous_until is None or at >= kept.previous_until:
+            return signing
+        try:
+            return (*signing, box.open(kept.previous, endpoint_id=endpoint.id))
+        except ConfigError as error:
+            log.warning("previous_secret_unusable", extra={"endpoint_id": endpoint.id, "error": str(error)})
+            return signing
 
     def apply(self, results: Sequence[DeliverWork]) -> None:
         """Decide and write; an endpoint that was disabled or taken over meanwhile is left alone."""

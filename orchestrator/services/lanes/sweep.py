@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LAPSED_AT_ONCE = 200
 STRAGGLERS_AT_ONCE = 500
+AT_RISK_AT_ONCE = 500
 POLICY = "policy"
 SPOOL_AGE = timedelta(hours=6)
 UPLOAD_AGE = timedelta(hours=24)
@@ -57,6 +58,7 @@ class SweepLane:
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
             *([Maintenance("resubmissions", every, lambda: resubmit_unknown(context))] if resubmits else []),
             Maintenance("dependencies", every, lambda: settle_stragglers(context)),
+            Maintenance("at_risk", every, lambda: tell_at_risk(context)),
             Maintenance("finished_batches", every, lambda: finish_batches(context)),
             Maintenance("batch_files", every, lambda: write_batch_files(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
@@ -187,6 +189,17 @@ def settle_stragglers(context: LaneContext) -> str:
         log.warning("stragglers_settled", extra={"jobs": count})
         context.wakeup.wake(LaneName.SUBMIT)
     return f"{count} jobs had waited for nothing"
+
+
+def tell_at_risk(context: LaneContext) -> str:
+    """Tell of outputs that are not archived after half of their link's life (design promise 7)."""
+    count = 0
+    while told := context.jobs.tell_at_risk(limit=AT_RISK_AT_ONCE):
+        count += len(told)
+        for job_id in told:
+            log.warning("output_at_risk", extra={"job_id": job_id})
+        context.wakeup.wake(LaneName.DELIVER)
+    return f"{count} jobs at risk"
 
 
 def finish_batches(context: LaneContext) -> str:

@@ -147,6 +147,19 @@ SENTENCES = [
         make_job(State.ARCHIVING, due_at=NOW + timedelta(hours=3), last_error="x"),
         "not archived yet (x); next try in 3 h",
     ),
+    (
+        make_job(
+            State.ARCHIVING,
+            due_at=LATER,
+            last_error="x",
+            outputs=(make_output(source_expires_at=NOW + timedelta(hours=5)),),
+        ),
+        "not archived yet (x); next try in 9 s; its link dies in 5 h",
+    ),
+    (
+        make_job(State.ARCHIVING, due_at=LATER, last_error="x", outputs=(make_output(source_expires_at=NOW),)),
+        "not archived yet (x); next try in 9 s; its link's life is over",
+    ),
     (make_job(State.SUCCEEDED, outputs=(make_output(stored=FILE),)), "1 output archived and verified"),
     (make_job(State.FAILED, failure_message="it was lost"), "it was lost"),
     (make_job(State.CANCELLED), "cancelled"),
