@@ -184,9 +184,13 @@ def main() -> None:
         pin(first)
         print(json.dumps(asyncio.run(measure(name, url, int(concurrency), float(seconds)))), flush=True)
         return
-    with running_stub(last) as url:
+    with running_stub(last) as host_port:
         rows = with_ratios(
-            [run_one(name, url, n, options.seconds) for n in options.concurrency for name in options.clients]
+            [
+                run_one(name, f"http://{host_port}", n, options.seconds)
+                for n in options.concurrency
+                for name in options.clients
+            ]
         )
     print_table(rows)
     print_json("clients", rows)

@@ -27,6 +27,7 @@ from random import Random
 from statistics import median
 
 from bench.results import Figure, emit, percentile
+from bench.stub import OK_ANSWER, Answering, find_field
 from orchestrator.clock import SystemClock
 from orchestrator.db import migrate
 from orchestrator.db.deliveries import SqlDeliveries
@@ -51,37 +52,18 @@ LIMITS = LaneLimits(deliver_lease=timedelta(seconds=60) * SCALE)  # a minute of 
 HEALTHY = 50
 PACE_SECONDS = 0.02
 BODY = '{"type":"webhook.test","timestamp":"2026-11-24T12:00:00Z","data":{"prompt":"' + "a" * 900 + '"}}'
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-END, LENGTH, MESSAGE_ID = b"\r\n\r\n", b"content-length:", b"webhook-id:"
+MESSAGE_ID = b"webhook-id:"
 
 
-class Receiver(asyncio.Protocol):
+class Receiver(Answering):
     """200 to every event; notes its id and when it came."""
 
-    received: dict[str, list[float]]
-
     def __init__(self, received: dict[str, list[float]]) -> None:
-        self.received = received
-        self._pending = b""
+        super().__init__(OK_ANSWER)
+        self._received = received
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._pending += data
-        while (end := self._pending.find(END)) >= 0:
-            head = self._pending[:end].lower()
-            whole = end + len(END) + int(_field(head, LENGTH) or b"0")
-            if len(self._pending) < whole:
-                return
-            self._pending = self._pending[whole:]
-            self.received.setdefault(_field(head, MESSAGE_ID).decode(), []).append(time.perf_counter())
-            self._transport.write(ANSWER)
-
-
-def _field(head: bytes, name: bytes) -> bytes:
-    return head.partition(name)[2].partition(b"\r\n")[0].strip()
+    def take(self, head: bytes) -> None:
+        self._received.setdefault(find_field(head, MESSAGE_ID).decode(), []).append(time.perf_counter())
 
 
 class FastClock:

@@ -214,12 +214,13 @@ def main() -> None:
         run = partial(run_ours, address, database_url) if way == "ours" else partial(run_bare, address)
         print(json.dumps(run(int(count), float(seconds))), flush=True)
         os._exit(0)  # the bare loop's thread has no end
-    with running_stub(cores()[-1]) as address, running_server(*choose_binaries()) as server:
+    with running_stub(cores()[-1]) as host_port, running_server(*choose_binaries()) as server:
         pin(cores()[-1], server.pid)
         server.execute("CREATE DATABASE polling")
         upgrade(server.url("polling"))
         tries = {
-            way: search(way, address, server.url("polling"), options.seconds, options.first) for way in options.ways
+            way: search(way, f"http://{host_port}", server.url("polling"), options.seconds, options.first)
+            for way in options.ways
         }
     best = {way: [row["jobs"] for row in rows if row["holds"]][-1:] for way, rows in tries.items()}
     print_table([row for rows in tries.values() for row in rows])

@@ -20,8 +20,8 @@ from statistics import median
 import aiohttp
 
 from bench.measure import cores, cpu_seconds, pin
-from bench.receiver import running_receiver
 from bench.results import Figure, emit
+from bench.stub import OK_ANSWER, running_stub
 from orchestrator.domain.ports import Sending
 from orchestrator.egress import GuardedPost
 from orchestrator.webhooks import WebhookSender, encode_secret
@@ -57,10 +57,10 @@ async def measure(one: One, count: int) -> Pace:
     return Pace(count / (time.perf_counter() - began), (cpu_seconds() - cpu) / count * 1e6)
 
 
-async def compare(port: int, count: int, rounds: int) -> tuple[list[Pace], list[Pace]]:
+async def compare(host_port: str, count: int, rounds: int) -> tuple[list[Pace], list[Pace]]:
     """Return ours and the bare loop's rounds, taken in turns."""
-    url = f"http://127.0.0.1:{port}/hook"
-    sender = WebhookSender(GuardedPost(allow=[f"127.0.0.1:{port}"]), version="bench")
+    url = f"http://{host_port}/hook"
+    sender = WebhookSender(GuardedPost(allow=[host_port]), version="bench")
 
     async def ours(number: int) -> None:
         sent = await sender.send(Sending(url, f"evt_{number}", datetime.now(UTC), BODY, (SECRET,)))
@@ -116,9 +116,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     available = cores()
-    with running_receiver(available[-1]) as port:
+    with running_stub(available[-1], OK_ANSWER) as host_port:
         pin(available[0])
-        report(*asyncio.run(compare(port, given.events, given.rounds)))
+        report(*asyncio.run(compare(host_port, given.events, given.rounds)))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from orchestrator.db.usage import SqlUsage
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
-from orchestrator.domain.errors import ConfigError, NotFound, Permanent
+from orchestrator.domain.errors import ConfigError, NotFound, Permanent, RequestError
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
@@ -52,7 +52,7 @@ from orchestrator.services.batch_files import Clerk
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
-from orchestrator.services.jobfile.inline import JudgeLink
+from orchestrator.services.jobfile.fields import Judge
 from orchestrator.services.lanes.context import Delivering, LaneContext, LaneLimits
 from orchestrator.services.models import ModelDesk
 from orchestrator.services.webhook_bodies import EventBodies
@@ -251,7 +251,7 @@ def make_sender(settings: Settings) -> WebhookSender:
     return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
 
 
-def webhook_judge(settings: Settings) -> Callable[[str], None]:
+def webhook_judge(settings: Settings) -> Judge:
     """Return the guard's look at a webhook's URL. It raises RequestError, and ConfigError where nothing could be signed."""
     open_sender = cache(lambda: make_sender(settings))
 
@@ -262,16 +262,16 @@ def webhook_judge(settings: Settings) -> Callable[[str], None]:
     return judge
 
 
-def make_link_judge(settings: Settings) -> JudgeLink:
-    """Return what says why an input's link is refused: by spelling, port and literal address, asking no server."""
+def make_link_judge(settings: Settings) -> Judge:
+    """Return the guard's look at an input's link: spelling, port and literal address. It raises RequestError."""
     guard = EgressGuard(settings.egress_allow)
 
-    def judge(url: str) -> str | None:
+    def judge(url: str) -> None:
         try:
             guard.check(url)
         except Permanent as refused:
-            return refused.message
-        return None
+            hint = "name the file instead; an operator may list hosts in ORCHESTRATOR_EGRESS_ALLOW"
+            raise RequestError(refused.message, hint=hint) from refused
 
     return judge
 

@@ -22,12 +22,11 @@ from orchestrator.domain.kind import FrozenInput, InputFacts, InputSlot, Kind, i
 from orchestrator.domain.media import MediaRefused, measure, sniff
 from orchestrator.domain.ports import Store
 from orchestrator.domain.references import advise_form, looks_like_reference, parse_reference
-from orchestrator.services.jobfile.fields import show
+from orchestrator.services.jobfile.fields import Judge, show
 from orchestrator.services.jobfile.inline import (
     MAX_INPUT_BYTES,
     UNKNOWN_TYPE,
     InputRefused,
-    JudgeLink,
     check_declared,
     check_link,
     decode_inline,
@@ -80,7 +79,7 @@ class Measured(NamedTuple):
 class InputReader:
     """Reads the inputs of many requests; a path is opened and measured once. `judge_link` is the egress guard's word."""
 
-    def __init__(self, roots: Roots, judge_link: JudgeLink | None = None) -> None:
+    def __init__(self, roots: Roots, judge_link: Judge | None = None) -> None:
         self._roots = roots
         self._judge_link = judge_link
         self._by_path: dict[str, Measured] = {}

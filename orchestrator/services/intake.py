@@ -32,8 +32,8 @@ from orchestrator.services.batches import (
 )
 from orchestrator.services.inputs import InputReader, copy_inputs, in_line
 from orchestrator.services.jobfile.check import CheckedFile, CheckOptions, PreparedLine, check_file, prepare
-from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, printable, show
-from orchestrator.services.jobfile.inline import InputRefused, JudgeLink
+from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, Judge, printable, show
+from orchestrator.services.jobfile.inline import InputRefused
 from orchestrator.services.jobfile.keeping import keep_file
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, make_param, read_request
@@ -168,7 +168,7 @@ def check_one(
     options: CheckOptions,
     folder: Path | None = None,
     file_roots: Sequence[Path] = (),
-    judge_link: JudgeLink | None = None,
+    judge_link: Judge | None = None,
     reader: InputReader | None = None,
 ) -> CheckedRequest:
     """Check a single request like a line of a file; without a model it gets the kind's default. Stores nothing.

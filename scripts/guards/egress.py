@@ -80,8 +80,8 @@ GUARDS = (
         name="an input's link is judged",
         promise="A job line that names an internal address is refused before it is paid for.",
         file="orchestrator/services/jobfile/inline.py",
-        kept="    refusal = judge(value) if judge is not None else None\n",
-        removed="    refusal = None\n",
+        kept="        judge(value)\n",
+        removed="        str(value)\n",
         tests=("tests/egress/test_silent_listener.py",),
     ),
     Guard(

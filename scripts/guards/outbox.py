@@ -73,7 +73,7 @@ GUARDS = (
         name="the old secret ends",
         promise="After the overlap only the new secret signs (F11).",
         file=LANE,
-        kept=" and at < kept.previous_until:",
+        kept=" or at >= kept.previous_until:",
         removed=":",
         tests=(f"{TESTS}::test_both_secrets_sign_while_one_replaces_the_other",),
     ),

@@ -70,6 +70,7 @@ def test_an_event_is_delivered_whenever_its_worker_dies(
     walk.check(is_holding=False)
 
 
+@pytest.mark.timeout(600)  # a tenth of that for 200 kills on a quiet machine
 @pytest.mark.parametrize(
     "kills", [FEW, pytest.param(MANY, marks=pytest.mark.whole_walk)], ids=lambda kills: f"{kills} kills"
 )

@@ -23,7 +23,6 @@ from orchestrator.services.inputs import InputReader, LocatedInput
 from orchestrator.services.jobfile.entries import Entry, Form, digest_entry, form_of, read_entries
 from orchestrator.services.jobfile.fields import Judge, judge_webhook
 from orchestrator.services.jobfile.graph import Graph
-from orchestrator.services.jobfile.inline import JudgeLink
 from orchestrator.services.jobfile.lines import find_foreign, read_chunks
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, Request, in_body
@@ -138,7 +137,7 @@ def check_file(
     file_roots: Sequence[Path] = (),
     name: str | None = None,
     form: Form | None = None,
-    judge_link: JudgeLink | None = None,
+    judge_link: Judge | None = None,
     reader: InputReader | None = None,
 ) -> CheckedFile:
     """Read the file to its end and return everything that can be said of it; nothing is stored.

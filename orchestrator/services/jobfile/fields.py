@@ -26,7 +26,7 @@ MAX_PRIORITY = 9
 MAX_DEPENDS_ON = 100  # as many as anybody writes; each is a row, and is counted whenever one of them ends
 
 Judge = Callable[[str], None]
-"""The guard's look at a webhook's URL (ports.Send.check); raises RequestError."""
+"""The egress guard's look at a URL that a stranger wrote, a webhook's or an input's. Raises RequestError; asks no server."""
 _VERSION = re.compile(r"(?:/[a-z0-9_-]+)*/v[0-9]+/")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"

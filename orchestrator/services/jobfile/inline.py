@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from orchestrator.domain.errors import Fault
+from orchestrator.domain.errors import Fault, RequestError
 from orchestrator.domain.kind import InputSlot
 from orchestrator.domain.media import sniff
-from orchestrator.services.jobfile.fields import show
+from orchestrator.services.jobfile.fields import Judge, show
 from orchestrator.services.jobfile.paths import MAX_PATH
 
 MAX_INPUT_BYTES = 64 << 20
@@ -85,11 +84,7 @@ def check_declared(slot: InputSlot) -> None:
         raise InputRefused(Fault("unsupported_format", param_of(slot), message))
 
 
-JudgeLink = Callable[[str], str | None]
-"""Says why a link is not one that foreign links may be, None when it may."""
-
-
-def check_link(value: str, param: str, *, may_be_link: bool, judge: JudgeLink | None = None) -> None:
+def check_link(value: str, param: str, *, may_be_link: bool, judge: Judge | None = None) -> None:
     """Refuse a link where a file belongs, one that is spelled to deceive, and one that leads inside. Raises
     InputRefused.
     """
@@ -99,10 +94,13 @@ def check_link(value: str, param: str, *, may_be_link: bool, judge: JudgeLink | 
     reason = _refuse_link(value)
     if reason:
         raise InputRefused(Fault("invalid_link", param, f"{param} is {show(value)}: {reason}"))
-    refusal = judge(value) if judge is not None else None
-    if refusal:
-        hint = "name the file instead; an operator may list hosts in ORCHESTRATOR_EGRESS_ALLOW"
-        raise InputRefused(Fault("link_leads_inside", param, f"{param} is {show(value)}: {refusal}", hint))
+    if judge is None:
+        return
+    try:
+        judge(value)
+    except RequestError as error:
+        message = f"{param} is {show(value)}: {error.message}"
+        raise InputRefused(Fault("link_leads_inside", param, message, error.hint)) from error
 
 
 def _refuse_link(value: str) -> str | None:
