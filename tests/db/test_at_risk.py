@@ -106,10 +106,11 @@ def test_what_is_archived_is_not_at_risk(driver: Driver) -> None:
     """Nothing is left in the index of what is still to be told."""
     job = add(driver)
     held = driver.hold(LaneName.ARCHIVE, job.id)
+    assert driver.row(OUTPUTS, held.outputs[0].id)["at_risk_at"] is not None
     driver.apply(held, ArchiveStep((OutputStored(held.outputs[0].id, make_file()),)))
+    assert driver.row(OUTPUTS, held.outputs[0].id)["at_risk_at"] is None
     driver.clock.advance(30 * HOUR)
     assert driver.jobs.tell_at_risk(limit=10) == ()
-    assert driver.row(OUTPUTS, held.outputs[0].id)["at_risk_at"] is None
 
 
 def test_the_same_link_again_keeps_its_time_and_a_fresh_one_has_its_own(driver: Driver) -> None:

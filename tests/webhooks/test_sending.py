@@ -436,7 +436,7 @@ def test_a_cancelled_attempt_passes_the_cancellation_on() -> None:
 
 def test_what_is_kept_of_an_answer_is_inert_and_says_no_secret() -> None:
     """I13, I3: control characters are gone; links lose their query, and so does the endpoint's own URL."""
-    answer = b"\x1b[31mred\x00\r\nyes https://h/x?Signature=c4n4ry whsec_c4n4ry token=c4n4ry \xff"
+    answer = b"\x1b[31mred\x00\r\nyes https://h/x?Signature=s1gn3d whsec_s3cr3t token=c4n4ry \xff"
 
     async def work() -> None:
         async with (
@@ -444,7 +444,7 @@ def test_what_is_kept_of_an_answer_is_inert_and_says_no_secret() -> None:
             sender_to(server) as sender,
         ):
             sent = await sender.send(sending(server.url("/hook?token=c4n4ry")))
-            assert "c4n4ry" not in repr(sent)
+            assert not [word for word in ("c4n4ry", "s1gn3d", "s3cr3t") if word in repr(sent)]
             assert sent.answer_head == ("[31mred\nyes https://h/x?[redacted] whsec_[redacted] [redacted] \ufffd")
 
     run(work())
