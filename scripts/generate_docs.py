@@ -48,6 +48,10 @@ SAMPLES = (
         "check",
         "file",
         "model",
+        "usage",
+        "webhook_endpoint",
+        "new_webhook_endpoint",
+        "webhook_delivery",
         "error_code",
         "key",
         "new_key",
@@ -243,7 +247,7 @@ the job survives the death of any process.
 - `max_cost` refuses it before anything is stored if it would cost more.
 
 `GET /v1/jobs` takes the query that `orchestrator jobs list` takes as `q`. Lists go on behind an id (`after`, the page's `last_id`):
-nothing is shown twice or left out while jobs come and change. Newest come first. `ETag` and `If-None-Match` spare what has not
+nothing is shown twice or left out while jobs come and change. Newest come first, with `order=asc` the oldest. `ETag` and `If-None-Match` spare what has not
 changed.
 
 `GET /v1/jobs/{id}/events` is the history; with `Accept: text/event-stream` it is live and ends with `event: end` when the job has
@@ -269,6 +273,17 @@ Outputs: `url` of an output is the store's own signed link where others can reac
 `POST /v1/batches` takes a job file as the part `file` of a form, or its lines as the body (`application/x-ndjson`, `text/csv`,
 `application/yaml`). All lines or none, unless `allow_partial=true`; `check=true` reports every fault and the price and stores nothing;
 `max_cost` is the batch's budget. The same file of the same owner is the same batch.
+
+## Webhooks
+
+An endpoint hears of every job of its owner; `webhook` of a job, and `?webhook=` of a batch, names one for these alone. How events are
+signed, tried and verified is in [webhooks.md](webhooks.md). `PATCH` with `{"enabled": false}` lets an endpoint take no more, `test`
+sends it one event, `rotate` gives it a new secret, shown once; `POST /v1/webhook_deliveries/resend` sends again what was given up.
+
+## Usage and models
+
+`GET /v1/usage?by=model&since=7d` adds up what the key sees. Limits and pauses of models hold for every owner, so only operators whose
+owner is `*`, and administrators, may change them (`POST /v1/models/{model}/limit`, `/pause`, `/resume`).
 """.strip().split("\n")
 
 

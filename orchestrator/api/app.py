@@ -23,13 +23,19 @@ from orchestrator.api.routes import (
     jobs,
     operations,
     outputs,
+    usage,
+    webhook_deliveries,
+    webhook_endpoints,
 )
 
 DATABASE_THREADS = 16
 """At most so many requests work on the database at once: somewhat more than its connections, so that none stands idle
 and no crowd builds up behind them.
 """
-ROUTES = (jobs, actions, events, outputs, files, batches, batch_actions, catalog, admin, operations)
+ROUTES = (
+    *(jobs, actions, events, outputs, files, batches, batch_actions),
+    *(webhook_endpoints, webhook_deliveries, usage, catalog, admin, operations),
+)
 """In the order of the document. `/v1/jobs/adopt` is a POST of its own and no `{job_id}`."""
 DESCRIPTION = "Media jobs on the Z.ai API: paid once, archived before the links die, remembered for good."
 

@@ -16,6 +16,7 @@ from orchestrator.domain.job import Batch, Job, Output
 from orchestrator.domain.ports import LaneName, Wakeup
 from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.states import State
+from orchestrator.domain.webhooks import DeliveryRecord, Endpoint
 from orchestrator.services.batches import Taker
 from orchestrator.services.intake import CheckOptions
 from orchestrator.services.uploads import UploadReader
@@ -84,6 +85,21 @@ class Desk:
         if not caller.sees(batch.owner):
             raise NotFound(f"there is no batch {batch_id}")
         return batch
+
+    def get_endpoint(self, endpoint_id: str, caller: Principal) -> Endpoint:
+        """As `get_job`."""
+        endpoint = self.app.endpoints.get(endpoint_id)
+        if not caller.sees(endpoint.owner):
+            raise NotFound(f"there is no endpoint {endpoint_id}")
+        return endpoint
+
+    def get_delivery(self, delivery_id: str, caller: Principal) -> tuple[Endpoint, DeliveryRecord]:
+        """As `get_job`."""
+        delivery = self.app.endpoints.get_delivery(delivery_id)
+        endpoint = self.app.endpoints.get(delivery.endpoint_id)
+        if not caller.sees(endpoint.owner):
+            raise NotFound(f"there is no delivery {delivery_id}")
+        return endpoint, delivery
 
     def note(
         self, caller: Principal, action: str, subject: str, *, owner: str, reason: str = "", count: int = 1

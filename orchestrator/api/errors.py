@@ -15,8 +15,10 @@ from starlette.requests import ClientDisconnect
 from orchestrator.domain.errors import (
     BatchFileError,
     ConfigError,
+    Conflict,
     Fault,
     InvalidParams,
+    NotFound,
     RequestError,
     StepError,
     Transient,
@@ -96,7 +98,14 @@ async def _tell_request_error(request: Request, error: Exception) -> JSONRespons
     assert isinstance(error, RequestError)
     faults = error.faults if isinstance(error, InvalidParams | BatchFileError) else ()
     code = faults[0].code if isinstance(error, InvalidParams) else error.code
-    return _answer(request, error.status, code, error.message, param=error.param, hint=error.hint, faults=faults)
+    return _answer(request, error.status, code, error.message, param=error.param, hint=_hint_of(error), faults=faults)
+
+
+def _hint_of(error: RequestError) -> str | None:
+    """A hint to a command line is of no use here, and could name another owner's job."""
+    if isinstance(error, Conflict | NotFound) and error.hint and ("orchestrator " in error.hint or "--" in error.hint):
+        return None
+    return error.hint
 
 
 async def _tell_step_error(request: Request, error: Exception) -> JSONResponse:

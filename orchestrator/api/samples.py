@@ -12,12 +12,25 @@ from orchestrator.domain.errors import Fault
 from orchestrator.domain.job import Batch, Job, JobEvent, Output, Price, StoredFile
 from orchestrator.domain.job import Role as OutputRole
 from orchestrator.domain.kind import InputFacts
+from orchestrator.domain.models import DEFAULT_CREDENTIAL, ModelState
 from orchestrator.domain.ports import Costs, JobCounts, Upload
 from orchestrator.domain.states import State, Trigger
+from orchestrator.domain.usage import GroupBy, UsageRow
+from orchestrator.domain.webhooks import (
+    ALL_OF_JOBS,
+    AttemptRecord,
+    DeliveryRecord,
+    DeliveryState,
+    Endpoint,
+    SealedSecrets,
+)
+from orchestrator.services import models as steering
 from orchestrator.services.access_views import audit_object, check_object, file_object, key_object, model_object
 from orchestrator.services.batch_views import batch_object
 from orchestrator.services.jobfile.tally import PriceSum
+from orchestrator.services.usage import usage_object
 from orchestrator.services.views import Object, error_object, event_object, job_object, output_object
+from orchestrator.services.webhook_views import delivery_object, endpoint_object
 from orchestrator.wiring import error_catalogue, kinds_by_name
 
 NOW = datetime(2026, 11, 24, 9, 30, 0, tzinfo=UTC)
@@ -25,6 +38,7 @@ PRICE = Price(200_000, "USD", "2026-11")
 JOB_ID = "job_019ab3f0c1d27aa08c5d7e1f2a3b4c5d"
 BATCH_ID = "batch_019ab3f0c1d07bb18c5d7e1f2a3b4c5d"
 OUTPUT_ID = "out_019ab3f1a2b37cc28c5d7e1f2a3b4c5d"
+ENDPOINT_ID = "we_019ab3ee01037ee38c5d7e1f2a3b4c5d"
 FILE_ID = "file_019ab3ee01027dd38c5d7e1f2a3b4c5d"
 MODEL = kinds_by_name()["video"].default_model
 ENVIRONMENT = str(Settings.model_fields["zai_base_url"].default)
@@ -150,8 +164,65 @@ def file() -> Object:
 
 def model() -> Object:
     """A model with its limit and its price."""
-    kind = kinds_by_name()["video"]
-    return model_object(kind, kind.models[MODEL], slots=3, held=2, pause=None)
+    state = ModelState(DEFAULT_CREDENTIAL, MODEL, held_count=2, counts={State.QUEUED: 7, State.PROCESSING: 2})
+    row = steering.model_object(state, "video", {MODEL: 3})
+    return model_object(row, kinds_by_name(), account=None, has_figures=True)
+
+
+def usage() -> Object:
+    """What the jobs of one model came to."""
+    row = UsageRow(MODEL, "USD", 20, 12, 1, 0, 0, 14, 4_000_000, 2_400_000, 1, 12, 97_481_472, 60.0)
+    return usage_object(row, GroupBy.MODEL)
+
+
+def _endpoint() -> Endpoint:
+    secrets = SealedSecrets("sealed")
+    return Endpoint(
+        ENDPOINT_ID,
+        "studio",
+        "https://hooks.example.com/media",
+        ALL_OF_JOBS,
+        is_global=True,
+        created_at=NOW - timedelta(days=3),
+        secrets=secrets,
+        last_success_at=NOW,
+    )
+
+
+def webhook_endpoint() -> Object:
+    """An endpoint, without its secret."""
+    return endpoint_object(_endpoint())
+
+
+def new_webhook_endpoint() -> Object:
+    """An endpoint as its maker sees it, once."""
+    return {**webhook_endpoint(), "secret": "whsec_" + "x" * 43 + "="}
+
+
+def webhook_delivery() -> Object:
+    """A delivery whose second attempt reached its endpoint."""
+    first = NOW - timedelta(seconds=6)
+    attempts = (
+        AttemptRecord(1, first, 15_000, None, "timeout", "no answer within 15 s", "", NOW),
+        AttemptRecord(2, NOW, 84, 204, None, "delivered", "", None),
+    )
+    return delivery_object(
+        DeliveryRecord(
+            "dlv_019ab3f1a2c47dd48c5d7e1f2a3b4c5d",
+            "evt_019ab3f1a2c37ee48c5d7e1f2a3b4c5d",
+            "job.succeeded",
+            ENDPOINT_ID,
+            "https://hooks.example.com/media",
+            JOB_ID,
+            None,
+            DeliveryState.DELIVERED,
+            2,
+            None,
+            first,
+            NOW,
+            attempts,
+        )
+    )
 
 
 def error_code() -> Object:

@@ -311,30 +311,197 @@ class File(BaseModel):
 
 
 class Model(BaseModel):
-    """A model, its limit and its price."""
+    """A model, its limit, how much of it is used, and its price. `paused_until` null while paused: until it is resumed.
+
+    `queued`, `processing` and `archiving` are for keys that see every owner, null for others.
+    """
 
     model_config = _like(samples.model)
 
     id: str
     object: str
-    kind: str
-    is_default: bool
-    slots: int
-    slots_in_use: int
-    price: str | None
-    currency: str | None
-    price_version: str | None
+    kind: str | None
+    model: str
+    credential: str
+    limit: int
+    limit_from: str
+    in_use: int
+    queued: int | None
+    processing: int | None
+    archiving: int | None
+    is_paused: bool
     paused_until: datetime | None
     pause_code: str | None
     pause_message: str | None
+    is_default: bool
+    price: str | None
+    currency: str | None
+    price_version: str | None
+
+
+class ModelLimit(Reason):
+    """How many requests of a model may be in flight."""
+
+    limit: Annotated[int | None, Field(ge=1, le=100_000, description="null: as the settings say again.")]
 
 
 class ModelList(Page):
-    """Every model that we know."""
+    """Every model that we know, and those that were used."""
 
     model_config = _like(samples.list_of(samples.model()))
 
     data: list[Model]
+
+
+class UsageCost(BaseModel):
+    """Money of a group. `unknown_count` charges nobody can know."""
+
+    currency: str | None
+    estimate: str
+    final: str
+    unknown_count: int
+
+
+class UsageRow(BaseModel):
+    """What the jobs of one group, priced in one currency, came to. `bytes` and `seconds` are of archived outputs."""
+
+    model_config = _like(samples.usage)
+
+    object: str
+    by: str | None
+    group: str | None
+    jobs: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    needs_review: int
+    active: int
+    submissions: int
+    cost: UsageCost
+    outputs: int
+    bytes: int
+    seconds: float
+
+
+class UsageList(BaseModel):
+    """Usage, a row per group and currency."""
+
+    object: str
+    data: list[UsageRow]
+
+
+class EndpointRequest(Ask):
+    """A webhook endpoint to add."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2000)]
+    events: Annotated[
+        list[Annotated[str, Field(max_length=64)]],
+        Field(min_length=1, max_length=20, description="What it hears: types, or families such as job.*"),
+    ] = ["job.*", "batch.finished"]
+    reason: Words = ""
+
+
+class EndpointChange(Reason):
+    """Whether an endpoint is to take events."""
+
+    enabled: bool
+
+
+class RotateRequest(Reason):
+    """How the secret is changed."""
+
+    overlap_seconds: Annotated[
+        int, Field(ge=0, le=30 * 86_400, description="How long the old secret signs beside the new one.")
+    ] = 86_400
+
+
+class ResendRequest(Reason):
+    """Which deliveries to send again."""
+
+    since: Annotated[datetime, Field(description="Those given up or cancelled since; with a time zone.")]
+
+
+class WebhookEndpoint(BaseModel):
+    """Where events go. `secret` says whether it has one of its `own` or is signed for with the project's (`default`)."""
+
+    model_config = _like(samples.webhook_endpoint)
+
+    id: str
+    object: str
+    url: str
+    events: list[str]
+    scope: str
+    status: str
+    disabled_reason: str | None
+    secret: str
+    previous_secret_until: datetime | None
+    failing_since: datetime | None
+    last_success_at: datetime | None
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+class NewWebhookEndpoint(WebhookEndpoint):
+    """An endpoint as its maker sees it, once: `secret` is the secret, and cannot be shown again."""
+
+    model_config = _like(samples.new_webhook_endpoint)
+
+
+class WebhookEndpointList(Page):
+    """Endpoints in the order of their ids."""
+
+    model_config = _like(samples.list_of(samples.webhook_endpoint()))
+
+    data: list[WebhookEndpoint]
+
+
+class DeliveryAttempt(BaseModel):
+    """One try of a delivery."""
+
+    number: int
+    at: datetime
+    duration_ms: int
+    status: int | None
+    code: str | None
+    message: str
+    answer_head: str
+    next_attempt_at: datetime | None
+
+
+class WebhookDelivery(BaseModel):
+    """An event on its way to an endpoint, with every attempt."""
+
+    model_config = _like(samples.webhook_delivery)
+
+    id: str
+    object: str
+    event_id: str
+    type: str
+    endpoint_id: str
+    url: str
+    job_id: str | None
+    batch_id: str | None
+    status: str
+    attempt_count: int
+    next_attempt_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    attempts: list[DeliveryAttempt]
+
+
+class WebhookDeliveryList(Page):
+    """Deliveries, newest first."""
+
+    model_config = _like(samples.list_of(samples.webhook_delivery()))
+
+    data: list[WebhookDelivery]
+
+
+class Resent(BaseModel):
+    """How many deliveries were made due again."""
+
+    object: str
+    count: int
 
 
 class ErrorCode(BaseModel):

@@ -38,9 +38,15 @@ class SqlEndpoints:
             raise NotFound(f"there is no endpoint {endpoint_id}")
         return read_endpoint(row)
 
-    def list_all(self) -> Sequence[Endpoint]:
-        """Return those that are not deleted, in the order of their ids."""
-        query = select(ENDPOINTS).where(ENDPOINTS.c.deleted_at.is_(None)).order_by(ENDPOINTS.c.id)
+    def list_all(
+        self, *, owner: str | None = None, limit: int | None = None, after: str | None = None
+    ) -> Sequence[Endpoint]:
+        """Return those that are not deleted, in the order of their ids; with `owner`, only theirs."""
+        query = select(ENDPOINTS).where(ENDPOINTS.c.deleted_at.is_(None)).order_by(ENDPOINTS.c.id).limit(limit)
+        if owner is not None:
+            query = query.where(ENDPOINTS.c.owner == owner)
+        if after is not None:
+            query = query.where(ENDPOINTS.c.id > after)
         return self._database.read(lambda c: [read_endpoint(row) for row in c.execute(query).mappings()])
 
     def set_enabled(self, endpoint_id: str, *, reason: str | None) -> Endpoint:
@@ -118,10 +124,18 @@ class SqlEndpoints:
         return found[0]
 
     def list_deliveries(
-        self, *, endpoint_id: str | None, states: Sequence[DeliveryState], limit: int, after: str | None
+        self,
+        *,
+        endpoint_id: str | None,
+        states: Sequence[DeliveryState],
+        limit: int,
+        after: str | None,
+        owner: str | None = None,
     ) -> Sequence[DeliveryRecord]:
-        """Return the newest first, with their attempts."""
+        """Return the newest first, with their attempts; with `owner`, only those to their endpoints."""
         query = _select_records().order_by(DELIVERIES.c.id.desc()).limit(limit)
+        if owner is not None:
+            query = query.where(ENDPOINTS.c.owner == owner)
         if endpoint_id is not None:
             query = query.where(DELIVERIES.c.endpoint_id == endpoint_id)
         if states:
@@ -145,10 +159,14 @@ class SqlEndpoints:
 
         database.write(work)
 
-    def resend_failed(self, *, since: datetime) -> int:
-        """Make every delivery due that was given up since then and whose endpoint is enabled; return how many."""
+    def resend_failed(self, *, since: datetime, owner: str | None = None) -> int:
+        """Make every delivery due that was given up since then and whose endpoint is enabled; return how many. With
+        `owner`, only those to their endpoints.
+        """
         database = self._database
         enabled = select(ENDPOINTS.c.id).where(ENDPOINTS.c.disabled_at.is_(None))
+        if owner is not None:
+            enabled = enabled.where(ENDPOINTS.c.owner == owner)
         given_up = DELIVERIES.c.state.in_((DeliveryState.FAILED, DeliveryState.CANCELLED))
         wanted = given_up & (DELIVERIES.c.finished_at >= since) & DELIVERIES.c.endpoint_id.in_(enabled)
 

@@ -44,15 +44,22 @@ Ids = Select[*tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Span:
-    """The ids that a page may come from: those below `below` and from `begin` on; None is open."""
+    """The ids that a page may come from: those below `below`, from `begin` on and above `above`; None is open."""
 
     below: str | None = None
     begin: str | None = None
+    above: str | None = None
+    is_oldest_first: bool = False
 
     def holds(self, column: ColumnElement[str]) -> list[Condition]:
         """Return the bounds of an id's column: what they mean for one table a planner does not tell the next."""
         below = [] if self.below is None else [column < self.below]
-        return below if self.begin is None else [*below, column >= self.begin]
+        above = [] if self.above is None else [column > self.above]
+        return [*below, *above] if self.begin is None else [*below, *above, column >= self.begin]
+
+    def in_order(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return a column as pages are ordered by it."""
+        return column.asc() if self.is_oldest_first else column.desc()
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def branches_of(wanted: Filter, span: Span, *, is_sqlite: bool, words_first: int
     """Return branches: what meets every condition of any of them is what the filter means within the span.
 
     With `words_first` (PostgreSQL) the words are looked up in their index before anything else, and where nothing else is
-    asked for only the newest `words_first` that hold them matter. Without it a planner may walk along the ids instead.
+    asked for only the first `words_first` that hold them matter. Without it a planner may walk along the ids instead.
     """
     plain = _plain(wanted)
     words = (
@@ -110,10 +117,10 @@ def _words_first(wanted: Filter, span: Span, limit: int) -> list[Condition]:
     found = _with_words(held_words(wanted), span, is_sqlite=False).cte("words").prefix_with("MATERIALIZED")
     ids = select(found.c.job_id)
     if len(held_words(wanted)) == len(wanted.terms):
-        newest = ids.order_by(found.c.job_id.desc()).limit(limit)
+        first = ids.order_by(span.in_order(found.c.job_id)).limit(limit)
     else:
-        newest = _newest(found.c.job_id, ids)
-    return [JOBS.c.id.in_(newest), *_without_words(wanted, span, is_sqlite=False)]
+        first = _first(found.c.job_id, ids, span)
+    return [JOBS.c.id.in_(first), *_without_words(wanted, span, is_sqlite=False)]
 
 
 def _without_words(wanted: Filter, span: Span, *, is_sqlite: bool) -> list[Condition]:
@@ -139,9 +146,9 @@ def _with_words(words: Sequence[str], span: Span, *, is_sqlite: bool) -> Ids:
     return select(PROMPTS.c.job_id).where(holds_all(words, is_sqlite=is_sqlite), *bounds)
 
 
-def _newest(job_id: ColumnElement[str], query: Ids) -> Ids:
+def _first(job_id: ColumnElement[str], query: Ids, span: Span) -> Ids:
     """Each id once and in the order of pages: so a planner knows that it may go along this and look each job up."""
-    return query.distinct().order_by(job_id.desc())
+    return query.distinct().order_by(span.in_order(job_id))
 
 
 def _either(term: Term, span: Span) -> list[Branch]:
@@ -161,13 +168,13 @@ def _either(term: Term, span: Span) -> list[Branch]:
         case CostRange(least=least, most=most):
             final, price = JOBS.c.cost_final_micros, JOBS.c.price_micros
             is_open = (final.is_(None), _within(price, least, most, has_end=True))
-            return [Branch((_within(final, least, most, has_end=True),)), Branch(is_open, (final.desc(),))]
+            return [Branch((_within(final, least, most, has_end=True),)), Branch(is_open, (span.in_order(final),))]
         case Words():
             raise ValueError("words are looked up together")
 
 
 def _among(job_id: ColumnElement[str], query: Ids, span: Span) -> Condition:
-    return JOBS.c.id.in_(_newest(job_id, query.where(*span.holds(job_id))))
+    return JOBS.c.id.in_(_first(job_id, query.where(*span.holds(job_id)), span))
 
 
 def _negated(term: Term) -> Condition:

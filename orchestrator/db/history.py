@@ -76,9 +76,11 @@ class SqlHistory:
             raise NotFound(f"there is no output {output_id}")
         return self.get_job(row["job_id"]), read_output(row)
 
-    def list_jobs(self, wanted: Filter, *, limit: int = 20, after: str | None = None) -> JobPage:
-        """Return a page of jobs, newest first."""
-        jobs = self._read_matching(wanted, after, limit + 1)
+    def list_jobs(
+        self, wanted: Filter, *, limit: int = 20, after: str | None = None, is_oldest_first: bool = False
+    ) -> JobPage:
+        """Return a page of jobs, newest first unless told otherwise."""
+        jobs = self._read_matching(wanted, after, limit + 1, is_oldest_first=is_oldest_first)
         return JobPage(tuple(jobs[:limit]), has_more=len(jobs) > limit)
 
     def iter_jobs(self, wanted: Filter) -> Iterator[Job]:
@@ -121,22 +123,25 @@ class SqlHistory:
         rows = self._read_within(lambda c: c.execute(query).all())
         return {row[0]: row[1] for row in rows}
 
-    def _read_matching(self, wanted: Filter, after: str | None, limit: int) -> list[Job]:
-        """Return the newest `limit` jobs behind `after`.
+    def _read_matching(
+        self, wanted: Filter, after: str | None, limit: int, *, is_oldest_first: bool = False
+    ) -> list[Job]:
+        """Return the first `limit` jobs behind `after`.
 
         Words are looked for in the prompts next to `after` first, and in their index if that was not enough: no planner
         knows whether a word that many prompts hold stands in the newest of them or only in old ones.
         """
-        whole = Span(below=after)
+        whole = Span(above=after, is_oldest_first=True) if is_oldest_first else Span(below=after)
         is_sqlite = self._database.is_sqlite
         if is_sqlite or not is_led_by_words(wanted):
-            return self._read_page(_newest_of(branches_of(wanted, whole, is_sqlite=is_sqlite), limit))
-        begin = self._read_within(lambda c: c.execute(_nth_of(whole, NEAR)).scalar())
-        near = branches_of(wanted, Span(after, begin), is_sqlite=False)
-        jobs = self._read_page(_newest_of(near, limit))
-        if begin is None or len(jobs) == limit:
+            return self._read_page(_first_of(branches_of(wanted, whole, is_sqlite=is_sqlite), whole, limit))
+        last = self._read_within(lambda c: c.execute(_nth_of(whole, NEAR)).scalar())
+        near = replace(whole, below=last) if is_oldest_first else replace(whole, begin=last)
+        jobs = self._read_page(_first_of(branches_of(wanted, near, is_sqlite=False), near, limit))
+        if last is None or len(jobs) == limit:
             return jobs
-        return self._read_page(_newest_of(branches_of(wanted, whole, is_sqlite=False, words_first=limit), limit))
+        branches = branches_of(wanted, whole, is_sqlite=False, words_first=limit)
+        return self._read_page(_first_of(branches, whole, limit))
 
     def _read_page(self, query: Select[object], *, has_submissions: bool = False) -> list[Job]:
         return self._read_within(lambda c: _load(c, query, has_submissions=has_submissions))
@@ -154,23 +159,26 @@ class SqlHistory:
         return self._database.read(lambda c: [(row.line_number, row.job_id) for row in c.execute(query)])
 
 
-def _newest_of(branches: Sequence[Branch], limit: int) -> Select[object]:
-    """The newest `limit` rows of several branches are among the newest of each, which an index gives in their order."""
+def _first_of(branches: Sequence[Branch], span: Span, limit: int) -> Select[object]:
+    """The first `limit` rows of several branches are among the first of each, which an index gives in their order."""
+    by_id = span.in_order(JOBS.c.id)
     if len(branches) == 1:
         branch = branches[0]
-        return select(JOBS).where(*branch.conditions).order_by(*branch.order, JOBS.c.id.desc()).limit(limit)
+        return select(JOBS).where(*branch.conditions).order_by(*branch.order, by_id).limit(limit)
     firsts = (
-        select(JOBS.c.id).where(*branch.conditions).order_by(*branch.order, JOBS.c.id.desc()).limit(limit).subquery()
+        select(JOBS.c.id).where(*branch.conditions).order_by(*branch.order, by_id).limit(limit).subquery()
         for branch in branches
     )
     ids = union(*(select(first.c.id) for first in firsts)).subquery("ids")
-    page = select(ids.c.id).order_by(ids.c.id.desc()).limit(limit)
-    return select(JOBS).where(JOBS.c.id.in_(page)).order_by(JOBS.c.id.desc())
+    page = select(ids.c.id).order_by(span.in_order(ids.c.id)).limit(limit)
+    return select(JOBS).where(JOBS.c.id.in_(page)).order_by(by_id)
 
 
 def _nth_of(span: Span, number: int) -> Select[str]:
     """The id of the `number`th job within the span, None where there are fewer."""
-    return select(JOBS.c.id).where(*span.holds(JOBS.c.id)).order_by(JOBS.c.id.desc()).limit(1).offset(number - 1)
+    return (
+        select(JOBS.c.id).where(*span.holds(JOBS.c.id)).order_by(span.in_order(JOBS.c.id)).limit(1).offset(number - 1)
+    )
 
 
 def _load(connection: Connection, query: Select[object], *, has_submissions: bool = False) -> list[Job]:

@@ -42,7 +42,9 @@ class Capability(StrEnum):
     CANCEL = "cancel"  # stop what is not paid for yet
     INSPECT = "inspect"  # models and their limits, error codes
     DECIDE = "decide"  # retry, attach, resubmit, write off, adopt: what may charge again, or gives a paid call up
+    SUBSCRIBE = "subscribe"  # webhook endpoints of its owner: add, change, test, send again
     MEASURE = "measure"  # figures over every owner
+    STEER = "steer"  # limits and pauses of models, which hold for every owner
     ADMINISTER = "administer"  # keys and the audit log
 
 
@@ -53,6 +55,8 @@ CAPABILITIES: Mapping[Role, frozenset[Capability]] = {
     Role.ADMIN: frozenset(Capability),
 }
 """A viewer creates nothing: whoever only looks must not be able to spend. docs/api.md shows the same table."""
+OF_EVERY_OWNER = frozenset({Capability.MEASURE, Capability.STEER})
+"""Only for keys that see the things of every owner, for it is about all of them."""
 
 
 class AccessDenied(RequestError):
@@ -97,8 +101,8 @@ class Principal:
         return LOCAL if self.owner == EVERYONE else self.owner
 
     def may(self, capability: Capability) -> bool:
-        """Say whether the role allows it; figures over every owner are for those who see every owner."""
-        if capability is Capability.MEASURE and self.scope is not None:
+        """Say whether the role allows it; what is about every owner is for those who see every owner."""
+        if capability in OF_EVERY_OWNER and self.scope is not None:
             return False
         return capability in CAPABILITIES[self.role]
 

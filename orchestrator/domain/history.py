@@ -50,7 +50,9 @@ class History(Protocol):
     def get_output(self, output_id: str) -> tuple[Job, Output]:
         """Return an output and its job. Raises NotFound."""
 
-    def list_jobs(self, wanted: Filter, *, limit: int = 20, after: str | None = None) -> JobPage:
+    def list_jobs(
+        self, wanted: Filter, *, limit: int = 20, after: str | None = None, is_oldest_first: bool = False
+    ) -> JobPage:
         """Return jobs with their outputs, newest first, behind the id `after`. Raises QueryTooSlow, as all that lists does."""
 
     def iter_jobs(self, wanted: Filter) -> Iterator[Job]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.access import ApiKey, AuditEntry
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.figures import ModelPause
-from orchestrator.domain.kind import Kind, Model
+from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Upload
 from orchestrator.services.batches import show_micros
 from orchestrator.services.jobfile.tally import Estimate
@@ -62,22 +62,34 @@ def file_object(upload: Upload) -> Object:
     }
 
 
-def model_object(kind: Kind, model: Model, *, slots: int, held: int, pause: ModelPause | None) -> Object:
-    """Return a model: its limit, how much of that is used, its price, and the pause that holds it."""
-    return {
-        "id": model.name,
-        "object": "model",
-        "kind": kind.name,
-        "is_default": model.name == kind.default_model,
-        "slots": slots,
-        "slots_in_use": held,
-        "price": show_micros(model.price.micros) if model.price else None,
-        "currency": model.price.currency if model.price else None,
-        "price_version": model.price.version if model.price else None,
-        "paused_until": show_time(pause.until) if pause else None,
-        "pause_code": pause.code if pause else None,
-        "pause_message": pause.message if pause else None,
+def model_object(row: Object, kinds: Mapping[str, Kind], *, account: ModelPause | None, has_figures: bool) -> Object:
+    """Return a model of `services.models.list_models` as the API shows it: with its price, and paused when the account is.
+
+    Without `has_figures` what waits and runs of every owner is left out.
+    """
+    name = str(row["model"])
+    kind = kinds.get(str(row["kind"]))
+    model = kind.models.get(name) if kind else None
+    price = model.price if model else None
+    shown: Object = {
+        "id": name,
+        **row,
+        "is_default": kind is not None and kind.default_model == name,
+        "price": show_micros(price.micros) if price else None,
+        "currency": price.currency if price else None,
+        "price_version": price.version if price else None,
     }
+    if not has_figures:
+        shown |= dict.fromkeys(("queued", "processing", "archiving"))
+    if account is not None and not row["is_paused"]:
+        until = show_time(account.until)
+        shown |= {
+            "is_paused": True,
+            "paused_until": until,
+            "pause_code": account.code,
+            "pause_message": account.message,
+        }
+    return shown
 
 
 def check_object(

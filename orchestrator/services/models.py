@@ -35,13 +35,19 @@ def list_models(desk: ModelDesk) -> Sequence[Object]:
     found = desk.models.list_models(desk.credential, is_held_until_final=desk.is_slot_held_until_final)
     states = {state.model: state for state in found}
     unused = [ModelState(desk.credential, model) for model in kinds if model not in states]
-    objects = [model_object(desk, state, kinds.get(state.model)) for state in (*found, *unused)]
+    objects = [model_object(state, kinds.get(state.model), desk.slots) for state in (*found, *unused)]
     return sorted(objects, key=lambda row: (str(row["kind"] or "~"), str(row["model"])))
 
 
-def model_object(desk: ModelDesk, state: ModelState, kind: str | None) -> Object:
-    """Return the model object; `limit_from` says whose limit holds."""
-    setting = desk.slots.get(state.model, desk.slots.get(EVERY_MODEL_ELSE, 1))
+def get_model(desk: ModelDesk, model: str) -> Object:
+    """Return the model object of one model, also of one that is used no more."""
+    shown = {str(row["model"]): row for row in list_models(desk)}
+    return shown.get(model) or model_object(ModelState(desk.credential, model), None, desk.slots)
+
+
+def model_object(state: ModelState, kind: str | None, slots: Mapping[str, int]) -> Object:
+    """Return the model object; `slots` are the settings' limits, `limit_from` says whose limit holds."""
+    setting = slots.get(state.model, slots.get(EVERY_MODEL_ELSE, 1))
     return {
         "object": "model",
         "model": state.model,

@@ -80,7 +80,14 @@ def open_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
     with ExitStack() as stack:
 
         def build(database_url: str, **flags: object) -> House:
-            settings = load_settings({"data_dir": tmp_path / "data", "database_url": database_url, **flags})
+            settings = load_settings(
+                {
+                    "data_dir": tmp_path / "data",
+                    "database_url": database_url,
+                    "secret_key": SERVER_KEY.decode(),
+                    **flags,
+                }
+            )
             settings.data_dir.mkdir(exist_ok=True)
             app = stack.enter_context(open_app(settings))
             woken = Woken()

@@ -21,7 +21,9 @@ from tests.api.conftest import House
 OPEN = {"/healthz", "/readyz", "/docs"}
 """Routes that need no key: they tell nothing that belongs to anybody."""
 OUTSIDE = {"/openapi.json"}
+LISTS = ("/v1/jobs", "/v1/batches", "/v1/webhook_endpoints", "/v1/webhook_deliveries", "/v1/usage")
 BODIES = {"attach": {"task_id": "t"}, "resubmit": {"may_charge": True}, "retry": {"may_charge": True}}
+HOOK = "https://hooks.example.com/media"
 
 
 def walk(dependant: Dependant) -> Iterator[Needs]:
@@ -94,13 +96,13 @@ def test_no_route_takes_a_key_that_is_no_good(house: House, kind: str) -> None:
     [(role, owner) for role in Role for owner in ("studio", "*") if (role, owner) != (Role.SUBMIT, "*")],
 )
 def test_no_route_does_more_than_the_role_allows(house: House, role: Role, owner: str) -> None:
-    """I1: 403 exactly where the table says no; figures over every owner are for keys that see all of them."""
+    """I1: 403 exactly where the table says no; figures and models of every owner are for keys that see all of them."""
     headers = house.headers(role, owner)
     for (method, path), capability in routes(house).items():
         if capability is None:
             continue
         may = capability in CAPABILITIES[role]
-        if capability is Capability.MEASURE and owner != "*" and role is not Role.ADMIN:
+        if capability in (Capability.MEASURE, Capability.STEER) and owner != "*" and role is not Role.ADMIN:
             may = False
         status = house.client.request(method, fill(path), headers=headers).status_code
         assert (status == 403) is (not may), (method, path, status)
@@ -111,7 +113,9 @@ def test_the_table_of_roles() -> None:
     """Spending is not for viewers, deciding not for submitters, keys only for administrators."""
     may: Mapping[Role, frozenset[Capability]] = CAPABILITIES
     assert Capability.CREATE not in may[Role.VIEWER]
-    assert Capability.DECIDE not in may[Role.SUBMIT] | may[Role.VIEWER]
+    for_operators = {Capability.DECIDE, Capability.SUBSCRIBE, Capability.STEER}
+    assert not for_operators & (may[Role.SUBMIT] | may[Role.VIEWER])
+    assert for_operators <= may[Role.OPERATOR]
     assert [role for role in Role if Capability.ADMINISTER in may[role]] == [Role.ADMIN]
     assert may[Role.SUBMIT] < may[Role.OPERATOR] < may[Role.ADMIN]
     assert may[Role.VIEWER] < may[Role.OPERATOR]
@@ -138,19 +142,23 @@ def test_another_owners_things_do_not_exist(house: House) -> None:
     """I10: 404 in the words of what is not there, on every route that names a thing; lists leave them out."""
     mine, theirs = house.headers(owner="a"), house.headers(owner="b")
     job = house.make_job(mine)
-    batch_id = job["batch_id"]
+    hook = house.client.post("/v1/webhook_endpoints", headers=mine, json={"url": HOOK}).json()
+    sent = house.client.post(f"/v1/webhook_endpoints/{hook['id']}/test", headers=mine).json()
+    ids = {"job_id": job["id"], "batch_id": job["batch_id"], "endpoint_id": hook["id"], "delivery_id": sent["id"]}
     for (method, path), capability in routes(house).items():
-        if "{job_id}" not in path and "{batch_id}" not in path:
+        if not any(f"{{{name}}}" in path for name in ids):
             continue
         assert capability is not None
-        url = path.replace("{job_id}", job["id"]).replace("{batch_id}", batch_id)
-        body = BODIES.get(path.rpartition("/")[2], {}) if method == "POST" else None
+        url = path.format(**ids)
+        body = {"PATCH": {"enabled": False}, "POST": BODIES.get(path.rpartition("/")[2], {})}.get(method)
         answer = house.client.request(method, url, headers=theirs, json=body)
         assert answer.status_code == 404, (method, path, answer.text)
-    lists = [house.client.get(path, headers=theirs).json()["data"] for path in ("/v1/jobs", "/v1/batches")]
-    assert lists == [[], []]
+    lists = [house.client.get(path, headers=theirs).json()["data"] for path in LISTS]
+    assert lists == [[], [], [], [], []]
+    assert house.client.get(f"/v1/webhook_deliveries?endpoint={hook['id']}", headers=theirs).status_code == 404
     assert house.client.get(f"/v1/jobs/{job['id']}", headers=mine).json()["status"] == "queued"
-    assert [action for action, *_ in house.audit() if action not in ("key.create", "job.create")] == []
+    own = ("key.create", "job.create", "webhook_endpoint.create", "webhook_endpoint.test")
+    assert [action for action, *_ in house.audit() if action not in own] == []
 
 
 def test_who_sees_everything(house: House) -> None:

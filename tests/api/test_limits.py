@@ -191,6 +191,9 @@ def test_nothing_secret_is_ever_answered(
             "/v1/batches",
             "/v1/keys",
             "/v1/audit_log",
+            "/v1/webhook_endpoints",
+            "/v1/webhook_deliveries",
+            "/v1/usage",
         ),
         *("/v1/models", "/v1/errors", "/metrics", "/openapi.json", "/docs", "/healthz", "/readyz", "/v1/nothing"),
     ]

@@ -145,10 +145,7 @@ def _act(
     """Look whether the job is theirs, write the line, do it, wake the lanes, show the job."""
     job: Job = desk.get_job(job_id, caller)
     desk.note(caller, action, job_id, owner=job.owner, reason=reason)
-    try:
-        perform()
-    except Conflict as conflict:
-        raise _without_commands(conflict) from conflict
+    perform()
     desk.wake(*AWAKE)
     return JSONResponse(desk.show_job(desk.app.history.get_job(job_id)))
 
@@ -162,10 +159,3 @@ def _ask_first(desk: Desk, job_id: str, task_id: str) -> None:
         ask_provider(desk.app, lambda provider: require_known(provider, job, task_id))
     except (ConfigError, StepError) as error:
         log.warning("task_not_asked_about", extra={"job_id": job_id, "task_id": task_id, "error": str(error)})
-
-
-def _without_commands(conflict: Conflict) -> Conflict:
-    """A hint to a command line is of no use here, and could name another owner's job."""
-    is_plain = conflict.hint is not None and "orchestrator " not in conflict.hint and "--" not in conflict.hint
-    hint = conflict.hint if is_plain else None
-    return Conflict(conflict.message, param=conflict.param, hint=hint)

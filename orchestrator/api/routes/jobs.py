@@ -83,11 +83,12 @@ def list_jobs(
     q: Annotated[str, Query(max_length=2000, description='Such as `status:failed created:>7d "red kite"`.')] = "",
     limit: Limit = 20,
     after: After = None,
-    order: Annotated[Literal["desc"], Query(description="Newest first.")] = "desc",
+    order: Annotated[Literal["desc", "asc"], Query(description="`desc`: newest first; `asc`: oldest first.")] = "desc",
 ) -> Response:
-    """List jobs, newest first. A page goes on behind an id, so nothing is shown twice while jobs come and change."""
+    """List jobs, newest first unless `order=asc`. A page goes on behind an id, so nothing is shown twice while jobs come and change."""
     wanted = within(parse_query(q, now=desk.app.clock.now(), kinds=desk.app.kinds), caller.scope)
-    page = desk.app.history.list_jobs(wanted, limit=limit, after=read_cursor(after))
+    is_oldest_first = order == "asc"
+    page = desk.app.history.list_jobs(wanted, limit=limit, after=read_cursor(after), is_oldest_first=is_oldest_first)
     rows = desk.show_jobs(page.jobs)
     answer = list_of(rows, limit=limit)
     return answer if not page.has_more else list_of([*rows, rows[-1]], limit=limit)

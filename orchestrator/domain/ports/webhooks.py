@@ -94,8 +94,10 @@ class Endpoints(Protocol):
     def get(self, endpoint_id: str) -> Endpoint:
         """Return one, deleted ones too."""
 
-    def list_all(self) -> Sequence[Endpoint]:
-        """Return those that are not deleted, in the order of their ids."""
+    def list_all(
+        self, *, owner: str | None = None, limit: int | None = None, after: str | None = None
+    ) -> Sequence[Endpoint]:
+        """Return those that are not deleted, in the order of their ids; with `owner`, only theirs."""
 
     def set_enabled(self, endpoint_id: str, *, reason: str | None) -> Endpoint:
         """Enable (`reason` None) or disable: what was queued for it is cancelled."""
@@ -113,12 +115,20 @@ class Endpoints(Protocol):
         """Return one with its attempts."""
 
     def list_deliveries(
-        self, *, endpoint_id: str | None, states: Sequence[DeliveryState], limit: int, after: str | None
+        self,
+        *,
+        endpoint_id: str | None,
+        states: Sequence[DeliveryState],
+        limit: int,
+        after: str | None,
+        owner: str | None = None,
     ) -> Sequence[DeliveryRecord]:
-        """Return the newest first, with their attempts."""
+        """Return the newest first, with their attempts; with `owner`, only those to their endpoints."""
 
     def resend(self, delivery_id: str) -> None:
         """Make it due now, whatever became of it."""
 
-    def resend_failed(self, *, since: datetime) -> int:
-        """Make every delivery due that was given up since then and whose endpoint is enabled; return how many."""
+    def resend_failed(self, *, since: datetime, owner: str | None = None) -> int:
+        """Make every delivery due that was given up since then and whose endpoint is enabled; return how many. With
+        `owner`, only those to their endpoints.
+        """

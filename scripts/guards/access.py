@@ -1,0 +1,68 @@
+"""The HTTP API: roles, owners, and a key that makes one job."""
+
+from __future__ import annotations
+
+from scripts.guards.guard import Guard
+
+ACCESS = "orchestrator/domain/access.py"
+DESK = "orchestrator/api/desk.py"
+WHO = ("tests/api/test_access.py",)
+
+GUARDS = (
+    Guard(
+        name="a role is asked before a route does anything",
+        promise="A key does no more than its role allows.",
+        file="orchestrator/api/auth.py",
+        kept="        caller.require(self.capability)\n",
+        removed="",
+        tests=WHO,
+    ),
+    Guard(
+        name="an owner sees its own",
+        promise="Another owner's things do not exist.",
+        file=ACCESS,
+        kept="        return self.scope in (None, owner)\n",
+        removed="        return True\n",
+        tests=WHO,
+    ),
+    Guard(
+        name="what holds for every owner is for who sees every owner",
+        promise="One owner's operator does not stop the models of all.",
+        file=ACCESS,
+        kept="        if capability in OF_EVERY_OWNER and self.scope is not None:\n            return False\n",
+        removed="",
+        tests=WHO,
+    ),
+    Guard(
+        name="a list is of one owner",
+        promise="Lists leave out what belongs to others.",
+        file="orchestrator/domain/query.py",
+        kept='    return wanted if owner is None else Filter((Match("owner", (owner,)), *wanted.terms))\n',
+        removed="    return wanted\n",
+        tests=WHO,
+    ),
+    Guard(
+        name="a resend is of one owner",
+        promise="Nobody sends what belongs to others again.",
+        file="orchestrator/db/endpoints.py",
+        kept="            enabled = enabled.where(ENDPOINTS.c.owner == owner)\n",
+        removed="            pass\n",
+        tests=("tests/api/test_webhooks.py",),
+    ),
+    Guard(
+        name="an idempotency key makes one job",
+        promise="The same key with the same request is the same job, and another request with it is refused.",
+        file="orchestrator/services/intake.py",
+        kept="    if not taken.is_same_request:\n        raise _reused_key()\n",
+        removed="",
+        tests=("tests/api/test_jobs.py",),
+    ),
+    Guard(
+        name="a job that came over HTTP is searched too",
+        promise="Every job is found by its words and tags, wherever it came from.",
+        file="orchestrator/db/single_intake.py",
+        kept="    insert_searched(connection, rows)\n",
+        removed="",
+        tests=("tests/api/test_steering.py",),
+    ),
+)
