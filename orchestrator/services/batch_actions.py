@@ -142,12 +142,26 @@ def find_left(desk: RetryDesk, batch_id: str) -> int | None:
     return min(left, default=None)
 
 
-def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str) -> int:
+def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str, *, without: str | None = None) -> int:
     whose = {batch_id}
     for batch in family:
-        if batch.parent_id in whose:
+        if batch.parent_id in whose and batch.id != without:
             whose.add(batch.id)
     return sum(desk.batches.price_unpaid(each).total_micros for each in whose)
+
+
+def _make_room(desk: RetryDesk, parent: Batch, micros: int, begun: Batch | None) -> None:
+    """Raise the budgets of the batch and of those that it tries again until so much is left for a child: who names an
+    amount agrees to it. Repeated for a child that was begun it raises nothing more.
+    """
+    family = {batch.id: batch for batch in desk.reports.list_family(parent.id)}
+    binding: str | None = parent.id
+    while binding is not None and binding in family:
+        limit = family[binding].max_cost_micros
+        needed = micros + _sum_below(desk, family.values(), binding, without=begun and begun.id)
+        if limit is not None and limit < needed:
+            desk.batches.set_budget(binding, needed)
+        binding = family[binding].parent_id
 
 
 class _Charged(NamedTuple):
@@ -214,6 +228,8 @@ def retry_batch(
         return Retried(free_count, None, 0, refused | plan.refused)
     _require_within(plan, limit)
     links = _find_links(desk, parent, wanted, plan)
+    if max_cost_micros is not None:
+        _make_room(desk, parent, max_cost_micros, begun)
     child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
     if begun is not None and max_cost_micros is not None:
         desk.batches.set_budget(begun.id, max_cost_micros)
