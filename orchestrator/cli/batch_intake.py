@@ -150,6 +150,7 @@ def _batch_row(intake: Intake, checked: CheckedFile) -> dict[str, object]:
         "job_count": batch.line_count,
         "new_count": intake.new_count,
         "reused_count": intake.reused_count,
+        "unheard_count": intake.unheard_count,
         "refused_count": batch.refused_count,
         "max_cost": None if batch.max_cost_micros is None else show_micros(batch.max_cost_micros),
         "cost": {"currency": intake.cost.currency, "estimate": show_micros(intake.cost.micros)},

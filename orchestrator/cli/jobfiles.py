@@ -146,6 +146,9 @@ def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
     if intake.reused_count:
         parts.append(f"{intake.reused_count} reused from earlier runs, not paid again")
     click.echo(f"{name}: {', '.join(parts)}; {_price_text(intake)}", err=True)
+    if count := intake.unheard_count:
+        whose = "a line is" if count == 1 else f"{count} lines are"
+        click.echo(f"{whose} answered by jobs that had ended: no webhook named there hears of those", err=True)
 
 
 def _tell_budget(intake: Intake) -> None:

@@ -16,20 +16,10 @@ from orchestrator.db.tables import JobDependencyRow
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Batch, Job
 from orchestrator.domain.ports import Costs, ErrorGroup, JobCounts, LineJob, Shared
-from orchestrator.domain.states import FINAL, State
+from orchestrator.domain.states import BEST_FIRST, FINAL, State
 
 DEPENDENCIES = table_of(JobDependencyRow)
 EXAMPLES = 3
-BEST_FIRST = (
-    State.SUCCEEDED,
-    State.ARCHIVING,
-    State.PROCESSING,
-    State.SUBMITTING,
-    State.QUEUED,
-    State.NEEDS_REVIEW,
-    State.FAILED,
-    State.CANCELLED,
-)
 
 
 class SqlBatchReports:

@@ -158,7 +158,7 @@ def _make_room(desk: RetryDesk, parent: Batch, micros: int, begun: Batch | None)
     binding: str | None = parent.id
     while binding is not None and binding in family:
         limit = family[binding].max_cost_micros
-        needed = micros + _sum_below(desk, family.values(), binding, without=begun and begun.id)
+        needed = micros + _sum_below(desk, family.values(), binding, without=begun.id if begun else None)
         if limit is not None and limit < needed:
             desk.batches.set_budget(binding, needed)
         binding = family[binding].parent_id
@@ -352,6 +352,7 @@ def _copy(desk: RetryDesk, line: LineJob, child: Batch, depends_on: Sequence[str
         not_before=job.not_before,
         price=job.price,
         depends_on=tuple(depends_on),
+        tries_again=job.id,
     )
 
 

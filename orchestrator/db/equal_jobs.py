@@ -1,0 +1,40 @@
+"""Which earlier job answers a line of a new file: same custom_id, same body, same environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, case, func, select
+
+from orchestrator.db.batch_sums import BATCHES, MEMBERS
+from orchestrator.db.rows import JOBS
+from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
+from orchestrator.domain.states import BEST_FIRST
+
+Key = tuple[str, str]
+"""custom_id and body_sha256."""
+
+
+def find_equal(
+    connection: Connection, environment: str, keys: Sequence[Key], *, outside: str | None = None
+) -> Mapping[Key, str]:
+    """Return the job that answers each key: the one that came furthest, of equals the newest. A failed one answers only
+    where nothing better does: it was paid for, or refused, and is tried again by whoever asks for that.
+    """
+    lines = make_rowset("lines", {"custom_id": TEXT, "sha256": TEXT}, is_sqlite=connection.dialect.name == "sqlite")
+    rank = case({state: place for place, state in enumerate(BEST_FIRST)}, value=JOBS.c.state)
+    place = func.row_number().over(partition_by=(lines.c.custom_id, lines.c.sha256), order_by=(rank, JOBS.c.id.desc()))
+    query = (
+        select(lines.c.custom_id, lines.c.sha256, JOBS.c.id.label("job_id"), place.label("place"))
+        .join_from(lines, MEMBERS, MEMBERS.c.custom_id == lines.c.custom_id)
+        .join(JOBS, (JOBS.c.id == MEMBERS.c.job_id) & (JOBS.c.body_sha256 == lines.c.sha256))
+        .join(BATCHES, BATCHES.c.id == MEMBERS.c.batch_id)
+        .where(BATCHES.c.environment == environment)
+    )
+    if outside is not None:
+        query = query.where(JOBS.c.batch_id.is_distinct_from(outside))
+    ranked = query.subquery()
+    best = select(ranked.c.custom_id, ranked.c.sha256, ranked.c.job_id).where(ranked.c.place == 1)
+    wanted = [{"custom_id": custom_id, "sha256": sha256} for custom_id, sha256 in keys]
+    found = connection.execute(best, {"lines": encode_rows(wanted)})
+    return {(row.custom_id, row.sha256): row.job_id for row in found}
