@@ -150,6 +150,7 @@ class SqlBatchReports:
 
 
 def _read_family(connection: Connection, batch_id: str) -> list[Batch]:
+    """Parents before their children, whatever their ids say: those of one millisecond, or of two hosts, sort by chance."""
     root = connection.execute(select(BATCHES).where(BATCHES.c.id == batch_id)).mappings().first()
     if root is None:
         raise NotFound(f"there is no batch {batch_id}")
@@ -161,7 +162,7 @@ def _read_family(connection: Connection, batch_id: str) -> list[Batch]:
         found = [read_batch(row) for row in connection.execute(children).mappings()]
         family += found
         youngest = [batch.id for batch in found]
-    return sorted(family, key=lambda batch: batch.id)
+    return family
 
 
 def _find_best(connection: Connection, family: Collection[str], lines: Sequence[int]) -> dict[int, str]:

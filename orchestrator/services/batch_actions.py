@@ -37,7 +37,7 @@ class Cancelled:
 def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: str) -> Cancelled:
     """Stop a batch's intake and cancel every member that is queued; those that are being paid for get the flag.
 
-    Safe to repeat after a kill. Jobs that other batches have as members too are cancelled there as well. Raises NotFound.
+    Safe to repeat after a kill. Jobs that other batches have as members too are cancelled there as well; batches that try this one again are not. Raises NotFound, Conflict once it has finished.
     """
     cancels.request_cancel(batch_id)
     reach(CrashPoint.CANCEL_ASKED)
@@ -50,6 +50,16 @@ def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: st
             return Cancelled(stopped, flagged)
         reach(CrashPoint.CANCEL_GROUP_DONE)
         after = group.last_line
+
+
+def find_running_retries(reports: BatchReports, batch_id: str) -> Sequence[Batch]:
+    """Return the batches that try this one again, or one of those, and have not finished: a cancel leaves them alone."""
+    below, found = {batch_id}, list[Batch]()
+    for batch in reports.list_family(batch_id):  # parents before their children
+        if batch.parent_id in below:
+            below.add(batch.id)
+            found += [batch] if batch.finished_at is None else []
+    return found
 
 
 @dataclass(frozen=True)
