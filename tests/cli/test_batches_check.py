@@ -128,13 +128,13 @@ def test_no_more_of_stdin_is_kept_than_a_file_may_have(place: Path, monkeypatch:
 
     class Kept(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            kept.append(size or -1)
+            kept.append(-1 if size is None else size)
             return super().read(size)
 
     checked = call(place, "batches", "check", "-", "-o", "jsonl", stdin=Kept(b"#" * 100_000))
     assert [json.loads(line)["code"] for line in checked.stdout.splitlines()] == ["file_too_large"]
     assert checked.exit_code == 2
-    assert kept == [1001]
+    assert [size for size in kept if size] == [1001]
 
 
 def test_a_name_that_is_no_text_is_taken_all_the_same(place: Path) -> None:
