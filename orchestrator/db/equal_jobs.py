@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, case, select
 
 from orchestrator.db.batch_sums import BATCHES, MEMBERS
 from orchestrator.db.rows import JOBS
@@ -23,18 +23,19 @@ def find_equal(
     """
     lines = make_rowset("lines", {"custom_id": TEXT, "sha256": TEXT}, is_sqlite=connection.dialect.name == "sqlite")
     rank = case({state: place for place, state in enumerate(BEST_FIRST)}, value=JOBS.c.state)
-    place = func.row_number().over(partition_by=(lines.c.custom_id, lines.c.sha256), order_by=(rank, JOBS.c.id.desc()))
-    query = (
-        select(lines.c.custom_id, lines.c.sha256, JOBS.c.id.label("job_id"), place.label("place"))
-        .join_from(lines, MEMBERS, MEMBERS.c.custom_id == lines.c.custom_id)
-        .join(JOBS, (JOBS.c.id == MEMBERS.c.job_id) & (JOBS.c.body_sha256 == lines.c.sha256))
-        .join(BATCHES, BATCHES.c.id == MEMBERS.c.batch_id)
-        .where(BATCHES.c.environment == environment)
+    # Subqueries, not joins: without statistics, as in a first file, a join read the whole batch for each of its chunks.
+    theirs = select(BATCHES.c.environment).where(BATCHES.c.id == MEMBERS.c.batch_id).correlate(MEMBERS)
+    best = (
+        select(JOBS.c.id)
+        .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
+        .where(MEMBERS.c.custom_id == lines.c.custom_id, JOBS.c.body_sha256 == lines.c.sha256)
+        .where(theirs.scalar_subquery() == environment)
+        .order_by(rank, JOBS.c.id.desc())
+        .limit(1)
     )
     if outside is not None:
-        query = query.where(JOBS.c.batch_id.is_distinct_from(outside))
-    ranked = query.subquery()
-    best = select(ranked.c.custom_id, ranked.c.sha256, ranked.c.job_id).where(ranked.c.place == 1)
+        best = best.where(JOBS.c.batch_id.is_distinct_from(outside))
+    job_id = best.correlate(lines).scalar_subquery().label("job_id")
     wanted = [{"custom_id": custom_id, "sha256": sha256} for custom_id, sha256 in keys]
-    found = connection.execute(best, {"lines": encode_rows(wanted)})
-    return {(row.custom_id, row.sha256): row.job_id for row in found}
+    found = connection.execute(select(lines.c.custom_id, lines.c.sha256, job_id), {"lines": encode_rows(wanted)})
+    return {(row.custom_id, row.sha256): row.job_id for row in found if row.job_id is not None}

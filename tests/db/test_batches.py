@@ -12,6 +12,7 @@ from orchestrator.domain.decide import decide_cancel
 from orchestrator.domain.errors import Conflict, NotFound, Permanent
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
 from tests.db.driver import Driver
+from tests.db.test_plans import explained
 from tests.factories import HOUR, make_batch, make_new_job
 from tests.fixtures.clock import START
 
@@ -146,6 +147,16 @@ class TestEqualJobs:
         assert driver.batches.find_equal("sandbox", [key]) == {key: failed.id}
         driver.add(good)
         assert driver.batches.find_equal("sandbox", [key]) == {key: good.id}
+
+    def test_each_line_is_looked_up_by_its_name(self, driver: Driver) -> None:
+        """Without statistics, as in a first file: to read the batch for each of its chunks took its square of time."""
+        driver.add(*[make_new_job() for _ in range(600)])
+        with explained(driver.database) as plans:
+            driver.batches.find_equal("sandbox", [("x", "e" * 64)], outside="batch_x")
+        (plan,) = plans
+        assert "ix_batch_members_custom_id" in plan, plan
+        for line in ("ix_batch_members_linked_from", "pk_batch_members", "SCAN batch_members", "SCAN jobs"):
+            assert line not in plan, plan
 
     def test_membership_finds_linked_jobs_too(self, driver: Driver) -> None:
         """A job linked into another environment equals lines there."""
