@@ -127,10 +127,18 @@ def open_app(settings: Settings, *, may_migrate: bool = False) -> Iterator[App]:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate.upgrade(settings.database)
     elif is_own_file and not settings.database_file.exists():
-        raise NotFound(f"there are no jobs in {settings.data_dir} yet", hint="--data-dir names another place")
+        raise NotFound(f"there are no jobs in {settings.data_dir} yet", hint=_hint_at_jobs(settings))
     with closing(open_database(settings.database, clock=clock)) as database:
         migrate.require_current(database)
         yield _make_app(settings, clock, database)
+
+
+def _hint_at_jobs(settings: Settings) -> str:
+    """A newcomer's first jobs are the simulator's: those have a data directory of their own."""
+    sandbox = settings.model_copy(update={"data_dir": settings.data_dir / "sandbox"})
+    if sandbox.database_file.exists():
+        return f"those of `run --sandbox` are there: --data-dir {sandbox.data_dir}"
+    return "--data-dir names another place"
 
 
 def _make_app(settings: Settings, clock: Clock, database: Database) -> App:

@@ -10,14 +10,22 @@ import click
 from orchestrator.cli.asking import ask
 from orchestrator.cli.jobfiles import Money
 from orchestrator.cli.leaving import leave
-from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.options import CommonOptions, common_options, sandbox_options
 from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.prefix import command
 from orchestrator.cli.running import HowToRun, opened_to_run, run_to_end
-from orchestrator.domain.advice import Source
+from orchestrator.domain.advice import Source, Then
 from orchestrator.domain.errors import Conflict, Fault, InvalidParams
 from orchestrator.domain.job import Batch
 from orchestrator.domain.states import State
-from orchestrator.services.batch_actions import RetryDesk, RetryPlan, cancel_batch, plan_retry, retry_batch
+from orchestrator.services.batch_actions import (
+    RetryDesk,
+    RetryPlan,
+    cancel_batch,
+    find_running_retries,
+    plan_retry,
+    retry_batch,
+)
 from orchestrator.services.batch_files import write_due_files
 from orchestrator.services.batch_views import count_active
 from orchestrator.services.batches import show_micros
@@ -33,7 +41,7 @@ REASON = click.option("--reason", default="", help="Kept in the history.")
 
 @click.command()
 @click.argument("batch_id", metavar="ID")
-@common_options
+@sandbox_options
 def watch(common: CommonOptions, batch_id: str) -> None:
     """Follow a batch until nothing in it moves any more: a results line per job, live progress on a terminal.
 
@@ -64,12 +72,17 @@ def run_recorded(common: CommonOptions, batch_id: str, sandbox: bool, concurrenc
 @click.argument("batch_id", metavar="ID")
 @YES
 @REASON
-@common_options
+@sandbox_options
 def cancel(common: CommonOptions, batch_id: str, yes: bool, reason: str) -> None:
-    """Stop what is not yet paid for. What the provider has runs on: it cannot be stopped, and its outputs are kept."""
+    """Stop what is not yet paid for. What the provider has runs on: it cannot be stopped, and its outputs are kept.
+
+    Batches that try it again are named and left alone. Of a batch that has finished nothing is left to cancel: exit 2.
+    """
     with open_app(common.settings()) as app:
         batch = app.batches.get(batch_id)
-        _ask_cancel(app, batch, is_sure=yes)
+        _tell_retries(app, batch_id)
+        if batch.finished_at is None:  # else the service says that there is nothing left
+            _ask_cancel(app, batch, is_sure=yes)
         done = cancel_batch(app.cancels, batch_id, actor=ACTOR, reason=reason)
         counts = app.batches.count_states(batch_id)
         runs_on = sum(counts.by_state.get(state, 0) for state in PAID)
@@ -83,6 +96,13 @@ def cancel(common: CommonOptions, batch_id: str, yes: bool, reason: str) -> None
         else:
             print_one(row, output)
             click.echo(_cancelled_text(done.stopped_count, runs_on), err=True)
+
+
+def _tell_retries(app: App, batch_id: str) -> None:
+    for child in find_running_retries(app.reports, batch_id):
+        click.echo(
+            f"{child.id} tries it again and is not cancelled with it: {command('batches cancel', child.id)}", err=True
+        )
 
 
 def _ask_cancel(app: App, batch: Batch, *, is_sure: bool) -> None:
@@ -127,7 +147,7 @@ def _write_files(app: App, batch_id: str) -> None:
 @click.option("--max-cost", type=Money(), help="Refuse before the first cent if the new charges would cost more.")
 @YES
 @REASON
-@common_options
+@sandbox_options
 def retry(
     common: CommonOptions, batch_id: str, only: tuple[str, ...], max_cost: int | None, yes: bool, reason: str
 ) -> None:
@@ -160,10 +180,10 @@ def retry_desk(app: App) -> RetryDesk:
 
 
 def _check_only(only: tuple[str, ...]) -> None:
-    codes = [entry.code for entry in error_catalogue() if entry.source is Source.JOB]
+    codes = [entry.code for entry in error_catalogue() if entry.source is Source.JOB and entry.then is Then.FAILED]
     for name in only:
         if name not in (*ONLY, *codes):
-            hint = f"failed, cancelled, {', '.join(sorted(codes))}"
+            hint = ", ".join([*ONLY, *sorted(set(codes) - set(ONLY))])
             raise InvalidParams([Fault("invalid_only", "--only", f"{name!r} is nothing that a job ends with", hint)])
 
 

@@ -28,10 +28,10 @@ LONGEST = timedelta(days=7)  # what an S3 signature can promise
     "--output",
     "-o",
     "path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     default=Path("gallery.html"),
     show_default=True,
-    help="Where the page goes.",
+    help="Where the page goes; - is stdout, with links that are good from this folder.",
 )
 @click.option("--effective", is_flag=True, help="Of the batch and all its retries, each line once: the best of it.")
 @click.option("--embed", is_flag=True, help="Put small pictures into the page itself, up to 20 MB.")
@@ -46,14 +46,22 @@ def gallery(common: CommonOptions, batch_id: str, path: Path, effective: bool, e
         life = parse_duration(expires)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--expires") from error
+    is_stdout = str(path) == "-"
+    if not is_stdout and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
     with open_app(common.settings()) as app:
         family = [batch.id for batch in app.reports.list_family(batch_id)]
         whose = family[0] if effective else batch_id
         jobs = iter_jobs(app.reports, whose, family=family if effective else ())
         archives = app.reports.list_archives(family if effective else [whose])
         frame = _make_frame(app, archives, path, min(life, LONGEST), embeds=embed)
-        _write(path, render_gallery(show_batch(app, whose), jobs, frame, now=app.clock.now()))
-    click.echo(str(path))
+        pieces = render_gallery(show_batch(app, whose), jobs, frame, now=app.clock.now())
+        if is_stdout:
+            for piece in pieces:
+                click.echo(piece, nl=False)
+        else:
+            _write(path, pieces)
+            click.echo(str(path))
 
 
 def _make_frame(app: App, archives: Sequence[str], path: Path, life: timedelta, *, embeds: bool) -> Frame:

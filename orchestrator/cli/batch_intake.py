@@ -23,7 +23,7 @@ from orchestrator.cli.jobfiles import (
     take_checked,
 )
 from orchestrator.cli.leaving import leave
-from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.options import CommonOptions, at_sandbox, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
@@ -72,7 +72,7 @@ def check(
 def _find_known(checked: CheckedFile, settings: Settings, *, sandbox: bool) -> Known | None:
     """Return what earlier jobs answer, None when nobody can say. A place without jobs is left as it is."""
     if sandbox:
-        settings = settings.model_copy(update={"data_dir": settings.data_dir / "sandbox", "database_url": None})
+        settings = at_sandbox(settings)
     if not checked.is_whole:
         return None
     try:
@@ -110,7 +110,9 @@ def submit(
 ) -> None:
     """Record every job of FILE as a batch. All lines or none, unless --allow-partial is given.
 
-    Says count and cost first and, on a terminal, asks. Workers take the jobs when ORCHESTRATOR_BROKER_URL is set; else the command that runs them is named.
+    Says count and cost first and, on a terminal, asks. Workers take the jobs at once when ORCHESTRATOR_BROKER_URL is
+    set, so that in a pipe --yes is needed then. Else nothing is paid before the command that is named runs them, and a
+    pipe needs no --yes.
     """
     settings = common.settings()
     broker_url = require_broker(settings) if settings.broker_url is not None and not sandbox else None
@@ -122,7 +124,7 @@ def submit(
         if sandbox:
             settings = stack.enter_context(sandboxed(settings))
         app = stack.enter_context(open_app(settings, may_migrate=broker_url is None))
-        _ask_submit(app, checked, is_sure=yes)
+        _ask_submit(app, checked, is_sure=yes, is_paid_at_once=broker_url is not None)
         intake = take_checked(
             app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes, webhook=webhook
         )
@@ -130,15 +132,18 @@ def submit(
         click.echo(f"recorded; {leave(app, intake.batch)}", err=True)
 
 
-def _ask_submit(app: App, checked: CheckedFile, *, is_sure: bool) -> None:
-    """Say what the file comes to, and ask unless it is a batch already. What is paid for again is asked for by itself."""
+def _ask_submit(app: App, checked: CheckedFile, *, is_sure: bool, is_paid_at_once: bool) -> None:
+    """Say what the file comes to, and ask unless it is a batch already. What is paid for again is asked for by itself.
+
+    Where workers begin to pay at once, a command line alone agrees to nothing.
+    """
     batch = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if batch is not None and batch.is_intake_done:
         return
     is_asking = not is_sure and is_terminal()
     known = find_known(checked, app.batches) if is_asking else None
     tell_check(checked, known, app.settings, is_priced=True)
-    ask("submit them?", is_sure=is_sure, is_said=True)
+    ask("submit them?", is_sure=is_sure, is_said=not is_paid_at_once)
 
 
 def _batch_row(intake: Intake, checked: CheckedFile) -> dict[str, object]:
@@ -150,6 +155,7 @@ def _batch_row(intake: Intake, checked: CheckedFile) -> dict[str, object]:
         "job_count": batch.line_count,
         "new_count": intake.new_count,
         "reused_count": intake.reused_count,
+        "unheard_count": intake.unheard_count,
         "refused_count": batch.refused_count,
         "max_cost": None if batch.max_cost_micros is None else show_micros(batch.max_cost_micros),
         "cost": {"currency": intake.cost.currency, "estimate": show_micros(intake.cost.micros)},

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 
-from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.options import CommonOptions, sandbox_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.running import result_text
-from orchestrator.services.batch_files import ERRORS, INPUT, RESULTS, SUMMARY, batch_key, iter_results
+from orchestrator.domain.errors import ConfigError, StepError
+from orchestrator.domain.job import Batch
+from orchestrator.services.batch_files import ERRORS, RESULTS, SUMMARY, batch_key, find_input, iter_results
 from orchestrator.services.batch_views import batch_object, error_group_object
 from orchestrator.services.views import Object
 from orchestrator.wiring import App, open_app
@@ -26,7 +28,7 @@ ERROR_COLUMNS = ("count", "code", "provider_code", "status", "examples", "advice
 @click.command("list")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most batches shown.")
 @click.option("--after", metavar="ID", help="Go on behind this batch.")
-@common_options
+@sandbox_options
 def list_batches(common: CommonOptions, limit: int, after: str | None) -> None:
     """List batches, newest first: how many of their jobs are done, failed or held, and what they cost so far."""
     with open_app(common.settings()) as app:
@@ -42,7 +44,7 @@ def list_batches(common: CommonOptions, limit: int, after: str | None) -> None:
 
 @click.command()
 @click.argument("batch_id", metavar="ID")
-@common_options
+@sandbox_options
 def show(common: CommonOptions, batch_id: str) -> None:
     """Show one batch whole: its jobs per state, its cost (by the table, final, unknown), its family and its files.
 
@@ -59,18 +61,32 @@ def show_batch(app: App, batch_id: str) -> Object:
     counts = app.reports.count_states_of([batch_id])[batch_id]
     costs = app.reports.sum_costs_of([batch_id])[batch_id]
     value = batch_object(batch, counts, costs, unpriced_count=app.reports.count_unpriced(batch_id))
-    value["family"] = [member.id for member in app.reports.list_family(batch_id)]
+    family = app.reports.list_family(batch_id)
+    value["family"] = [member.id for member in family]
     value["linked_count"] = app.reports.count_shared(batch_id).linked_count
-    is_written = batch.files_written_at is not None
-    files = {name: f"{batch.archive_url}/{batch_key(batch_id, name)}" for name in (RESULTS, ERRORS, SUMMARY, INPUT)}
-    value["files"] = files if is_written else None
+    value["files"] = _find_files(app, batch, family) if batch.files_written_at is not None else None
     return value
+
+
+def _find_files(app: App, batch: Batch, family: Sequence[Batch]) -> Mapping[str, str]:
+    """Return where the files are by their names. The job file's name is for the archive to say: an archive that is away
+    leaves it out.
+    """
+    keys = [batch_key(batch.id, name) for name in (RESULTS, ERRORS, SUMMARY)]
+    try:
+        input_key = find_input(app.stores.open(batch.archive_url), family)
+    except (StepError, ConfigError) as error:
+        click.echo(inert_line(f"the archive cannot be asked for the job file: {error}"), err=True)
+        input_key = None
+    if input_key is not None:
+        keys.append(input_key)
+    return {key.rpartition("/")[2]: f"{batch.archive_url}/{key}" for key in keys}
 
 
 @click.command()
 @click.argument("batch_id", metavar="ID")
 @click.option("--effective", is_flag=True, help="Of the batch and all its retries, each line once: the best of it.")
-@common_options
+@sandbox_options
 def results(common: CommonOptions, batch_id: str, effective: bool) -> None:
     """Print one results line per job, in the order of the file, whatever state it is in."""
     with open_app(common.settings()) as app:
@@ -87,7 +103,7 @@ def results(common: CommonOptions, batch_id: str, effective: bool) -> None:
 
 @click.command()
 @click.argument("batch_id", metavar="ID")
-@common_options
+@sandbox_options
 def errors(common: CommonOptions, batch_id: str) -> None:
     """Show what went wrong, grouped by code: how many jobs, a few of their names, and what to do."""
     with open_app(common.settings()) as app:

@@ -17,8 +17,8 @@ def batches(common: CommonOptions) -> None:
     """Check job files and record them as batches; look after those: how far each is, what it cost, what failed; stop one, try it again.
 
     \b
-    Batches of `run --sandbox` live in a data directory of their own:
-        orchestrator --data-dir .orchestrator/sandbox batches list
+    Batches of `run --sandbox` live in a data directory of their own; --sandbox looks there:
+        orchestrator batches list --sandbox
     """
 
 

@@ -89,7 +89,6 @@ def _report(
         "known": [{"line": line, "job_id": job_id} for line, job_id in known.lines] if known else None,
     }
     if is_priced:
-        slots = slots_per_model(checked.kinds, settings.limits)
         report["cost"] = {
             "currency": checked.estimate.currency,
             "estimate": show_micros(checked.estimate.micros),
@@ -97,7 +96,7 @@ def _report(
             "price_version": _table_version(checked),
         }
         report["models"] = models
-        report["expected_seconds"] = int(foresee(checked.estimate, checked.kinds, slots).total_seconds())
+        report["expected_seconds"] = int(_foresee(checked, settings).total_seconds())
         report["expected_assumes"] = ASSUMES
     return report
 
@@ -129,9 +128,13 @@ def _tell_price(checked: CheckedFile, settings: Settings) -> None:
         else ""
     )
     click.echo(f"{text} of {_table_version(checked)}{unpriced}", err=True)
+    wait = _show_duration(_foresee(checked, settings))
+    click.echo(f"expected to take about {wait}, assuming {ASSUMES}", err=True)
+
+
+def _foresee(checked: CheckedFile, settings: Settings) -> timedelta:
     slots = slots_per_model(checked.kinds, settings.limits)
-    wait = foresee(estimate, checked.kinds, slots)
-    click.echo(f"expected to take about {_show_duration(wait)}, assuming {ASSUMES}", err=True)
+    return foresee(checked.estimate, checked.kinds, slots, longest_chain=checked.longest_chain)
 
 
 def _table_version(checked: CheckedFile) -> str:

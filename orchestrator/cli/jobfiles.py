@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from orchestrator.domain.redact import inert
 from orchestrator.services.batches import Intake, Taker, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
 from orchestrator.services.jobfile.entries import Form
+from orchestrator.services.jobfile.lines import CHUNK_BYTES
 from orchestrator.wiring import App, kinds_by_name, make_link_judge
 
 MICROS = 1_000_000
@@ -66,7 +66,7 @@ def checked_file(
     file: Path, settings: Settings, options: CheckOptions, *, form: str | None = None, is_quiet: bool = False
 ) -> Iterator[CheckedFile]:
     """Check the file and, unless `is_quiet`, say its warnings; it stays readable until the end of the block."""
-    with _job_file(file) as (path, folder, name):
+    with _job_file(file, Form(form) if form else Form.JSONL) as (path, folder, name):
         checked = check_file(
             path,
             kinds_by_name(),
@@ -83,13 +83,19 @@ def checked_file(
 
 
 @contextmanager
-def _job_file(file: Path) -> Iterator[tuple[Path, Path | None, str | None]]:
-    """Give the path to read; stdin is kept in a file first, since it is read twice. Paths in it are relative to here."""
+def _job_file(file: Path, form: Form) -> Iterator[tuple[Path, Path | None, str | None]]:
+    """Give the path to read; stdin is kept in a file first, since it is read twice. Paths in it are relative to here.
+
+    No more of stdin is kept than one byte over what a file may have: the check then says that it is too large.
+    """
     if str(file) != "-":
         yield file, None, None
         return
     with tempfile.NamedTemporaryFile(prefix="orchestrator-", suffix=".jsonl") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
+        left = form.max_bytes + 1
+        while left and (chunk := sys.stdin.buffer.read(min(left, CHUNK_BYTES))):
+            copy.write(chunk)
+            left -= len(chunk)
         copy.flush()
         yield Path(copy.name), Path.cwd(), "stdin"
 
@@ -136,7 +142,10 @@ def _tell_refused(checked: CheckedFile) -> None:
 
 def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
     _tell_budget(intake)
-    if intake.batch.cancel_requested_at is not None:
+    if intake.batch.finished_at is not None and intake.batch.cancel_requested_at is not None:
+        advice = "`batches retry` tries its lines again, --force-new all of the file"
+        click.echo(f"{intake.batch.id} was cancelled and has finished; {advice}", err=True)
+    elif intake.batch.cancel_requested_at is not None:
         click.echo(f"{intake.batch.id} is being cancelled: lines that were not in yet stay out", err=True)
     name = inert(f"{checked.name}: {intake.batch.line_count} jobs ({intake.batch.id})")
     if intake.is_resumed and not intake.new_count and not intake.reused_count:
@@ -146,6 +155,9 @@ def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
     if intake.reused_count:
         parts.append(f"{intake.reused_count} reused from earlier runs, not paid again")
     click.echo(f"{name}: {', '.join(parts)}; {_price_text(intake)}", err=True)
+    if count := intake.unheard_count:
+        whose = "a line is" if count == 1 else f"{count} lines are"
+        click.echo(f"{whose} answered by jobs that had ended: no webhook named there hears of those", err=True)
 
 
 def _tell_budget(intake: Intake) -> None:

@@ -14,7 +14,7 @@ import click
 
 from orchestrator import crashpoints, logs
 from orchestrator.cli.exits import errors_told
-from orchestrator.cli.prefix import remember_place
+from orchestrator.cli.prefix import SANDBOX, remember_place, remember_sandbox
 from orchestrator.config import Settings, load_with_sources, read_crash_point
 from orchestrator.domain.errors import Fault, InvalidParams
 
@@ -29,6 +29,8 @@ class CommonOptions:
     data_dir: Path | None = None
     config: Path | None = None
     output: str | None = None
+    is_sandbox: bool = False
+    """Look at what `run --sandbox` keeps below the data directory."""
 
     def settings(self, **flags: object) -> Settings:
         """Read the settings with these and further command line values; logging is set up with them."""
@@ -41,7 +43,7 @@ class CommonOptions:
         remember_place(settings, self.config, is_dir_of_config=is_dir_of_config)
         logs.set_up(settings.log_format, level=logging.getLevelNamesMapping()[settings.log_level.upper()])
         crashpoints.arm(read_crash_point())
-        return settings, sources
+        return (at_sandbox(settings) if self.is_sandbox else settings), sources
 
     def format_for(self, *, one: bool) -> str:
         """Return the output format: the one asked for, else a table on a terminal, else JSON."""
@@ -65,17 +67,37 @@ def common_options(command: F) -> F:
     return _with_options(command, (_OUTPUT, *_PLACE))
 
 
+def sandbox_options(command: F) -> F:
+    """As `common_options` with --sandbox, for a command that only looks at what `run --sandbox` keeps, or writes there."""
+    return _with_options(command, (_OUTPUT, _SANDBOX, *_PLACE))
+
+
 def place_options(command: F) -> F:
-    """As `common_options` without --output, for a command whose -o is a file."""
-    return _with_options(command, _PLACE)
+    """As `sandbox_options` without --output, for a command whose -o is a file."""
+    return _with_options(command, (_SANDBOX, *_PLACE))
+
+
+def at_sandbox(settings: Settings) -> Settings:
+    """Return settings that find what --sandbox keeps below the data directory of these."""
+    home = settings.data_dir / SANDBOX
+    remember_sandbox(settings, home)
+    return settings.model_copy(update={"data_dir": home, "database_url": None})
 
 
 def _with_options(command: F, options: Sequence[Callable[[Any], Any]]) -> F:
     def run(
-        context: click.Context, data_dir: Path | None, config: Path | None, output: str | None = None, **kwargs: object
+        context: click.Context,
+        data_dir: Path | None,
+        config: Path | None,
+        output: str | None = None,
+        *,
+        is_at_sandbox: bool = False,
+        **kwargs: object,
     ) -> object:
         inherited = context.obj if isinstance(context.obj, CommonOptions) else CommonOptions()
-        common = CommonOptions(data_dir or inherited.data_dir, config or inherited.config, output or inherited.output)
+        common = CommonOptions(
+            data_dir or inherited.data_dir, config or inherited.config, output or inherited.output, is_at_sandbox
+        )
         context.obj = common
         with errors_told():
             return command(common, **kwargs)
@@ -86,6 +108,7 @@ def _with_options(command: F, options: Sequence[Callable[[Any], Any]]) -> F:
     return click.pass_context(wrapped)  # type: ignore[return-value]
 
 
+_SANDBOX = click.option("--sandbox", "is_at_sandbox", is_flag=True, help="Of what `run --sandbox` has made.")
 _OUTPUT = click.option(
     "--output",
     "-o",

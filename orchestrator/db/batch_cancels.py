@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
+from typing import NoReturn
 
 from sqlalchemy import Connection, func, select, update
 
@@ -15,7 +16,7 @@ from orchestrator.db.rows import JOBS, load_submissions, read_job, table_of
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.writes import Write, write_decisions
 from orchestrator.domain.decide import Decision
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import CancelledGroup
 from orchestrator.domain.states import State
@@ -37,13 +38,13 @@ class SqlBatchCancels:
 
         def work(connection: Connection) -> None:
             now = database.now(connection)
-            mark = update(BATCHES).where(BATCHES.c.id == batch_id)
+            mark = update(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.finished_at.is_(None))
             mark = mark.values(
                 cancel_requested_at=func.coalesce(BATCHES.c.cancel_requested_at, now),
                 intake_done_at=func.coalesce(BATCHES.c.intake_done_at, now),
             )
             if connection.execute(mark.returning(BATCHES.c.id)).first() is None:
-                raise NotFound(f"there is no batch {batch_id}")
+                _refuse(connection, batch_id)
 
         database.write(work)
 
@@ -70,6 +71,14 @@ class SqlBatchCancels:
             return CancelledGroup(lines[-1][0] if lines else None, len(moved), len(runs_on))
 
         return database.write(work)
+
+
+def _refuse(connection: Connection, batch_id: str) -> NoReturn:
+    if connection.execute(select(BATCHES.c.id).where(BATCHES.c.id == batch_id)).first() is None:
+        raise NotFound(f"there is no batch {batch_id}")
+    raise Conflict(
+        f"{batch_id} has finished: there is nothing left to cancel", hint=f"orchestrator batches show {batch_id}"
+    )
 
 
 def _next_lines(connection: Connection, batch_id: str, after_line: int) -> list[tuple[int, str]]:

@@ -16,20 +16,10 @@ from orchestrator.db.tables import JobDependencyRow
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Batch, Job
 from orchestrator.domain.ports import Costs, ErrorGroup, JobCounts, LineJob, Shared
-from orchestrator.domain.states import FINAL, State
+from orchestrator.domain.states import BEST_FIRST, FINAL, State
 
 DEPENDENCIES = table_of(JobDependencyRow)
 EXAMPLES = 3
-BEST_FIRST = (
-    State.SUCCEEDED,
-    State.ARCHIVING,
-    State.PROCESSING,
-    State.SUBMITTING,
-    State.QUEUED,
-    State.NEEDS_REVIEW,
-    State.FAILED,
-    State.CANCELLED,
-)
 
 
 class SqlBatchReports:
@@ -162,6 +152,7 @@ class SqlBatchReports:
 
 
 def _read_family(connection: Connection, batch_id: str) -> list[Batch]:
+    """Parents before their children, whatever their ids say: those of one millisecond, or of two hosts, sort by chance."""
     root = connection.execute(select(BATCHES).where(BATCHES.c.id == batch_id)).mappings().first()
     if root is None:
         raise NotFound(f"there is no batch {batch_id}")
@@ -173,7 +164,7 @@ def _read_family(connection: Connection, batch_id: str) -> list[Batch]:
         found = [read_batch(row) for row in connection.execute(children).mappings()]
         family += found
         youngest = [batch.id for batch in found]
-    return sorted(family, key=lambda batch: batch.id)
+    return family
 
 
 def _find_best(connection: Connection, family: Collection[str], lines: Sequence[int]) -> dict[int, str]:

@@ -12,19 +12,19 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, case, exists, func
 from orchestrator.db import budgets, outbox
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row, read_batch
 from orchestrator.db.engine import Database
+from orchestrator.db.equal_jobs import find_equal
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
-from orchestrator.db.named_webhooks import Named, inherit_webhooks, link_webhooks
+from orchestrator.db.named_webhooks import Named, inherit_job_webhooks, inherit_webhooks, link_webhooks
 from orchestrator.db.pauses import CREDENTIALS
 from orchestrator.db.rows import JOBS, price_columns
-from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
 from orchestrator.db.search import insert_searched
 from orchestrator.db.waiting import enter_parents, insert_dependencies
 from orchestrator.domain.access import LOCAL
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
-from orchestrator.domain.states import ACTIVE, State, Trigger, check_transition
+from orchestrator.domain.states import ACTIVE, FINAL, State, Trigger, check_transition
 
 
 class SqlBatches:
@@ -34,9 +34,9 @@ class SqlBatches:
         self._database = database if rng is None else replace(database, rng=rng)
 
     def find_newest(self, identity_sha256: str, environment: str) -> Batch | None:
-        """Return the newest batch of this identity."""
+        """Return the newest batch of this identity: by generation, since two hosts' clocks may order ids otherwise."""
         same = (BATCHES.c.identity_sha256 == identity_sha256) & (BATCHES.c.environment == environment)
-        query = select(BATCHES).where(same).order_by(BATCHES.c.id.desc()).limit(1)
+        query = select(BATCHES).where(same).order_by(BATCHES.c.generation.desc()).limit(1)
         row = self._database.read(lambda c: c.execute(query).mappings().first())
         return None if row is None else read_batch(row)
 
@@ -95,6 +95,20 @@ class SqlBatches:
 
         database.write(work)
 
+    def link_job_webhooks(self, owner: str, urls: Mapping[str, str]) -> int:
+        """Let each job's URL hear of it from now on; return how many of the jobs have ended already."""
+        database = self._database
+        ended = select(JOBS.c.state).where(JOBS.c.id.in_(urls)).order_by(JOBS.c.id).with_for_update(read=True)
+
+        def work(connection: Connection) -> int:
+            # Locked: a job that is just ending has either ended when it is counted, or sees who hears of it.
+            states = connection.execute(ended).scalars().all()
+            named = [Named(owner, url, job_id=job_id) for job_id, url in urls.items()]
+            link_webhooks(connection, named, now=database.now(connection), rng=database.rng)
+            return sum(State(state) in FINAL for state in states)
+
+        return database.write(work)
+
     def find_last_line(self, batch_id: str) -> int:
         """Return the last line that is in, 0 before the first."""
         query = select(func.coalesce(func.max(MEMBERS.c.line_number), 0)).where(MEMBERS.c.batch_id == batch_id)
@@ -115,29 +129,10 @@ class SqlBatches:
     def find_equal(
         self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None, owner: str = LOCAL
     ) -> Mapping[tuple[str, str], str]:
-        """Return {(custom_id, body_sha256): job id} of this owner's newest equal jobs in this environment."""
+        """Return {(custom_id, body_sha256): job id} of this owner's jobs that answer these lines."""
         if not keys:
             return {}
-        wanted = [{"custom_id": custom_id, "sha256": sha256} for custom_id, sha256 in keys]
-
-        def work(connection: Connection) -> dict[tuple[str, str], str]:
-            lines = make_rowset(
-                "lines", {"custom_id": TEXT, "sha256": TEXT}, is_sqlite=connection.dialect.name == "sqlite"
-            )
-            query = (
-                select(lines.c.custom_id, lines.c.sha256, func.max(JOBS.c.id).label("job_id"))
-                .join_from(lines, MEMBERS, MEMBERS.c.custom_id == lines.c.custom_id)
-                .join(JOBS, (JOBS.c.id == MEMBERS.c.job_id) & (JOBS.c.body_sha256 == lines.c.sha256))
-                .join(BATCHES, BATCHES.c.id == MEMBERS.c.batch_id)
-                .where(BATCHES.c.environment == environment, JOBS.c.owner == owner)
-                .group_by(lines.c.custom_id, lines.c.sha256)
-            )
-            if outside is not None:
-                query = query.where(JOBS.c.batch_id.is_distinct_from(outside))
-            found = connection.execute(query, {"lines": encode_rows(wanted)})
-            return {(row.custom_id, row.sha256): row.job_id for row in found}
-
-        return self._database.read(work)
+        return self._database.read(lambda c: find_equal(c, environment, keys, outside=outside, owner=owner))
 
     def list_members(self, batch_id: str, *, after_line: int = 0, limit: int = 500) -> Sequence[Member]:
         """Return members with a line number above `after_line`, in input order."""
@@ -279,6 +274,7 @@ def _insert_jobs(
     insert_dependencies(connection, batch_id, jobs)
     named = [Named(job.owner, job.webhook, job_id=job.id) for job in jobs if job.webhook is not None]
     link_webhooks(connection, named, now=now, rng=rng)
+    inherit_job_webhooks(connection, {job.id: job.tries_again for job in jobs if job.tries_again is not None})
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
     append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 

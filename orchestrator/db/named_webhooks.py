@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, select, update
 from orchestrator.db.endpoint_rows import make_endpoint_row
 from orchestrator.db.inserts import insert_missing
 from orchestrator.db.outbox import ENDPOINTS, LINKS
+from orchestrator.db.rowset import encode_keys, is_among
 from orchestrator.domain import ids
 from orchestrator.domain.webhooks import ALL_OF_JOBS, Endpoint
 
@@ -45,6 +47,24 @@ def inherit_webhooks(connection: Connection, child_id: str, parent_id: str) -> N
     query = select(LINKS.c.endpoint_id).where(LINKS.c.batch_id == parent_id)
     endpoints = connection.execute(query).scalars().all()
     links = [{"endpoint_id": endpoint_id, "job_id": None, "batch_id": child_id} for endpoint_id in endpoints]
+    if links:
+        insert_missing(connection, LINKS, links)
+
+
+def inherit_job_webhooks(connection: Connection, former: Mapping[str, str]) -> None:
+    """Let whoever a job named hear of the job that tries it again: `former` by the new job's id."""
+    if not former:
+        return
+    among = is_among(LINKS.c.job_id, "former", is_sqlite=connection.dialect.name == "sqlite")
+    query = select(LINKS.c.job_id, LINKS.c.endpoint_id).where(among)
+    heard: dict[str, list[str]] = defaultdict(list)
+    for row in connection.execute(query, {"former": encode_keys(set(former.values()))}):
+        heard[row.job_id].append(row.endpoint_id)
+    links = [
+        {"endpoint_id": endpoint_id, "job_id": job_id, "batch_id": None}
+        for job_id, old_id in former.items()
+        for endpoint_id in heard[old_id]
+    ]
     if links:
         insert_missing(connection, LINKS, links)
 

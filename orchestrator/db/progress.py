@@ -178,9 +178,9 @@ def _find_budget_hold(
     held = budgets.find(connection, {head.fair_key for head in heads if head.has_budget})
     if not heads or budgets.keep_fitting(connection, heads, held):
         return None
-    first, budget = heads[0], held[heads[0].fair_key]
+    first, budget = heads[0], budgets.find_tightest(held[heads[0].fair_key])
     price = budgets.find_prices(connection, [first.job_id])[first.job_id]
-    return BudgetHold(first.fair_key, budget.limit, budget.charged, price)
+    return BudgetHold(budget.batch_id, budget.limit, budget.charged, price)
 
 
 def _read_with_outputs(connection: Connection, query: Select[tuple[object, ...]]) -> list[Job]:

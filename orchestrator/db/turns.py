@@ -217,7 +217,8 @@ def _heads_query(has_batch: bool) -> Select[str, int, str, datetime, bool]:  # n
             heads, following, following.c.id == func.coalesce(same_priority, next_priority)
         )
     )
-    limited = select(literal(1)).where(BATCHES.c.id == heads.c.fair_key, BATCHES.c.max_cost_micros.is_not(None))
+    may_be_limited = BATCHES.c.max_cost_micros.is_not(None) | BATCHES.c.parent_id.is_not(None)
+    limited = select(literal(1)).where(BATCHES.c.id == heads.c.fair_key, may_be_limited)
     has_budget = limited.correlate(heads).exists().label("has_budget")
     return select(heads.c.id, heads.c.priority, heads.c.fair_key, heads.c.due_at, has_budget)
 

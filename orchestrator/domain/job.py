@@ -255,6 +255,7 @@ class NewJob:
     """A job to insert. `body` is frozen: what will be sent, its local inputs named by SHA-256.
 
     `depends_on`: custom_ids of the jobs in the same batch that must have succeeded before it is submitted.
+    `tries_again`: the job whose request this is once more; whoever that job named hears of this one too.
     """
 
     id: str
@@ -276,6 +277,7 @@ class NewJob:
     price: Price | None = None
     depends_on: tuple[str, ...] = ()
     webhook: str | None = None
+    tries_again: str | None = None
 
 
 def as_queued(new: NewJob, now: datetime) -> Job:

@@ -24,6 +24,17 @@ class State(StrEnum):
 
 ACTIVE = frozenset({State.QUEUED, State.SUBMITTING, State.PROCESSING, State.ARCHIVING})
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+BEST_FIRST = (
+    State.SUCCEEDED,
+    State.ARCHIVING,
+    State.PROCESSING,
+    State.SUBMITTING,
+    State.QUEUED,
+    State.NEEDS_REVIEW,
+    State.FAILED,
+    State.CANCELLED,
+)
+"""How far jobs of one request have come: which of them speaks for it."""
 
 
 class Trigger(StrEnum):

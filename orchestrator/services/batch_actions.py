@@ -37,7 +37,7 @@ class Cancelled:
 def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: str) -> Cancelled:
     """Stop a batch's intake and cancel every member that is queued; those that are being paid for get the flag.
 
-    Safe to repeat after a kill. Jobs that other batches have as members too are cancelled there as well. Raises NotFound.
+    Safe to repeat after a kill. Jobs that other batches have as members too are cancelled there as well; batches that try this one again are not. Raises NotFound, Conflict once it has finished.
     """
     cancels.request_cancel(batch_id)
     reach(CrashPoint.CANCEL_ASKED)
@@ -50,6 +50,16 @@ def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: st
             return Cancelled(stopped, flagged)
         reach(CrashPoint.CANCEL_GROUP_DONE)
         after = group.last_line
+
+
+def find_running_retries(reports: BatchReports, batch_id: str) -> Sequence[Batch]:
+    """Return the batches that try this one again, or one of those, and have not finished: a cancel leaves them alone."""
+    below, found = {batch_id}, list[Batch]()
+    for batch in reports.list_family(batch_id):  # parents before their children
+        if batch.parent_id in below:
+            below.add(batch.id)
+            found += [batch] if batch.finished_at is None else []
+    return found
 
 
 @dataclass(frozen=True)
@@ -142,12 +152,26 @@ def find_left(desk: RetryDesk, batch_id: str) -> int | None:
     return min(left, default=None)
 
 
-def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str) -> int:
+def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str, *, without: str | None = None) -> int:
     whose = {batch_id}
     for batch in family:
-        if batch.parent_id in whose:
+        if batch.parent_id in whose and batch.id != without:
             whose.add(batch.id)
     return sum(desk.batches.price_unpaid(each).total_micros for each in whose)
+
+
+def _make_room(desk: RetryDesk, parent: Batch, micros: int, begun: Batch | None) -> None:
+    """Raise the budgets of the batch and of those that it tries again until so much is left for a child: who names an
+    amount agrees to it. Repeated for a child that was begun it raises nothing more.
+    """
+    family = {batch.id: batch for batch in desk.reports.list_family(parent.id)}
+    binding: str | None = parent.id
+    while binding is not None and binding in family:
+        limit = family[binding].max_cost_micros
+        needed = micros + _sum_below(desk, family.values(), binding, without=begun.id if begun else None)
+        if limit is not None and limit < needed:
+            desk.batches.set_budget(binding, needed)
+        binding = family[binding].parent_id
 
 
 class _Charged(NamedTuple):
@@ -214,6 +238,8 @@ def retry_batch(
         return Retried(free_count, None, 0, refused | plan.refused)
     _require_within(plan, limit)
     links = _find_links(desk, parent, wanted, plan)
+    if max_cost_micros is not None:
+        _make_room(desk, parent, max_cost_micros, begun)
     child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
     if begun is not None and max_cost_micros is not None:
         desk.batches.set_budget(begun.id, max_cost_micros)
@@ -336,6 +362,7 @@ def _copy(desk: RetryDesk, line: LineJob, child: Batch, depends_on: Sequence[str
         not_before=job.not_before,
         price=job.price,
         depends_on=tuple(depends_on),
+        tries_again=job.id,
     )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,8 +27,7 @@ from orchestrator.services.views import Object, results_line, show_time
 
 log = logging.getLogger(__name__)
 
-INPUT, RESULTS, ERRORS, SUMMARY, REFUSED = (
-    "input.jsonl",
+RESULTS, ERRORS, SUMMARY, REFUSED = (
     "results.jsonl",
     "errors.jsonl",
     "summary.json",
@@ -61,6 +60,14 @@ class FilesReport:
 def batch_key(batch_id: str, name: str) -> str:
     """Return the archive key of one of a batch's files."""
     return f"batches/{batch_id}/{name}"
+
+
+def find_input(store: Store, family: Sequence[Batch]) -> str | None:
+    """Return the archive key of the file that the oldest of a family was made of, None for single requests.
+
+    A retry has the lines of its first batch's file, and no file of its own. Raises StepErrors of the store.
+    """
+    return next(iter(store.list_keys(f"batches/{family[0].id}/input.")), None)
 
 
 def write_due_files(clerk: Clerk) -> FilesReport:
@@ -99,7 +106,7 @@ def write_files(clerk: Clerk, batch: Batch) -> bool:
             errors.write(refused)
         for name, file in ((RESULTS, results), (ERRORS, errors)):
             _put(store, batch_key(batch.id, name), file)
-    summary = make_summary(clerk, batch)
+    summary = make_summary(clerk, batch, store)
     store.put_bytes(batch_key(batch.id, SUMMARY), _pretty(summary), content_type=JSON)
     return clerk.reports.mark_files_written(batch.id, finished_at=batch.finished_at)
 
@@ -132,20 +139,24 @@ def iter_lines(reports: BatchReports, batch_id: str, *, family: Iterable[str] = 
         after = page[-1].line_number
 
 
-def make_summary(clerk: Clerk, batch: Batch) -> Object:
+def make_summary(clerk: Clerk, batch: Batch, store: Store) -> Object:
     """Return summary.json: how a batch ended, what it cost, what it was and where its files are."""
     counts = clerk.reports.count_states_of([batch.id])[batch.id]
     costs = clerk.reports.sum_costs_of([batch.id])[batch.id]
     family = clerk.reports.list_family(batch.id)
+    value = batch_object(batch, counts, costs, unpriced_count=clerk.reports.count_unpriced(batch.id))
+    del value["files_written_at"]  # this is one of them: `written_at` says when
+    input_key = find_input(store, family)
+    files = [batch_key(batch.id, name) for name in (RESULTS, ERRORS)]
     assert batch.finished_at is not None
     return {
         "summary_version": SUMMARY_VERSION,
         "tool_version": clerk.tool_version,
         "written_at": show_time(clerk.clock.now()),
-        "batch": batch_object(batch, counts, costs, unpriced_count=clerk.reports.count_unpriced(batch.id)),
+        "batch": value,
         "seconds": _seconds(batch.created_at, batch.finished_at),
         "family": [member.id for member in family],
-        "files": {name: batch_key(batch.id, name) for name in (INPUT, RESULTS, ERRORS)},
+        "files": {key.rpartition("/")[2]: key for key in [*files, *([input_key] if input_key else [])]},
     }
 
 

@@ -50,7 +50,8 @@ class Intake:
     """What came of it. `new_count` and `reused_count` are of this call; `cost` is the price of the new jobs.
 
     `is_resumed`: the batch was there before, whole or begun. `job_id` is set for a single request. `former_budget`: the
-    budget of a known batch before this call, in micro-units. A batch whose cancellation was asked for while it was
+    budget of a known batch before this call, in micro-units. `unheard_count`: lines with a webhook of their own that jobs
+    answer which have ended already, so that it hears nothing of them. A batch whose cancellation was asked for while it was
     filled (`batch.cancel_requested_at`) lacks the lines that were not in yet.
     """
 
@@ -62,6 +63,7 @@ class Intake:
     job_id: str | None = None
     warnings: tuple[Fault, ...] = ()
     former_budget: int | None = None
+    unheard_count: int = 0
 
 
 def make_batch(
@@ -111,7 +113,7 @@ def fill_batch(
     each transaction brings a whole chunk, in order. With `is_reusing`, lines that equal earlier jobs are answered by
     those. Ends early, its intake closed, when somebody asks for the batch's cancellation.
     """
-    new_count = reused_count = 0
+    new_count = reused_count = unheard_count = 0
     prices = PriceSum()
     last = taker.batches.find_last_line(batch.id) if is_resumed else 0
     for chunk in read_ahead(chunks(line for line in lines if _number(line) > last)):
@@ -120,16 +122,19 @@ def fill_batch(
         links = [(_number(line), _id(line), equal[_key(line)]) for line in chunk if _key(line) in equal]
         now = taker.clock.now()
         jobs = [make_job(line, batch, taker, now) for line in fresh]
+        ended_count = _hear_linked(chunk, equal, taker)  # first: whoever repeats this after a kill asks for later lines
         added = taker.batches.add_jobs(batch.id, jobs, actor=taker.who, links=links)
         reach(CrashPoint.JOBS_ADDED)
         if not added and taker.batches.get(batch.id).cancel_requested_at is not None:
             break
         new_count += added
         reused_count += len(links)
+        unheard_count += ended_count
         _add_prices(prices, fresh)
     taker.batches.finish_intake(batch.id)
     reach(CrashPoint.INTAKE_CLOSED)
-    return Intake(taker.batches.get(batch.id), new_count, reused_count, is_resumed, prices.total())
+    done = taker.batches.get(batch.id)
+    return Intake(done, new_count, reused_count, is_resumed, prices.total(), unheard_count=unheard_count)
 
 
 def change_budget(batch: Batch, taker: Taker, limit: int | None) -> Batch:
@@ -173,6 +178,13 @@ def _find_equal(chunk: Sequence[PreparedLine], batch: Batch, taker: Taker) -> Ma
     if batch.generation > 1 or not keys:
         return {}
     return taker.batches.find_equal(batch.environment, keys, outside=batch.id, owner=batch.owner)
+
+
+def _hear_linked(chunk: Sequence[PreparedLine], equal: Mapping[tuple[str, str], str], taker: Taker) -> int:
+    """Let the webhooks of linked lines hear of the jobs that answer them; return how many of those have ended already."""
+    named = {equal[_key(line)]: line.request.webhook for line in chunk if _key(line) in equal}
+    urls = {job_id: url for job_id, url in named.items() if url is not None}
+    return taker.batches.link_job_webhooks(taker.owner, urls) if urls else 0
 
 
 def make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> NewJob:

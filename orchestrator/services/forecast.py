@@ -52,9 +52,13 @@ def foresee_model(total: ModelTotal, kinds: Mapping[str, Kind], slots: Mapping[s
     return rounds * kinds[total.kind].usual_duration
 
 
-def foresee(estimate: Estimate, kinds: Mapping[str, Kind], slots: Mapping[str, int]) -> timedelta:
-    """Return how long a file takes: models run side by side, so its slowest decides."""
-    return max(_each(estimate.totals, kinds, slots), default=timedelta(0))
+def foresee(
+    estimate: Estimate, kinds: Mapping[str, Kind], slots: Mapping[str, int], *, longest_chain: timedelta
+) -> timedelta:
+    """Return how long a file takes: models run side by side, so its slowest decides, or its slowest chain of lines that
+    wait for each other, which no number of slots makes shorter.
+    """
+    return max([longest_chain, *_each(estimate.totals, kinds, slots)])
 
 
 def _each(totals: Iterable[ModelTotal], kinds: Mapping[str, Kind], slots: Mapping[str, int]) -> Iterable[timedelta]:

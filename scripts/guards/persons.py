@@ -14,6 +14,22 @@ DECIDED = ("tests/domain/test_person.py",)
 
 GUARDS = (
     Guard(
+        name="what has finished is not cancelled",
+        promise="A batch that has finished is not marked as cancelled.",
+        file="orchestrator/db/batch_cancels.py",
+        kept="BATCHES.c.id == batch_id, BATCHES.c.finished_at.is_(None))",
+        removed="BATCHES.c.id == batch_id)",
+        tests=("tests/cli/test_batches.py::test_a_finished_batch_has_nothing_left_to_cancel",),
+    ),
+    Guard(
+        name="a pipe says yes where workers pay at once",
+        promise="Nothing is paid for in bulk that nobody agreed to.",
+        file="orchestrator/cli/batch_intake.py",
+        kept="is_said=not is_paid_at_once",
+        removed="is_said=True",
+        tests=("tests/cli/test_asking.py::test_a_pipe_says_yes_where_workers_would_begin_to_pay",),
+    ),
+    Guard(
         name="a held job is never paid again by a retry",
         promise="`retry` of a held job is a conflict that names `resubmit`.",
         file=PERSON,

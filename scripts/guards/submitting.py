@@ -76,6 +76,22 @@ GUARDS = (
         tests=("tests/services/test_chains.py::test_a_store_in_trouble_says_nothing_against_the_request",),
     ),
     Guard(
+        name="a retry spends of its parent's budget",
+        promise="A budget is for a batch and all that try it again.",
+        file="orchestrator/db/budgets.py",
+        kept="child.c.parent_id == down.c.id",
+        removed="child.c.parent_id == child.c.id",
+        tests=("tests/db/test_budgets.py",),
+    ),
+    Guard(
+        name="a retry without a budget is bound by its parent's",
+        promise="A budget is for a batch and all that try it again.",
+        file="orchestrator/db/turns.py",
+        kept="BATCHES.c.max_cost_micros.is_not(None) | BATCHES.c.parent_id.is_not(None)",
+        removed="BATCHES.c.max_cost_micros.is_not(None)",
+        tests=("tests/db/test_budgets.py",),
+    ),
+    Guard(
         name="claims fit the batch's budget together",
         promise="A budget is never exceeded by a cent.",
         file=CLAIM,

@@ -35,21 +35,21 @@ def at_terminal(desk: Desk, answer: str, *arguments: str) -> Ended:
     return ended
 
 
-def in_pipe(desk: Desk, *arguments: str) -> Ended:
+def in_pipe(desk: Desk, *arguments: str, **settings: str) -> Ended:
     """Run a command whose stdin is a pipe that stays open and in which nothing ever comes."""
     source, sink = os.pipe()
     try:
-        return run(desk, source, *arguments)
+        return run(desk, source, *arguments, **settings)
     finally:
         os.close(source)
         os.close(sink)
 
 
-def run(desk: Desk, stdin: int, *arguments: str) -> Ended:
+def run(desk: Desk, stdin: int, *arguments: str, **settings: str) -> Ended:
     command = [*COMMAND, *arguments]
     ended = subprocess.run(
         command,
-        env=desk.environment(),
+        env=desk.environment(**settings),
         cwd=desk.folder,
         stdin=stdin,
         capture_output=True,
@@ -84,6 +84,18 @@ def test_nothing_waits_for_an_answer_from_a_pipe(desk: Desk) -> None:
     assert desk.run("batches", "cancel", batch_id, "--yes").code == 0
     retried = in_pipe(desk, "batches", "retry", batch_id, "--only", "cancelled")
     assert (retried.code, "--yes agrees" in retried.err) == (4, True)
+
+
+def test_a_pipe_says_yes_where_workers_would_begin_to_pay(desk: Desk, database_url: str) -> None:
+    """With a broker a submit leads to payment at once: nothing is recorded unasked."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("a fleet's table is on PostgreSQL")
+    path = str(desk.write_jobs([LINE]))
+    fleet = {"ORCHESTRATOR_DATABASE_URL": database_url, "ORCHESTRATOR_BROKER_URL": "redis://127.0.0.1:1/0"}
+    refused = in_pipe(desk, "batches", "submit", path, **fleet)
+    assert (refused.code, "--yes agrees" in refused.err) == (4, True)
+    assert desk.run("batches", "list", "-o", "jsonl", **fleet).lines == []
+    assert desk.run("batches", "submit", path, "--yes", **fleet).code == 0
 
 
 def test_what_was_submitted_from_stdin_is_run_by_the_command_that_is_named(desk: Desk) -> None:

@@ -78,6 +78,8 @@ def test_a_batch_is_listed_and_shown_with_its_files(settings: dict[str, str]) ->
     assert (row["status"], row["done_count"], row["job_counts"]["failed"]) == ("finished", 2, 1)
     shown = json.loads(batches(settings, "show", batch_id, "-o", "json").stdout)
     assert (shown["cost"]["final"], shown["family"]) == ("0.40", [batch_id])
+    assert all(Path(url.removeprefix("file://")).is_file() for url in shown["files"].values())
+    assert sorted(shown["files"]) == ["errors.jsonl", "input.jsonl", "results.jsonl", "summary.json"]
     path = Path(shown["files"]["results.jsonl"].removeprefix("file://"))
     lines = rows(batches(settings, "results", batch_id, "-o", "jsonl"))
     written = [json.loads(line) for line in path.read_text().splitlines()]
@@ -149,3 +151,60 @@ def test_a_cancel_asks_stops_and_writes_the_files(settings: dict[str, str], prov
     assert (shown["status"], shown["job_counts"]["cancelled"]) == ("finished", 1)
     assert Path(shown["files"]["errors.jsonl"].removeprefix("file://")).read_text().count("cancelled")
     assert posts(provider) == paid
+
+
+def test_a_finished_batch_has_nothing_left_to_cancel(settings: dict[str, str]) -> None:
+    """Nothing is asked, nothing marked; a retry that still runs is named with what would cancel it."""
+    batch_id = newest(settings)
+    refused = batches(settings, "cancel", batch_id)
+    assert (refused.exit_code, "has finished: there is nothing left to cancel" in refused.stderr) == (2, True)
+    assert "cancel it?" not in refused.stderr
+    assert json.loads(batches(settings, "show", batch_id, "-o", "json").stdout)["cancel_requested_at"] is None
+    child = json.loads(batches(settings, "retry", batch_id, "--yes", "-o", "json").stdout)["child"]
+    refused = batches(settings, "cancel", batch_id, "--yes")
+    assert refused.exit_code == 2
+    assert f"{child} tries it again and is not cancelled with it" in refused.stderr
+    assert f"batches cancel {child}" in refused.stderr
+    assert batches(settings, "cancel", child, "--yes").exit_code == 0
+    assert child not in batches(settings, "cancel", batch_id).stderr
+
+
+def test_a_cancelled_batch_that_has_ended_is_not_said_to_be_under_way(settings: dict[str, str], tmp_path: Path) -> None:
+    """The same file again: what it was, and what brings its lines back."""
+    path = tmp_path / "more.jsonl"
+    path.write_text(json.dumps({**LINES[0], "custom_id": "third"}) + "\n")
+    batch_id = json.loads(batches(settings, "submit", str(path), "-o", "json").stdout)["id"]
+    assert batches(settings, "cancel", batch_id, "--yes").exit_code == 0
+    again = batches(settings, "submit", str(path))
+    assert "was cancelled and has finished" in again.stderr
+    assert "is being cancelled" not in again.stderr
+
+
+def test_what_only_takes_is_named_once_and_without_what_a_job_is_held_for(settings: dict[str, str]) -> None:
+    """Held jobs are for `jobs review`: the hint does not send anybody into an empty retry."""
+    hint = batches(settings, "retry", newest(settings), "--only", "foo").stderr.partition("hint: ")[2]
+    names = hint.strip().split(", ")
+    assert names[:2] == ["failed", "cancelled"]
+    assert len(names) == len(set(names))
+    assert "needs_review" not in names
+    assert batches(settings, "retry", newest(settings), "--only", "needs_review").exit_code == 2
+
+
+def test_the_sandboxs_batches_are_found_by_its_option(tmp_path: Path) -> None:
+    """As `run --sandbox` made them; without it a newcomer is shown the way."""
+    home = {"ORCHESTRATOR_DATA_DIR": str(tmp_path / "data")}
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(LINES[1]) + "\n")
+    submitted = batches(home, "submit", str(tmp_path / "jobs.jsonl"), "--sandbox", "-o", "json")
+    batch_id = json.loads(submitted.stdout)["id"]
+    lost = batches(home, "list")
+    assert (lost.exit_code, f"--data-dir {tmp_path / 'data' / 'sandbox'}" in lost.stderr) == (5, True)
+    assert [row["id"] for row in rows(batches(home, "list", "--sandbox", "-o", "jsonl"))] == [batch_id]
+    for verb in ("show", "results", "errors"):
+        assert batches(home, verb, batch_id, "--sandbox").exit_code == 0
+    assert batches(home, "cancel", batch_id, "--sandbox", "--yes").exit_code == 0
+    assert batches(home, "watch", batch_id, "--sandbox").exit_code == 3
+    page = tmp_path / "gallery.html"
+    assert batches(home, "gallery", batch_id, "--sandbox", "-o", str(page)).exit_code == 0
+    retried = batches(home, "retry", batch_id, "--only", "cancelled", "--sandbox", "--yes", "-o", "json")
+    child = json.loads(retried.stdout)["child"]
+    assert f"--data-dir {tmp_path / 'data'} batches run {child} --sandbox" in retried.stderr

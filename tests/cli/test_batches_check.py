@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
+from orchestrator.services.jobfile.entries import Form
 from tests.repo.sources import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -26,7 +28,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def call(place: Path, *arguments: str, stdin: str | None = None, **settings: str) -> Result:
+def call(place: Path, *arguments: str, stdin: str | io.BytesIO | None = None, **settings: str) -> Result:
     """Call the command with a data directory of its own and no setting of the machine."""
     unset = {name: None for name in os.environ if name.startswith("ORCHESTRATOR_")}
     env: dict[str, str | None] = {**unset, "ORCHESTRATOR_DATA_DIR": str(place / "data"), **settings}
@@ -118,6 +120,33 @@ def test_stdin_is_read_in_each_format(place: Path, options: tuple[str, ...], tex
     assert json.loads(checked.stdout)["line_count"] == 1
 
 
+def test_no_more_of_stdin_is_kept_than_a_file_may_have(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever pipes without end fills no disk: it is read to one byte over the cap, and refused as a file is."""
+    monkeypatch.setattr(Form, "max_bytes", property(lambda _: 1000))
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    kept: list[int] = []
+
+    class Kept(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            kept.append(-1 if size is None else size)
+            return super().read(size)
+
+    checked = call(place, "batches", "check", "-", "-o", "jsonl", stdin=Kept(b"#" * 100_000))
+    assert [json.loads(line)["code"] for line in checked.stdout.splitlines()] == ["file_too_large"]
+    assert checked.exit_code == 2
+    assert [size for size in kept if size] == [1001]
+
+
+def test_a_name_that_is_no_text_is_taken_all_the_same(place: Path) -> None:
+    """Names on disk are bytes; what cannot be shown of one is replaced."""
+    path = os.fsencode(place) + b"/jobs\xff.csv"
+    with open(path, "wb") as file:  # noqa: PTH123 - the name is bytes
+        file.write((HEAD + GOOD).encode())
+    submitted = call(place, "batches", "submit", os.fsdecode(path), "--yes")
+    assert submitted.exit_code == 0, submitted.output
+    assert json.loads(submitted.stdout)["name"] == "jobs\ufffd.csv"
+
+
 def test_submit_records_and_check_then_knows(place: Path) -> None:
     """The batch is printed, its jobs are queued, the file is in the archive; a check says what was made already."""
     file = write(place, HEAD + GOOD)
@@ -174,3 +203,11 @@ def test_the_broken_example_says_everything(place: Path) -> None:
     checked = call(place, "batches", "check", str(EXAMPLES / "broken.jsonl"))
     assert checked.exit_code == 2
     assert len({json.loads(line)["line"] for line in checked.stdout.splitlines()}) > 5
+
+
+def test_a_file_that_is_not_there_is_not_looked_for_in_the_sandbox(place: Path) -> None:
+    """The hint is about the file, not about ids."""
+    checked = call(place, "batches", "check", str(place / "none.csv"))
+    assert checked.exit_code == 5
+    assert "hint: check its name and its folder" in checked.stderr
+    assert "sandbox" not in checked.stderr

@@ -129,6 +129,19 @@ def test_small_pictures_go_into_the_page(settings: dict[str, str], tmp_path: Pat
     assert picture.startswith("data:image/")
 
 
+def test_a_page_goes_to_stdout_or_into_a_folder_that_is_there(settings: dict[str, str], tmp_path: Path) -> None:
+    """`-o -` prints the page and writes no file; a missing folder is a word and exit 2."""
+    page = make_page(settings, tmp_path / "gallery.html")
+    (line,) = call(settings, "batches", "list", "-o", "jsonl").stdout.splitlines()
+    batch_id = json.loads(line)["id"]
+    printed = call(settings, "batches", "gallery", batch_id, "-o", "-")
+    assert printed.exit_code == 0
+    assert len(Page(printed.stdout).addresses()) == len(Page(page).addresses())
+    assert not Path("-").exists()
+    missing = call(settings, "batches", "gallery", batch_id, "-o", str(tmp_path / "none" / "gallery.html"))
+    assert (missing.exit_code, "there is no folder" in missing.stderr) == (2, True)
+
+
 def test_what_came_to_nothing_says_why_and_what_to_do(tmp_path: Path) -> None:
     """Held, failed and cancelled lines have a card each, with the reason, the advice, and no player."""
     script = tmp_path / "script.json"

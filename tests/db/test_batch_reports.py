@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -66,6 +67,15 @@ def test_states_and_costs_are_counted_per_batch(driver: Driver, reports: SqlBatc
     assert costs[empty] == []
     driver.add(make_new_job(price=None), batch=(batch := make_batch()))
     assert reports.count_unpriced(batch.id) == 1
+
+
+def test_a_familys_order_is_not_that_of_ids(driver: Driver, reports: SqlBatchReports) -> None:
+    """Ids of one millisecond sort by chance: whoever takes the first for the root must get the root."""
+    younger, older = make_batch(), make_batch()
+    driver.add(make_new_job(), batch=older)
+    driver.add(make_new_job(), batch=replace(younger, parent_id=older.id))
+    assert younger.id < older.id
+    assert [batch.id for batch in reports.list_family(younger.id)] == [older.id, younger.id]
 
 
 def test_a_family_is_found_from_any_of_its_batches(driver: Driver, reports: SqlBatchReports) -> None:

@@ -12,6 +12,7 @@ from orchestrator.domain.decide import decide_cancel
 from orchestrator.domain.errors import Conflict, NotFound, Permanent
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
 from tests.db.driver import Driver
+from tests.db.test_plans import explained
 from tests.factories import HOUR, make_batch, make_new_job
 from tests.fixtures.clock import START
 
@@ -86,6 +87,15 @@ class TestIntake:
         assert found.id == newer.id
         assert driver.batches.find_newest("f" * 64, "https://api.z.ai") is None
 
+    def test_the_newest_is_the_highest_generation(self, driver: Driver) -> None:
+        """A host whose clock is behind makes an id that sorts before the one it follows."""
+        second, first = (make_batch(identity_sha256="f" * 64, generation=number) for number in (2, 1))
+        for batch in (second, first):
+            driver.batches.create(batch)
+        found = driver.batches.find_newest("f" * 64, "sandbox")
+        assert found is not None
+        assert (found.id, second.id < first.id) == (second.id, True)
+
     def test_a_second_process_with_the_same_file_is_told(self, driver: Driver) -> None:
         """Promise 2: two that take one file at once make one batch, or they would pay twice."""
         first, second = (make_batch(identity_sha256="e" * 64) for _ in range(2))
@@ -125,6 +135,28 @@ class TestEqualJobs:
         key = ("x", "e" * 64)
         assert driver.batches.find_equal("sandbox", [key]) == {key: newer.id}
         assert driver.batches.find_equal("sandbox", [key], outside=batch.id) == {key: older.id}
+
+    @pytest.mark.parametrize("is_failed_newer", [True, False])
+    def test_what_came_furthest_answers_and_not_the_newest(self, driver: Driver, is_failed_newer: bool) -> None:
+        """A line whose picture is there is not answered by a later try that was refused; that answers only alone."""
+        key = ("x", "e" * 64)
+        order = [make_new_job(custom_id="x", body_sha256="e" * 64) for _ in range(2)]
+        failed, good = reversed(order) if is_failed_newer else order
+        driver.add(failed)
+        driver.report(driver.claim_one(), Rejected("1301", "no"))
+        assert driver.batches.find_equal("sandbox", [key]) == {key: failed.id}
+        driver.add(good)
+        assert driver.batches.find_equal("sandbox", [key]) == {key: good.id}
+
+    def test_each_line_is_looked_up_by_its_name(self, driver: Driver) -> None:
+        """Without statistics, as in a first file: to read the batch for each of its chunks took its square of time."""
+        driver.add(*[make_new_job() for _ in range(600)])
+        with explained(driver.database) as plans:
+            driver.batches.find_equal("sandbox", [("x", "e" * 64)], outside="batch_x")
+        (plan,) = plans
+        assert "ix_batch_members_custom_id" in plan, plan
+        for line in ("ix_batch_members_linked_from", "pk_batch_members", "SCAN batch_members", "SCAN jobs"):
+            assert line not in plan, plan
 
     def test_membership_finds_linked_jobs_too(self, driver: Driver) -> None:
         """A job linked into another environment equals lines there."""

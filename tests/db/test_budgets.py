@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import Select, event
 
 from orchestrator.db import budgets
 from orchestrator.db.rows import SUBMISSIONS
@@ -205,11 +206,12 @@ def count_statements(driver: Driver) -> int:
     return len(statements)
 
 
-def test_the_sum_is_read_from_its_index(driver: Driver) -> None:
+@pytest.mark.parametrize("which", [budgets._charged_query, budgets._charged_below_query])
+def test_the_sum_is_read_from_its_index(driver: Driver, which: Callable[[bool], Select[str, int]]) -> None:
     """A long batch's ledger is added up in every claim of it, under the credential's lock: never from the table."""
     batch_id = add(driver, 10**9, *[priced(1) for _ in range(3)])
     driver.claim(slots=ROOMY)
-    query = budgets._charged_query(driver.database.is_sqlite)
+    query = which(driver.database.is_sqlite)
     with driver.database.begin_write() as connection:
         compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
         if not driver.database.is_sqlite:
@@ -220,6 +222,66 @@ def test_the_sum_is_read_from_its_index(driver: Driver) -> None:
         rows = connection.exec_driver_sql(f"{command} {compiled}", values).all()
     plan = "\n".join(str(row[-1]) for row in rows)
     assert "ix_submissions_charged" in plan, plan
+    assert "Seq Scan on submissions" not in plan, plan
+
+
+def add_family(driver: Driver, limit: int | None, *child_limits: int | None) -> tuple[str, ...]:
+    """Insert a batch and a chain of batches that try it again, six jobs of one each; return their ids."""
+    ids: list[str] = []
+    for place, each in enumerate((limit, *child_limits)):
+        batch = make_batch(max_cost_micros=each, parent_id=ids[-1] if ids else None, generation=place + 1)
+        ids.append(driver.add(*[priced(1) for _ in range(6)], batch=batch).id)
+    return tuple(ids)
+
+
+@pytest.mark.parametrize("child_limit", [8, None])
+def test_a_parent_and_its_retry_share_the_parents_budget(driver: Driver, child_limit: int | None) -> None:
+    """Single jobs of the parent that are tried again beside a running child spend of the same money."""
+    parent, child = add_family(driver, 8, child_limit)
+    assert len(driver.claim(slots=ROOMY)) == 8
+    assert charged(driver, parent) + charged(driver, child) == 8
+    assert (driver.claim(slots=ROOMY), next_due(driver)) == ((), None)
+    driver.batches.set_budget(parent, 9)
+    assert next_due(driver) is not None
+    assert len(driver.claim(slots=ROOMY)) == 1
+
+
+def test_a_grandchild_is_held_to_every_budget_above_it(driver: Driver) -> None:
+    """The tightest binds each: the middle one's is for itself and what tries it again, the first one's for all."""
+    first, middle, last = add_family(driver, 9, 4, None)
+    driver.claim(slots=ROOMY)
+    assert charged(driver, middle) + charged(driver, last) == 4
+    assert charged(driver, first) == 5
+    driver.batches.set_budget(first, 11)
+    assert len(driver.claim(slots=ROOMY)) == 1
+    assert charged(driver, first) == 6
+
+
+def test_an_unknown_of_a_retry_counts_in_the_parents_budget(driver: Driver) -> None:
+    """Nobody can say that it cost nothing; what was surely refused comes back to the whole family."""
+    _, child = add_family(driver, 1, 1)
+    row = driver.claim_one(slots=ROOMY, batch_id=child)
+    driver.report(row, Unknown("read_timeout", "x"))
+    assert driver.claim(slots=ROOMY) == ()
+    driver.report_late(row.submission.id, Rejected("1214", "no"))
+    assert len(driver.claim(slots=ROOMY)) == 1
+
+
+def test_a_parents_and_a_retrys_claims_at_once_spend_once(driver: Driver) -> None:
+    """Two keys, one on the parent and one on the child: they meet at the parent's row."""
+    parent = driver.add(*[priced(1, credential="key-0") for _ in range(30)], batch=make_batch(max_cost_micros=10))
+    again = make_batch(max_cost_micros=10, parent_id=parent.id)
+    driver.add(*[priced(1, credential="key-1") for _ in range(30)], batch=again)
+
+    def work(number: int) -> int:
+        taken = 0
+        while rows := driver.claim(slots=ROOMY, limit=1, credential=f"key-{number % 2}"):
+            taken += len(rows)
+        return taken
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert sum(pool.map(work, range(THREADS))) == 10
+    assert charged(driver, parent.id) + charged(driver, again.id) == 10
 
 
 OUTCOMES: tuple[SubmitOutcome, ...] = (

@@ -156,3 +156,41 @@ def test_a_chain_of_dependents_is_announced_whole(post: Post) -> None:
     post.take_turns()
     assert types(post) == ["job.failed", "job.failed"]
     assert driver.state(first.id) is State.FAILED
+
+
+URL = "https://hooks.example/line"
+
+
+def heard(post: Post, job_id: str) -> list[str]:
+    """Return which URLs an end of the job is announced to."""
+    driver = post.driver
+    (row,) = driver.rows(WEBHOOK_EVENTS, WEBHOOK_EVENTS.c.job_id == job_id)
+    urls = {endpoint["id"]: endpoint["url"] for endpoint in driver.rows(ENDPOINTS)}
+    return sorted(urls[d["endpoint_id"]] for d in driver.rows(DELIVERIES, DELIVERIES.c.event_id == row["id"]))
+
+
+def test_whoever_a_line_named_hears_of_the_job_that_tries_it_again(post: Post) -> None:
+    """Both its own webhook and one that another file's line added; a job that tries nothing again inherits nothing."""
+    driver = post.driver
+    old, other = make_new_job(webhook=URL), make_new_job()
+    driver.add(old, other)
+    driver.batches.link_job_webhooks("local", {old.id: f"{URL}/2"})
+    again = [make_new_job(tries_again=old.id), make_new_job(tries_again=other.id), make_new_job()]
+    driver.add(*again)
+    for row in driver.claim(slots={"*": 9}):
+        driver.report(row, Rejected("1210", "no"))
+    assert heard(post, again[0].id) == [URL, f"{URL}/2"]
+    announced = {row["job_id"] for row in driver.rows(WEBHOOK_EVENTS)}
+    assert announced == {old.id, again[0].id}
+
+
+def test_a_linked_jobs_new_listener_is_told_and_counted_when_it_is_too_late(post: Post) -> None:
+    """What has ended is said, since nothing will come of it; what is held may still end."""
+    driver = post.driver
+    held = driver.add_held()
+    ended = driver.add_succeeded()
+    (queued,) = driver.add_many(1)
+    urls = {queued: URL, held.id: URL, ended.id: URL}
+    assert [driver.batches.link_job_webhooks("local", urls) for _ in range(2)] == [1, 1]
+    driver.report(driver.claim_one(slots={"*": 9}), Rejected("1210", "no"))
+    assert heard(post, queued) == [URL]

@@ -21,6 +21,7 @@ from orchestrator.services.lanes.sweep import finish_batches, make_clerk, write_
 from orchestrator.services.lifecycle import cancel_job, write_off_job
 from tests.services.bench import Bench
 from tests.services.desk import IMAGE, VIDEO
+from tests.services.test_batch_actions import end_refused, retry
 
 
 def read_lines(bench: Bench, batch_id: str, name: str) -> list[dict[str, Any]]:
@@ -91,6 +92,9 @@ def test_every_end_state_has_its_line_in_input_order(bench: Bench) -> None:
     assert summary["batch"]["job_counts"]["needs_review"] == 1
     assert summary["batch"]["cost"]["unknown_count"] == 1
     assert summary["family"] == [batch_id]
+    assert summary["files"]["input.jsonl"] == f"batches/{batch_id}/input.jsonl"
+    assert all(bench.archived_file(key).is_file() for key in summary["files"].values())
+    assert "files_written_at" not in summary["batch"]
     assert bench.app.batches.get(batch_id).files_written_at is not None
 
 
@@ -143,6 +147,24 @@ def test_a_batch_opened_while_it_is_written_is_written_again(sqlite_bench: Bench
         finish_batches(context)
         assert write_due_files(make_clerk(context)).written == [batch_id]
     assert read_lines(bench, batch_id, "results.jsonl")[0]["status"] == "failed"
+
+
+def test_a_retry_names_its_first_batchs_file(sqlite_bench: Bench) -> None:
+    """It has the lines of that file and none of its own; every file that is named is there, by its own name."""
+    bench = sqlite_bench
+    with bench.process() as context:
+        batch_id = end_refused(bench, context)
+        folder = bench.archived_file(batch_key(batch_id, "input.jsonl"))
+        folder.rename(folder.with_suffix(".csv"))
+        child = retry(bench, batch_id)
+        assert child is not None
+        bench.submit(context)
+        finish_batches(context)
+        write_batch_files(context)
+    files = read_summary(bench, child.id)["files"]
+    assert files["input.csv"] == f"batches/{batch_id}/input.csv"
+    assert all(bench.archived_file(key).is_file() for key in files.values())
+    assert sorted(files) == ["errors.jsonl", "input.csv", "results.jsonl"]
 
 
 @contextmanager

@@ -139,3 +139,16 @@ def test_whoever_hears_of_a_batch_hears_of_its_children(bench: Bench) -> None:
     linked = bench.app.jobs._database.read(lambda connection: connection.execute(query).scalars().all())
     assert len(linked) == 2
     assert len(set(linked)) == 1
+
+
+def test_whoever_hears_of_a_line_hears_of_its_retry(bench: Bench) -> None:
+    """A webhook that stood on a line of the file is not forgotten either."""
+    with bench.process() as context:
+        bench.faults({"fault": "content_policy", "phase": "submit", "model": "cogvideox-3"})
+        batch = bench.take({**REFUSED, "webhook": "https://example.com/hook"}, REFUSED)
+        bench.submit(context)
+        child = child_of(bench, batch)
+    again = [job.id for job in bench.jobs(child.id)]
+    query = select(LINKS.c.job_id).where(LINKS.c.job_id.in_(again))
+    linked = bench.app.jobs._database.read(lambda connection: connection.execute(query).scalars().all())
+    assert linked == again[:1]

@@ -1,4 +1,4 @@
-"""What a batch may cost covers its retries: a child gets what is left, and says so (A20)."""
+"""What a batch may cost covers its retries: a child gets what is left, or what it is given, and says so (A20)."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ def test_what_the_retries_took_is_not_left_for_the_next(bench: Bench) -> None:
         second = retry(bench, batch, max_cost=PRICE)
         assert second is not None
         assert (second.generation, second.max_cost_micros) == (2, PRICE)
+        assert bench.app.batches.get(batch).max_cost_micros == 2 * PRICE
+        bench.faults()
+        bench.submit(context)
+        assert bench.only(second.id).submission_count == 1  # the money that it was given is there
 
 
 def test_a_batch_without_a_budget_has_children_without_one(bench: Bench) -> None:
@@ -64,6 +68,17 @@ def test_a_budget_given_to_a_retry_that_was_killed_holds_for_the_child_that_was_
         child = retry(bench, batch, max_cost=3 * PRICE)
         assert child is not None
         assert bench.app.batches.get(child.id).max_cost_micros == 3 * PRICE
+
+
+def test_a_budget_given_twice_to_one_child_raises_its_parents_once(bench: Bench) -> None:
+    """What the begun child has queued is part of the amount that was named, not beside it."""
+    with bench.process() as context:
+        batch = end_refused(bench, context)
+        bench.app.batches.set_budget(batch, 2 * PRICE)
+        with pytest.raises(KeyboardInterrupt):
+            retry_until_the_kill(bench, batch)
+        retry(bench, batch, max_cost=3 * PRICE)
+        assert bench.app.batches.get(batch).max_cost_micros == 3 * PRICE
 
 
 def test_lines_of_other_batches_are_counted_and_are_not_charged_here(bench: Bench) -> None:

@@ -78,6 +78,11 @@ class Batches(Protocol):
     def link_webhook(self, batch_id: str, url: str) -> None:
         """Let a webhook hear of the batch and of its jobs from now on; naming it again changes nothing."""
 
+    def link_job_webhooks(self, owner: str, urls: Mapping[str, str]) -> int:
+        """Let the URL of each job id hear of that job from now on, beside whoever hears of it already. Return how many of
+        the jobs have ended: of those it hears nothing unless they are tried again.
+        """
+
     def find_last_line(self, batch_id: str) -> int:
         """Return the last line that is in, 0 before the first: the checkpoint of an intake that adds lines in order."""
 
@@ -90,8 +95,8 @@ class Batches(Protocol):
     def find_equal(
         self, environment: str, keys: Sequence[tuple[str, str]], *, outside: str | None = None, owner: str = LOCAL
     ) -> Mapping[tuple[str, str], str]:
-        """Return {(custom_id, body_sha256): job id} of this owner's newest jobs in this environment that equal these lines,
-        jobs inserted for the batch `outside` left out.
+        """Return {(custom_id, body_sha256): job id} of this owner's jobs in this environment that equal these lines, jobs
+        inserted for the batch `outside` left out: of several the one that came furthest, of equals the newest.
         """
 
     def list_members(self, batch_id: str, *, after_line: int = 0, limit: int = 500) -> Sequence[Member]:

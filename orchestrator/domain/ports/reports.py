@@ -73,7 +73,9 @@ class BatchReports(Protocol):
         """Count the members that are jobs of other batches too."""
 
     def list_family(self, batch_id: str) -> Sequence[Batch]:
-        """Return the batch that all of its family try again, and every batch that does; the oldest first."""
+        """Return the batch that all of its family try again, and every batch that does; each before those that try it
+        again.
+        """
 
     def list_lines(self, batch_id: str, *, after_line: int = 0, limit: int = 500) -> Sequence[LineJob]:
         """Return members behind a line, in input order."""

@@ -12,6 +12,7 @@ import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,6 +87,8 @@ class CheckedFile:
     line_digests: array[int] = field(repr=False)
     identities: Mapping[int, str] = field(default_factory=dict, repr=False)
     """What stands for body_sha256 of lines that use what others make, by index (docs/decisions/0012)."""
+    longest_chain: timedelta = timedelta(0)
+    """How long the slowest chain of lines that wait for each other usually takes."""
 
     @property
     def good_count(self) -> int:
@@ -149,7 +152,7 @@ def check_file(
     with open_job_file(path) as stream:
         check = _Check(kinds, reader, options, form or form_of(path.name))
         check.read(stream)
-    return check.finish(path, name or path.name)
+    return check.finish(path, name or _readable(path.name))
 
 
 class _Check:
@@ -193,6 +196,8 @@ class _Check:
                 return
             else:
                 self._take(entry)
+        if self._byte_count > self._form.max_bytes:  # with nothing but comments behind the last job
+            self._refuse(self._too_large(None))
         if not self._line_digests and self._is_whole:
             self._refuse(Fault("empty_file", None, "the file holds no job", "one JSON object on each line", line=1))
 
@@ -202,14 +207,16 @@ class _Check:
         self.log.add([fault])
 
     def _find_excess(self, number: int) -> Fault | None:
-        most = self._form.max_bytes
-        if self._byte_count > most:
-            message = f"the file has more than {most // 1_000_000} MB"
-            return Fault("file_too_large", None, message, "split it", line=number)
+        if self._byte_count > self._form.max_bytes:
+            return self._too_large(number)
         if len(self._line_digests) == MAX_LINES:
             message = f"the file has more than {MAX_LINES:,} jobs"
             return Fault("too_many_lines", None, message, "split it", line=number)
         return None
+
+    def _too_large(self, number: int | None) -> Fault:
+        message = f"the file has more than {self._form.max_bytes // 1_000_000} MB"
+        return Fault("file_too_large", None, message, "split it", line=number)
 
     def _count(self, chunk: bytes) -> None:
         self._byte_count += len(chunk)
@@ -270,6 +277,7 @@ class _Check:
             reader=self._reader,
             line_digests=self._line_digests,
             identities=verdict.identities,
+            longest_chain=verdict.longest_chain,
         )
 
 
@@ -302,6 +310,11 @@ def hash_body(body: Json) -> str:
     return hashlib.sha256(_CANONICAL.encode(body).encode()).hexdigest()
 
 
+def _readable(name: str) -> str:
+    """A name on disk is bytes; those that are no UTF-8 cannot be stored or shown as they are."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def open_job_file(path: Path) -> BinaryIO:
     """Open the file that a person named. Raises NotFound, or RequestError for a folder, a pipe or a device."""
     try:
@@ -309,7 +322,7 @@ def open_job_file(path: Path) -> BinaryIO:
             raise RequestError(f"{path} is not a regular file", param="file", hint="for standard input write -")
         return path.open("rb")
     except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}", param="file") from error
+        raise NotFound(f"there is no file {path}", param="file", hint="check its name and its folder") from error
     except (OSError, ValueError) as error:
         raise RequestError(f"{path} cannot be read: {_reason(error)}", param="file") from error
 

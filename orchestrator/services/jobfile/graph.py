@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ class Verdict:
     faults: tuple[tuple[int, Fault], ...] = ()
     orphans: frozenset[int] = frozenset()
     identities: Mapping[int, str] = field(default_factory=dict)
+    longest_chain: timedelta = timedelta(0)
+    """How long good lines that wait for each other usually take one after the other, the slowest such chain."""
 
 
 class Graph:
@@ -59,6 +62,7 @@ class Graph:
         self._numbers = array("L")
         self._hashes = bytearray()
         self._makes = array("L")
+        self._seconds = array("f")
         self._sorts: dict[tuple[tuple[int, Role], ...], int] = {}
         self._edges: dict[int, tuple[Edge, ...]] = {}
         self._names: list[str] = []
@@ -70,6 +74,7 @@ class Graph:
         self._hashes += bytes.fromhex(body_sha256) if body_sha256 else NOTHING
         request = line.request
         sort = tuple(sorted(request.kind.makes(request.body).items())) if request else ()
+        self._seconds.append(request.kind.usual_duration.total_seconds() if request else 0.0)
         self._makes.append(self._sorts.setdefault(sort, len(self._sorts)))
         if line.custom_id and len(self._names) < MAX_SUGGESTED_FROM:
             self._names.append(line.custom_id)
@@ -87,7 +92,8 @@ class Graph:
         faults += self._find_deep(depths)
         bad = {*refused, *(index for index, _ in faults)}
         orphans = _find_orphans(parents, bad)
-        return Verdict(tuple(faults), frozenset(orphans), self._identify(order))
+        longest = self._find_longest(parents, [index for index in order if index not in bad | orphans])
+        return Verdict(tuple(faults), frozenset(orphans), self._identify(order), timedelta(seconds=longest))
 
     def warn(self, orphans: Collection[int]) -> Iterator[Fault]:
         """Yield a warning for each good line that cannot be taken without lines that are refused."""
@@ -156,6 +162,14 @@ class Graph:
                 message = f"the line ends a chain of more than {MAX_DEPTH} lines that depend on each other"
                 place = self._edges[index][0].place
                 yield index, replace(place, code="dependency_too_deep", message=message, hint="split the chain")
+
+    def _find_longest(self, parents: Mapping[int, Collection[int]], order: Iterable[int]) -> float:
+        """Return the seconds of the slowest chain; `order` holds each line behind those that it depends on."""
+        ends: dict[int, float] = {}
+        for index in order:
+            begin = max((ends.get(parent, self._seconds[parent]) for parent in parents[index]), default=0.0)
+            ends[index] = begin + self._seconds[index]
+        return max(ends.values(), default=0.0)
 
     def _identify(self, order: list[int]) -> dict[int, str]:
         """A line that uses what another makes is another request when that one is."""

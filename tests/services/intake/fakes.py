@@ -25,6 +25,7 @@ class FakeBatches:
     jobs: dict[str, NewJob] = field(default_factory=dict)
     members: dict[str, dict[int, Member]] = field(default_factory=dict)
     webhooks: set[tuple[str, str]] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
     steps_left: int | None = None
     asked_counts: list[int] = field(default_factory=list)
 
@@ -101,6 +102,11 @@ class FakeBatches:
     def link_webhook(self, batch_id: str, url: str) -> None:
         self._step()
         self.webhooks.add((batch_id, url))
+
+    def link_job_webhooks(self, owner: str, urls: Mapping[str, str]) -> int:
+        self._step()
+        self.webhooks |= set(urls.items())
+        return len(self.ended & set(urls))
 
     def set_budget(self, batch_id: str, micros: int) -> None:
         self._step()

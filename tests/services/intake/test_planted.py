@@ -8,7 +8,7 @@ from random import Random
 
 from bench.check import PLANTS, plant
 from orchestrator.services.forecast import find_known, foresee
-from orchestrator.services.intake import take_file
+from orchestrator.services.intake import CheckedFile, take_file
 from tests.services.intake.desk import KINDS, Desk, image, talk, video, wav
 
 
@@ -34,13 +34,30 @@ def test_lines_that_an_earlier_job_made_are_known(desk: Desk) -> None:
     assert taken.batch.line_count == 2
 
 
+def foresee_file(checked: CheckedFile, slots: dict[str, int]) -> timedelta:
+    return foresee(checked.estimate, KINDS, slots, longest_chain=checked.longest_chain)
+
+
 def test_the_slowest_model_decides_when_a_file_is_done(desk: Desk) -> None:
     """Models run side by side, each in rounds of its slots; `*` speaks for models that no limit names."""
     desk.add("talk.wav", wav())
     lines = [*(image(f"i{n}") for n in range(7)), video("v"), talk()]
-    estimate = desk.check(lines).estimate
-    assert foresee(estimate, KINDS, {"glm-image": 3, "*": 1}) == timedelta(minutes=8)
-    assert foresee(estimate, KINDS, {"glm-image": 3, "cogvideox-3": 1, "*": 1}) >= timedelta(minutes=8)
-    only = desk.check(lines[:7]).estimate
-    assert foresee(only, KINDS, {"glm-image": 3}) == timedelta(minutes=1)
-    assert foresee(desk.check(json.dumps({}).encode()).estimate, KINDS, {}) == timedelta(0)
+    assert foresee_file(desk.check(lines), {"glm-image": 3, "*": 1}) == timedelta(minutes=8)
+    assert foresee_file(desk.check(lines), {"glm-image": 3, "cogvideox-3": 1, "*": 1}) >= timedelta(minutes=8)
+    assert foresee_file(desk.check(lines[:7]), {"glm-image": 3}) == timedelta(minutes=1)
+    assert foresee_file(desk.check(json.dumps({}).encode()), {}) == timedelta(0)
+
+
+def test_no_number_of_slots_makes_a_chain_shorter(desk: Desk) -> None:
+    """Lines that wait for each other take their times one after the other; those behind a refused line take none."""
+    chain = [
+        image("p"),
+        {**video("v1"), "depends_on": ["p"]},
+        {**video("v2"), "depends_on": ["v1", "p"]},
+        {**image("other"), "depends_on": "p"},
+    ]
+    plenty = {"*": 100}
+    assert foresee_file(desk.check(chain[::-1]), plenty) == timedelta(minutes=16, seconds=20)
+    broken = [*chain[:2], {**video("v2", duration=7), "depends_on": "v1"}, {**video("v3"), "depends_on": "v2"}]
+    assert foresee_file(desk.check(broken), plenty) == timedelta(minutes=8, seconds=20)
+    assert desk.check(chain[:1]).longest_chain == timedelta(0)

@@ -61,6 +61,19 @@ def test_a_file_taken_again_may_name_another_webhook(desk: Desk) -> None:
     assert desk.batches.webhooks == {(first.batch.id, PUBLIC), (first.batch.id, f"{PUBLIC}/2")}
 
 
+def test_a_line_that_an_earlier_job_answers_brings_its_webhook(desk: Desk) -> None:
+    """The job is told to it too; where the job has ended already the intake says that nothing will come."""
+    take_file(desk.check([LINE], options=OPTIONS), desk.taker)
+    (job_id,) = desk.batches.jobs
+    changed = [{**LINE, "webhook": PUBLIC}, {**LINE, "custom_id": "b"}]
+    intake = take_file(desk.check(changed, options=OPTIONS), desk.taker)
+    assert (intake.reused_count, intake.unheard_count) == (1, 0)
+    assert desk.batches.webhooks == {(job_id, PUBLIC)}
+    desk.batches.ended = {job_id}
+    late = take_file(desk.check([*changed, {**LINE, "custom_id": "c"}], options=OPTIONS), desk.taker)
+    assert (late.reused_count, late.unheard_count) == (2, 1)
+
+
 def test_the_judge_is_no_part_of_a_files_identity(desk: Desk) -> None:
     """The same file is the same batch, whoever looks at its links."""
     assert desk.check([LINE], options=OPTIONS).identity_sha256 == desk.check([LINE]).identity_sha256
