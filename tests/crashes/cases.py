@@ -97,7 +97,7 @@ CASES: tuple[Case, ...] = (
     Case(CrashPoint.POLL_ANSWERED, 2, latency=0.5),
     *_each(CrashPoint.POLLS_COMMITTED, 1),
     Case(CrashPoint.POLLS_RENEWED, settings={"ORCHESTRATOR_LEASES": "poll=1.5s"}, latency=1.5),
-    Case(CrashPoint.ROWS_GIVEN_BACK, latency=1.5, is_stopped=True),
+    Case(CrashPoint.ROWS_GIVEN_BACK, latency=6.0, is_stopped=True),  # tasks that outlast a slow look at them
     *_each(CrashPoint.ARCHIVES_CLAIMED, 1),
     *_each(CrashPoint.OUTPUT_FETCHED, 1, 2),
     *_each(CrashPoint.FILE_COPIED, 1, 2),
