@@ -168,7 +168,9 @@ def prepare(walk: Walk) -> Path:
         stale.write_bytes(b"half")
         os.utime(stale, (time.time() - STALE.total_seconds(),) * 2)
     if case.latency is not None:
-        desk.control("PUT", "latency", {"*": {"mean_seconds": case.latency * SPEED, "jitter": 0}})
+        slow = {"mean_seconds": case.latency * SPEED, "jitter": 0}
+        models = ("cogview-4-250304", "viduq1-text") if case.is_stopped else ("*",)  # an answer at once is not held
+        desk.control("PUT", "latency", dict.fromkeys(models, slow))
     if case.is_dripping:
         desk.control("PUT", "faults", [{"fault": "drip", "seconds": 0.2, "bytes": 1 << 11, "times": 1}])
     path = desk.write_jobs(lines)
