@@ -27,6 +27,7 @@ from orchestrator.db.engine import Database, open_database
 from orchestrator.db.figures import SqlFigures
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
+from orchestrator.db.overview import SqlOverview
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
 from orchestrator.db.single_intake import SqlSingleIntakes
@@ -84,6 +85,7 @@ class App:
     single_intakes: SqlSingleIntakes
     uploads: SqlUploads
     figures: SqlFigures
+    overview: SqlOverview
     stores: Stores
     kinds: Mapping[str, Kind]
 
@@ -128,6 +130,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         single_intakes=SqlSingleIntakes(database, rng=rng),
         uploads=SqlUploads(database, rng=rng),
         figures=SqlFigures(database),
+        overview=SqlOverview(database),
         stores=_make_stores(settings),
         kinds=kinds_by_name(),
     )

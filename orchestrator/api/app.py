@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
 from orchestrator.api import errors
 from orchestrator.api.desk import Desk
@@ -24,6 +25,7 @@ from orchestrator.api.routes import (
     operations,
     outputs,
 )
+from orchestrator.console.app import create_console
 
 DATABASE_THREADS = 16
 """At most so many requests work on the database at once: somewhat more than its connections, so that none stands idle
@@ -31,6 +33,7 @@ and no crowd builds up behind them.
 """
 ROUTES = (jobs, actions, events, outputs, files, batches, batch_actions, catalog, admin, operations)
 """In the order of the document. `/v1/jobs/adopt` is a POST of its own and no `{job_id}`."""
+CONSOLE = "/console"
 DESCRIPTION = "Media jobs on the Z.ai API: paid once, archived before the links die, remembered for good."
 
 
@@ -51,8 +54,15 @@ def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> F
     errors.install(app)
     for module in ROUTES:
         app.include_router(module.router)
+    app.mount(CONSOLE, create_console(desk))
+    app.add_api_route(CONSOLE, _open_console, include_in_schema=False)
     app.add_middleware(Gate, patience_seconds=patience_seconds)
     return app
+
+
+async def _open_console() -> RedirectResponse:
+    """What people type leads to the console's first page."""
+    return RedirectResponse(f"{CONSOLE}/", status_code=308)
 
 
 @asynccontextmanager
