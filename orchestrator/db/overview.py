@@ -69,8 +69,9 @@ def _count_hours(
 
 def _hour_of(column: ColumnElement[Any], *, is_sqlite: bool) -> ColumnElement[Any]:
     """Hours since 1970, in UTC on both databases."""
-    seconds = func.strftime("%s", column) if is_sqlite else func.floor(func.extract("epoch", column) / HOUR_SECONDS)
-    return cast(seconds, Integer) / HOUR_SECONDS if is_sqlite else cast(seconds, Integer)
+    if is_sqlite:
+        return cast(func.strftime("%s", column), Integer) // HOUR_SECONDS
+    return cast(func.floor(func.extract("epoch", column) / HOUR_SECONDS), Integer)
 
 
 def _sum_today(connection: Connection, mine: ColumnElement[bool], now: datetime) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Annotated
 
@@ -117,10 +118,9 @@ def retry(
 ) -> Response:
     """Try again what failed, for no more than what was shown."""
     asked = schemas.BatchRetryRequest(reason=reason, may_charge=may_charge, max_cost=max_cost if may_charge else None)
-    before = {member.id for member in desk.app.reports.list_family(batch_id)}
-    batch_actions.retry(desk, visitor.caller, batch_id, asked)
-    child = next((member.id for member in desk.app.reports.list_family(batch_id) if member.id not in before), None)
-    return _return(request, child or batch_id, "child" if child else "retry")
+    answer = batch_actions.retry(desk, visitor.caller, batch_id, asked)
+    shown_id = str(json.loads(bytes(answer.body))["id"])
+    return _return(request, shown_id, "retry" if shown_id == batch_id else "child")
 
 
 def _return(request: Request, batch_id: str, done: str) -> Response:
