@@ -54,7 +54,7 @@ test-all: test ## test, then what needs apt: the image's steps, docker-compose.y
 bench: $(VENV)/$(STAMP) ## measure ours beside others, about 10 minutes on a quiet machine; BENCH=slots runs one
 	$(VENV)/bin/python -m bench $(BENCH)
 
-guards: $(VENV)/$(STAMP) ## remove each guard in turn and see that a test fails (about 25 minutes on two busy cores); GUARDS_ARGS="--resume" goes on
+guards: $(VENV)/$(STAMP) ## remove each guard in turn and see that a test fails (about 35 minutes on two busy cores); GUARDS_ARGS="--resume" goes on
 	$(VENV)/bin/python -m scripts.remove_guards $(GUARDS_ARGS)
 
 lint: $(VENV)/$(STAMP) ## format, rules, types and the import contract; changes nothing

@@ -24,6 +24,11 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "check": (),
     "archive": (),
     "ingest": (),
+    "egress": (),
+    "webhooks": (),
+    "outbox": (),
+    "history": (),
+    "searched": (),
     "schedules": (),
     "slots": (),
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`

@@ -177,6 +177,7 @@ class MeteredLane:
     name = LaneName.SUBMIT
     renew_every_seconds: float | None = None
     looks_when_finished = True
+    finishes_when_stopped = True
 
     def __init__(self, lane: SubmitLane, meter: Meter) -> None:
         self._lane, self._meter = lane, meter

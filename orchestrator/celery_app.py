@@ -264,5 +264,5 @@ def lane_worker(
     finally:
         stop.request()
         watchdog.close()
-        loop.submit(context.provider.close()).result()
+        loop.submit(context.close()).result()
         loop.close()

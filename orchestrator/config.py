@@ -29,7 +29,7 @@ from orchestrator.domain.errors import ConfigError
 V = TypeVar("V")
 
 PREFIX = "ORCHESTRATOR_"
-LEASED_LANES = ("submit", "poll", "archive")
+LEASED_LANES = ("submit", "poll", "archive", "deliver")
 ARCHIVE_CLASSES = ("video", "other")
 BROKERS = ("redis", "rediss", "amqp", "amqps")
 """Brokers with acknowledgements that Celery speaks to; its file, SQL and memory transports lose messages silently."""
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     )
     leases: Durations = Field(
         default_factory=dict,
-        description="Lease per lane, `poll=60s,archive=120s`; `submit` is the margin over the deadline.",
+        description="Lease per lane, `poll=60s,archive=120s,deliver=60s`; `submit` is the margin over the deadline.",
     )
     assumed_task_life: Durations = Field(
         default_factory=dict, description="Per kind: a task without a final answer holds its slot no longer than this."

@@ -76,6 +76,12 @@ class CrashPoint(StrEnum):
     PART_SENT = "store.part_sent", "A part of an upload is sent."
     UPLOAD_COMPLETED = "store.upload_completed", "The parts are put together; nobody has looked whether they were."
 
+    CANCEL_ASKED = "cancel.asked", "A batch's cancellation is committed; its jobs are as they were."
+    CANCEL_GROUP_DONE = "cancel.group_done", "A group of a batch's jobs is cancelled; the next one is not begun."
+    DELIVERIES_CLAIMED = "deliver.claimed", "Endpoints are leased; nothing is sent."
+    EVENT_SENT = "deliver.event_sent", "A receiver has answered; no row says so."
+    DELIVERIES_COMMITTED = "deliver.committed", "What came of deliveries is committed."
+
     ROWS_GIVEN_BACK = "stop.rows_given_back", "A stop was asked for, and rows are given back; the process still runs."
 
     SWEEP_CLAIMED = "sweep.claimed", "A maintenance task is leased and not begun."

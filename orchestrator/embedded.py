@@ -6,10 +6,12 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from random import Random
 
 from orchestrator.domain.ports import LaneName
-from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.lanes.context import Delivering, LaneContext
+from orchestrator.services.lanes.deliver import DeliverLane
 from orchestrator.services.lanes.drain import Stop
 from orchestrator.services.lanes.host import LaneHost, Mailboxes, make_lanes
 from orchestrator.services.lanes.loop import LoopThread
@@ -85,5 +87,23 @@ def running_lanes(context: LaneContext, mailboxes: Mailboxes, *, tick_seconds: f
         stop.request()
         for thread in threads:
             thread.join()
-        loop.submit(context.provider.close()).result()
+        loop.submit(context.close()).result()
         loop.close()
+
+
+def deliver_now(tools: Delivering, *, limit: timedelta) -> int:
+    """Make the deliveries that are due, for at most `limit`; return how many of all are left for another time.
+
+    For a process that ends, or runs no lanes: whoever comes next goes on.
+    """
+    stop, loop, mailboxes = Stop(), LoopThread(), Mailboxes()
+    host = LaneHost([DeliverLane(tools)], loop=loop, clock=tools.clock, mailboxes=mailboxes, stop=stop)
+    timer = threading.Timer(limit.total_seconds(), stop.request)
+    timer.start()
+    try:
+        host.drain(LaneName.DELIVER)
+    finally:
+        timer.cancel()
+        loop.submit(tools.send.close()).result()
+        loop.close()
+    return tools.deliveries.count_pending()

@@ -11,12 +11,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from types import SimpleNamespace
+from weakref import WeakSet
 
 import aiohttp
 import httpx
@@ -144,22 +144,25 @@ def foreign_session(*, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     sent before the peer's address was compared with the URL's. Redirects are the caller's to refuse or to follow, one
     checked hop at a time. To be made and closed on the event loop.
     """
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
+    connector = _foreign_connector(tls, is_kept=False)
     return _foreign_session(connector, FETCH_CONNECT_SECONDS, FETCH_IDLE_SECONDS, FETCH_BUFFER_BYTES)
 
 
 def post_session(*, tls: ssl.SSLContext, is_kept: bool) -> aiohttp.ClientSession:
     """Return a session as `foreign_session` for small requests, with small buffers; the total deadline is the caller's.
 
-    One that keeps its connections belongs to one host name: TLS has checked them for no other. Give each request a
-    `Trip` as its trace context.
+    One that keeps its connections belongs to one host name: TLS has checked them for no other. Whether a request went
+    over a kept one, `REUSED` tells the task that made it.
     """
-    connector = (
-        aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=POST_KEEP_SECONDS, resolver=_NoResolver())
-        if is_kept
-        else aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=_NoResolver())
-    )
+    connector = _foreign_connector(tls, is_kept=is_kept)
     return _foreign_session(connector, POST_CONNECT_SECONDS, None, POST_BUFFER_BYTES)
+
+
+def _foreign_connector(tls: ssl.SSLContext, *, is_kept: bool) -> aiohttp.TCPConnector:
+    resolver = _NoResolver()
+    if is_kept:
+        return aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=POST_KEEP_SECONDS, resolver=resolver)
+    return aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=resolver)
 
 
 def _foreign_session(
@@ -175,45 +178,36 @@ def _foreign_session(
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         read_bufsize=buffer_bytes,
         request_class=_PeerCheckedRequest,
-        trace_configs=[_reuse_noted()],
     )
     session._retry_connection = False  # noqa: SLF001 - it repeats a GET by itself otherwise, and has no switch
     return session
-
-
-@dataclass
-class Trip:
-    """What became known of one request on its way; handed to a session as `trace_request_ctx`."""
-
-    is_reused: bool = False
-    """It went over a connection that an earlier request had left open, and which may have been dead by then."""
-
-
-def _reuse_noted() -> aiohttp.TraceConfig:
-    async def note(
-        session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
-    ) -> None:
-        trip = context.trace_request_ctx
-        if isinstance(trip, Trip):
-            trip.is_reused = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(note)
-    return trace
 
 
 class WrongPeer(aiohttp.ClientConnectionError):
     """The connection leads elsewhere than to the checked address; nothing was sent over it."""
 
 
+REUSED: ContextVar[bool] = ContextVar("REUSED", default=False)
+"""Whether this task's last request to a stranger went over a connection that an earlier one had left open, and which
+may have been dead by then.
+"""
+
+
 class _PeerCheckedRequest(aiohttp.ClientRequest):
     """Looks where the connection leads, between connecting and sending."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        peer = conn.transport.get_extra_info("peername") if conn.transport is not None else None
+        transport = conn.transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
         if peer is None or not _is_same_address(peer[0], self.url.host or ""):
             raise WrongPeer("the connection leads to another address than the checked one")
+        REUSED.set(transport in _USED)
+        _USED.add(transport)
         return await super().send(conn)
+
+
+_USED: WeakSet[object] = WeakSet()
+"""Connections that a request has gone over."""
 
 
 def _is_same_address(peer: str, checked: str) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import importlib.metadata
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -23,24 +23,29 @@ from orchestrator.db.audit import SqlAudit
 from orchestrator.db.batch_cancels import SqlBatchCancels
 from orchestrator.db.batch_reports import SqlBatchReports
 from orchestrator.db.batches import SqlBatches
+from orchestrator.db.bulk import SqlBulkJobs
+from orchestrator.db.deliveries import SqlDeliveries
+from orchestrator.db.endpoints import SqlEndpoints
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.figures import SqlFigures
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
+from orchestrator.db.models import SqlModels
 from orchestrator.db.overview import SqlOverview
-from orchestrator.db.progress import SqlProgress
+from orchestrator.db.progress import SqlProgress, SubmitLimits
 from orchestrator.db.restoring import SqlRestores
 from orchestrator.db.single_intake import SqlSingleIntakes
 from orchestrator.db.uploads import SqlUploads
+from orchestrator.db.usage import SqlUsage
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue
 from orchestrator.domain.audit import Violation
-from orchestrator.domain.errors import ConfigError, NotFound
+from orchestrator.domain.errors import ConfigError, NotFound, Permanent
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Clock, Stores, Wakeup
 from orchestrator.domain.ports.audit import Audit, Ledger
 from orchestrator.domain.retry import PollSchedule, Rules
-from orchestrator.egress import GuardedFetch, GuardedPost
+from orchestrator.egress import EgressGuard, GuardedFetch, GuardedPost
 from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import FileJournal, JournalFolder
 from orchestrator.journal import entries as journal_entries
@@ -48,7 +53,11 @@ from orchestrator.services.batch_files import Clerk
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.services.jobfile import codes as fault_codes
-from orchestrator.services.lanes.context import LaneContext, LaneLimits
+from orchestrator.services.jobfile.inline import JudgeLink
+from orchestrator.services.lanes.context import Delivering, LaneContext, LaneLimits
+from orchestrator.services.models import ModelDesk
+from orchestrator.services.webhook_bodies import EventBodies
+from orchestrator.services.webhooks import EndpointDesk
 from orchestrator.storage import StoreOptions, StoreSet
 from orchestrator.storage import advice as storage_advice
 from orchestrator.webhooks import SecretBox, WebhookSender, read_or_make_key
@@ -76,7 +85,10 @@ class App:
     batches: SqlBatches
     reports: SqlBatchReports
     cancels: SqlBatchCancels
+    bulk: SqlBulkJobs
     history: SqlHistory
+    usage: SqlUsage
+    models: SqlModels
     progress: SqlProgress
     restores: SqlRestores
     audit: SqlAudit
@@ -88,6 +100,19 @@ class App:
     overview: SqlOverview
     stores: Stores
     kinds: Mapping[str, Kind]
+    endpoints: SqlEndpoints
+    open_delivering: Callable[[], Delivering]
+
+    @property
+    def delivering(self) -> Delivering:
+        """What the deliver lane works with; made on first use, since most commands send nothing."""
+        return self.open_delivering()
+
+    @property
+    def endpoint_desk(self) -> EndpointDesk:
+        """What looks after webhook endpoints."""
+        tools = self.delivering
+        return EndpointDesk(self.endpoints, tools.send, tools.open_secrets, self.clock, self.rng)
 
     @property
     def rules(self) -> Rules:
@@ -112,6 +137,8 @@ def open_app(settings: Settings, *, may_migrate: bool = False) -> Iterator[App]:
 
 def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
     rng = SystemRandom()
+    kinds = kinds_by_name()
+    database = replace(database, render=EventBodies(kinds))
     return App(
         settings=settings,
         clock=clock,
@@ -121,8 +148,11 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         batches=SqlBatches(database, rng=rng),
         reports=SqlBatchReports(database),
         cancels=SqlBatchCancels(database, rng=rng),
+        bulk=SqlBulkJobs(database, rng=rng),
         history=SqlHistory(database),
-        progress=SqlProgress(database),
+        usage=SqlUsage(database),
+        models=SqlModels(database),
+        progress=SqlProgress(database, _make_submit_limits(settings)),
         restores=SqlRestores(replace(database, rng=rng)),
         audit=SqlAudit(database),
         keys=SqlKeys(database, rng=rng),
@@ -132,8 +162,26 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         figures=SqlFigures(database),
         overview=SqlOverview(database),
         stores=_make_stores(settings),
-        kinds=kinds_by_name(),
+        kinds=kinds,
+        endpoints=SqlEndpoints(database, rng=rng),
+        open_delivering=cache(lambda: _make_delivering(settings, clock, rng, database)),
     )
+
+
+def _make_delivering(settings: Settings, clock: Clock, rng: Random, database: Database) -> Delivering:
+    return Delivering(
+        deliveries=SqlDeliveries(database, rng=rng),
+        send=make_sender(settings),
+        open_secrets=cache(lambda: make_secret_box(settings)),
+        clock=clock,
+        rng=rng,
+        limits=_make_deliver_limits(settings),
+    )
+
+
+def _make_deliver_limits(settings: Settings) -> LaneLimits:
+    plain = LaneLimits()
+    return replace(plain, deliver_lease=settings.leases.get("deliver", plain.deliver_lease))
 
 
 def _make_stores(settings: Settings) -> StoreSet:
@@ -183,6 +231,7 @@ def open_lanes(
             archive_url=settings.archive,
             limits=limits,
             tool_version=importlib.metadata.version(DISTRIBUTION),
+            delivering=replace(app.delivering, process=process),
             batch_id=batch_id,
         )
 
@@ -205,6 +254,31 @@ def make_sender(settings: Settings) -> WebhookSender:
     return WebhookSender(post, version=importlib.metadata.version(DISTRIBUTION))
 
 
+def webhook_judge(settings: Settings) -> Callable[[str], None]:
+    """Return the guard's look at a webhook's URL. It raises RequestError, and ConfigError where nothing could be signed."""
+    open_sender = cache(lambda: make_sender(settings))
+
+    def judge(url: str) -> None:
+        _require_secret_key(settings)
+        open_sender().check(url)
+
+    return judge
+
+
+def make_link_judge(settings: Settings) -> JudgeLink:
+    """Return what says why an input's link is refused: by spelling, port and literal address, asking no server."""
+    guard = EgressGuard(settings.egress_allow)
+
+    def judge(url: str) -> str | None:
+        try:
+            guard.check(url)
+        except Permanent as refused:
+            return refused.message
+        return None
+
+    return judge
+
+
 def make_secret_box(settings: Settings) -> SecretBox:
     """Return what seals the secrets of endpoints. Raises ConfigError as `read_secret_key`."""
     return SecretBox(read_secret_key(settings))
@@ -215,19 +289,46 @@ def read_secret_key(settings: Settings) -> str:
 
     Raises ConfigError naming the setting when there is none: processes that share a server's job table must share it.
     """
+    _require_secret_key(settings)
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().strip()
-    if not settings.database.startswith("sqlite"):
+    return read_or_make_key(settings.secret_key_file)
+
+
+def _require_secret_key(settings: Settings) -> None:
+    if settings.secret_key is None and not settings.database.startswith("sqlite"):
         raise ConfigError(
             "ORCHESTRATOR_SECRET_KEY",
             "needed for webhooks and API keys: every process on this database works with it; `openssl rand -base64 32` makes one",
         )
-    return read_or_make_key(settings.secret_key_file)
+
+
+def make_model_desk(app: App) -> ModelDesk:
+    """Return what models are looked at and steered with."""
+    return ModelDesk(
+        models=app.models,
+        kinds=app.kinds,
+        slots=slots_per_model(app.kinds, app.settings.limits),
+        is_slot_held_until_final=app.settings.slot_rule == "until_final",
+    )
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:
     """Return how many outputs are stored at once: a video has its cover beside it."""
     return OUTPUTS_STORED_PER_JOB * sum(archive_windows.values())
+
+
+def ask_provider(app: App, ask: Callable[[ZaiProvider], Awaitable[None]]) -> None:
+    """Put one question to the provider and leave. Raises what `ask` raises, and ConfigError without a key."""
+
+    async def work() -> None:
+        provider = _make_provider(app)
+        try:
+            await ask(provider)
+        finally:
+            await provider.close()
+
+    asyncio.run(work())
 
 
 def _make_provider(app: App) -> ZaiProvider:
@@ -293,6 +394,14 @@ def _make_limits(kinds: Mapping[str, Kind], settings: Settings, total_slots: int
         call_deadlines=settings.call_deadlines,
         task_lives=settings.assumed_task_life,
         slots=slots_per_model(kinds, settings.limits),
+    )
+
+
+def _make_submit_limits(settings: Settings) -> SubmitLimits:
+    return SubmitLimits(
+        slots=slots_per_model(kinds_by_name(), settings.limits),
+        max_unknown_per_hour=settings.max_unknown_per_hour,
+        is_slot_held_until_final=settings.slot_rule == "until_final",
     )
 
 
@@ -422,3 +531,8 @@ def require_current_schema(app: App) -> None:
 def check_database(settings: Settings) -> str | None:
     """Return what is wrong with the schema in words, None when nothing is."""
     return migrate.find_problem(settings.database)
+
+
+def check_search(settings: Settings) -> str | None:
+    """Return in words why looking for words in prompts is slow, None when it is not."""
+    return migrate.find_search_problem(settings.database)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,11 +14,13 @@ from orchestrator.domain.access import AuditEntry, Principal
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Batch, Job, Output
 from orchestrator.domain.ports import LaneName, Wakeup
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import Taker
+from orchestrator.services.intake import CheckOptions
+from orchestrator.services.uploads import UploadReader
 from orchestrator.services.views import Object, job_object
-from orchestrator.wiring import App
+from orchestrator.wiring import App, make_link_judge, webhook_judge
 
 LINK_LIFE = timedelta(minutes=15)  # as `outputs url`
 
@@ -46,6 +49,21 @@ class Desk:
             actor=caller.actor,
         )
 
+    @cached_property
+    def judge_webhook(self) -> Callable[[str], None]:
+        """The guard's look at the URL of a webhook; asks no server."""
+        return webhook_judge(self.app.settings)
+
+    def options(self, caller: Principal, *, allow_unknown_model: bool) -> CheckOptions:
+        """Return what a caller's requests are checked by."""
+        return CheckOptions(self.environment, allow_unknown_model, judge=self.judge_webhook, owner=caller.creates_for)
+
+    def reader(self, caller: Principal) -> UploadReader:
+        """Return what reads the inputs that a caller's requests name: their own uploads, and links that the guard allows."""
+        owner = caller.creates_for
+        judge = make_link_judge(self.app.settings)
+        return UploadReader(lambda upload_id: self.app.uploads.find(upload_id, owner=owner), judge)
+
     def get_job(self, job_id: str, caller: Principal) -> Job:
         """Raises NotFound, in the same words, for what is not there and for what is not theirs (row I10)."""
         job = self.app.history.get_job(job_id)
@@ -73,7 +91,7 @@ class Desk:
         """Write the line of the audit log before anything is done: nothing happens without one."""
         self.app.audit_log.append(AuditEntry(caller.actor, action, subject, owner, reason, count))
 
-    def show_job(self, job: Job, *, hold: Hold | BudgetHold | None = None) -> Object:
+    def show_job(self, job: Job, *, hold: AnyHold | None = None) -> Object:
         """Return the job object with working links."""
 
         def sign(output: Output) -> tuple[str, datetime]:
@@ -83,7 +101,7 @@ class Desk:
 
     def show_jobs(self, jobs: Sequence[Job]) -> list[Object]:
         """Return job objects; what waits in one place waits for one thing, which is asked for once."""
-        holds: dict[tuple[object, ...], Hold | BudgetHold | None] = {}
+        holds: dict[tuple[object, ...], AnyHold | None] = {}
         shown = []
         for job in jobs:
             place = (job.credential, job.model, job.priority, job.batch_id)

@@ -42,6 +42,7 @@ class JobRequest(Ask):
     tags: Annotated[dict[str, str], Field(description="Labels for searching.")] = {}
     priority: Annotated[int, Field(ge=0, le=9, description="Higher goes first.")] = 5
     not_before: Annotated[datetime | None, Field(description="Not submitted before; with a time zone.")] = None
+    webhook: Annotated[str | None, Field(max_length=2000, description="A URL that hears what becomes of it.")] = None
     max_cost: Annotated[Decimal | None, Field(ge=0, max_digits=12, decimal_places=6)] = None
     allow_unknown_model: Annotated[bool, Field(description="Let a model through that is in no table, unpriced.")] = (
         False
@@ -83,6 +84,7 @@ class AttachRequest(Reason):
     """The task that a person found."""
 
     task_id: Annotated[str, Field(max_length=1000)]
+    unchecked: Annotated[bool, Field(description="Do not ask the provider whether it knows the task.")] = False
 
 
 class BatchRetryRequest(Reason):

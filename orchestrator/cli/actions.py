@@ -7,22 +7,25 @@ from collections.abc import Callable, Iterable, Sequence
 
 import click
 
+from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import Exit, tell_request_error
-from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.fleet import require_broker
+from orchestrator.cli.next_step import next_steps, tell_next_step
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.restored import show_prices
 from orchestrator.domain.decide import decide_resubmit
-from orchestrator.domain.errors import RequestError
+from orchestrator.domain.errors import ConfigError, RequestError, StepError
 from orchestrator.domain.job import Job
-from orchestrator.domain.ports import LaneName
 from orchestrator.services.adoption import AdoptRequest, adopt_task
+from orchestrator.services.asking import is_to_be_asked, require_known
 from orchestrator.services.batches import Taker
 from orchestrator.services.lifecycle import attach_task, resubmit_job, write_off_job
 from orchestrator.services.views import job_object
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App, ask_provider, open_app
 
 ACTOR = "local"
+EARLIER_CALL = "an earlier call of each may have been taken: then it is charged as well"
 REASON = click.option("--reason", default="", help="Kept in the history.")
 
 
@@ -41,15 +44,19 @@ def for_each(job_ids: Iterable[str], act: Callable[[str], str]) -> int:
 @click.command()
 @click.argument("job_id", metavar="ID")
 @click.option("--task-id", required=True, metavar="T", help="The task's id, as the provider's console shows it.")
+@click.option("--unchecked", is_flag=True, help="Do not ask the provider whether it knows the task.")
 @REASON
 @common_options
-def attach(common: CommonOptions, job_id: str, task_id: str, reason: str) -> None:
+def attach(common: CommonOptions, job_id: str, task_id: str, unchecked: bool, reason: str) -> None:
     """Tell a job the id of its task: it goes on with it, and nothing is paid again.
 
     A job that is held, queued or written off is polled from now on. One that has gone on without it keeps the id as a
-    paid task that it cannot use (an alarm). Kinds that are answered at once have no task.
+    paid task that it cannot use (an alarm). Kinds that are answered at once have no task. The provider is asked first
+    whether it knows the task, which costs nothing: a slip of the pen would lead the job away from what was paid for.
     """
     with open_app(common.settings()) as app:
+        if not unchecked:
+            _ask_first(app, job_id, task_id)
         applied = attach_task(
             app.jobs, job_id, task_id, kinds=app.kinds, rules=app.rules, rng=app.rng, actor=ACTOR, reason=reason
         )
@@ -60,6 +67,8 @@ def attach(common: CommonOptions, job_id: str, task_id: str, reason: str) -> Non
         else:
             text = "the task is its own already, or acts when the call in flight has ended"
         click.echo(inert_line(f"{job_id}: {text}"))
+        if applied.decision is not None:
+            tell_next_step(app, [job_id])
 
 
 @click.command()
@@ -76,17 +85,21 @@ def resubmit(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason:
         ready, refused = _look_at(app, job_ids)
         if ready and not yes:
             question = f"submit {_count(ready)} again as new charges: {show_prices(ready)}?"
-            if not click.confirm(question, err=True):
-                click.echo("nothing was submitted", err=True)
-                sys.exit(Exit.BUDGET)
+            click.echo(EARLIER_CALL, err=True)
+            ask(question, is_sure=False)
+
+        moved: list[str] = []
 
         def resubmit_one(job_id: str) -> str:
             if not yes and job_id in refused:  # nobody was asked about it, even if its time has come meanwhile
                 raise refused[job_id]
             decision = resubmit_job(app.jobs, job_id, rules=app.rules, actor=ACTOR, reason=reason).decision
+            moved.append(job_id)
             return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
 
-        sys.exit(for_each(job_ids, resubmit_one))
+        code = for_each(job_ids, resubmit_one)
+        tell_next_step(app, moved)
+    sys.exit(code)
 
 
 @click.command("write-off")
@@ -129,7 +142,8 @@ def adopt(
     The same task again answers the same job.
     """
     settings = common.settings()
-    broker_url = require_broker(settings) if settings.broker_url is not None else None
+    if settings.broker_url is not None:
+        require_broker(settings)
     request = AdoptRequest(
         kind=kind,
         task_id=task_id,
@@ -153,7 +167,18 @@ def adopt(
         if not adopted.is_new:
             click.echo(f"known already: {job.id} has this task", err=True)
             return
-        click.echo(_leave(app, job, broker_url), err=True)
+        click.echo(inert_line("; ".join(["adopted", *next_steps(app, [job])])), err=True)
+
+
+def _ask_first(app: App, job_id: str, task_id: str) -> None:
+    """Raise Conflict for a task that the provider says it does not know; warn when nobody could ask it."""
+    job = app.history.get_job(job_id)
+    if not is_to_be_asked(job, task_id, app.kinds):
+        return
+    try:
+        ask_provider(app, lambda provider: require_known(provider, job, task_id))
+    except (ConfigError, StepError) as error:
+        click.echo(inert_line(f"warning: nobody asked the provider whether it knows task {task_id}: {error}"), err=True)
 
 
 def _look_at(app: App, job_ids: Sequence[str]) -> tuple[list[Job], dict[str, RequestError]]:
@@ -177,12 +202,3 @@ def _count(jobs: Sequence[Job]) -> str:
 def _taker(app: App) -> Taker:
     store = app.stores.open(app.settings.archive)
     return Taker(app.batches, store, app.clock, app.rng, app.settings.spool_dir)
-
-
-def _leave(app: App, job: Job, broker_url: str | None) -> str:
-    """Say who will ask about the task: the workers, who are told, or a command."""
-    if broker_url is None:
-        return f"adopted; ask about it and archive it with: orchestrator jobs run {job.id}"
-    with waking(broker_url, clock=app.clock) as wakeup:
-        wakeup.wake(LaneName.POLL)
-    return f"adopted; the workers take it from here. Watch it with: orchestrator jobs watch {job.id}"

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 
 import click
 
-from orchestrator.cli.exits import Exit
-from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.asking import ask
 from orchestrator.cli.jobfiles import Money
+from orchestrator.cli.leaving import leave
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.running import HowToRun, opened_to_run, run_to_end
-from orchestrator.cli.sandbox import ENVIRONMENT
 from orchestrator.domain.advice import Source
 from orchestrator.domain.errors import Conflict, Fault, InvalidParams
 from orchestrator.domain.job import Batch
-from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
 from orchestrator.services.batch_actions import RetryDesk, RetryPlan, cancel_batch, plan_retry, retry_batch
 from orchestrator.services.batch_files import write_due_files
@@ -96,8 +93,10 @@ def _ask_cancel(app: App, batch: Batch, *, is_sure: bool) -> None:
     text = f"{batch.name}: stop {queued} queued jobs, about {show_micros(saved.micros)} not spent"
     if not batch.is_intake_done:
         text += "; lines that are not in yet stay out"
+    if shared := app.reports.count_shared(batch.id).stoppable_count:
+        text += f"; {shared} of them are lines of other batches too, and stop there as well"
     click.echo(inert_line(f"{text}; {runs_on} are being paid for or are paid and run on"), err=True)
-    _confirm("cancel it?", is_sure=is_sure, otherwise="nothing was cancelled")
+    ask("cancel it?", is_sure=is_sure, otherwise="nothing was cancelled")
 
 
 def _cancelled_text(stopped: int, runs_on: int) -> str:
@@ -140,8 +139,9 @@ def retry(
     _check_only(only)
     settings = common.settings()
     with open_app(settings) as app:
-        desk = RetryDesk(app.jobs, app.batches, app.reports, app.clock, app.rng, app.kinds, app.rules)
+        desk = retry_desk(app)
         plan = plan_retry(desk, batch_id, only)
+        _tell_budget(plan, max_cost)
         _ask_retry(plan, is_sure=yes)
         done = retry_batch(desk, batch_id, only, max_cost_micros=max_cost, actor=ACTOR, reason=reason)
         _tell_refused(done.refused)
@@ -149,16 +149,14 @@ def retry(
         row = {"id": batch_id, "goes_on": done.free_count, "child": child and child.id, "new": done.new_count}
         print_one(row, common.format_for(one=True))
         if done.free_count:
-            click.echo(f"{done.free_count} go on for nothing; {_leave(app, app.batches.get(batch_id))}", err=True)
+            click.echo(f"{done.free_count} go on for nothing; {leave(app, app.batches.get(batch_id))}", err=True)
         if child is not None:
-            click.echo(f"{done.new_count} are tried again in {child.id}; {_leave(app, child)}", err=True)
+            click.echo(f"{done.new_count} are tried again in {child.id}; {leave(app, child)}", err=True)
 
 
-def _confirm(question: str, *, is_sure: bool, otherwise: str) -> None:
-    """Ask whoever is there; where nobody can answer, a script has to say --yes."""
-    if not is_sure and not click.confirm(question, err=True):
-        click.echo(otherwise, err=True)
-        sys.exit(Exit.BUDGET)
+def retry_desk(app: App) -> RetryDesk:
+    """Return what batches are tried again with."""
+    return RetryDesk(app.jobs, app.batches, app.reports, app.clock, app.rng, app.kinds, app.rules)
 
 
 def _check_only(only: tuple[str, ...]) -> None:
@@ -181,7 +179,20 @@ def _ask_retry(plan: RetryPlan, *, is_sure: bool) -> None:
         text += f", {cost.unpriced_count} of them without a price"
     click.echo(text, err=True)
     if cost.count:
-        _confirm("pay for them again?", is_sure=is_sure, otherwise="nothing was submitted")
+        ask("pay for them again?", is_sure=is_sure)
+
+
+def _tell_budget(plan: RetryPlan, max_cost: int | None) -> None:
+    """Say what the new charges may come to, where they are held to anything."""
+    if not plan.cost.count:
+        return
+    if max_cost is not None:
+        click.echo(f"budget of the new charges: {show_micros(max_cost)}", err=True)
+    elif plan.left_micros is not None:
+        left = show_micros(plan.left_micros)
+        click.echo(
+            f"budget of the new charges: {left}, what is left of the batch's; --max-cost gives another", err=True
+        )
 
 
 def _tell_refused(refused: Mapping[str, str]) -> None:
@@ -189,16 +200,3 @@ def _tell_refused(refused: Mapping[str, str]) -> None:
         click.echo(inert_line(f"left alone: {reason}"), err=True)
     if (more := len(refused) - REFUSED_SHOWN) > 0:
         click.echo(f"left alone: {more} more", err=True)
-
-
-def _leave(app: App, batch: Batch) -> str:
-    """Say who will work on it: the workers, who are told, or a command."""
-    settings = app.settings
-    if settings.broker_url is not None and batch.environment != ENVIRONMENT:
-        with waking(require_broker(settings), clock=app.clock) as wakeup:
-            wakeup.wake(LaneName.SUBMIT)
-        return f"the workers take it from here. Watch it with: orchestrator batches watch {batch.id}"
-    home, option = settings.data_dir, ""
-    if batch.environment == ENVIRONMENT:
-        home, option = home.parent, " --sandbox"
-    return f"run it with: orchestrator --data-dir {shlex.quote(str(home))} batches run {batch.id}{option}"

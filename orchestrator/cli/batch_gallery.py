@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import click
 
@@ -50,23 +50,29 @@ def gallery(common: CommonOptions, batch_id: str, path: Path, effective: bool, e
         family = [batch.id for batch in app.reports.list_family(batch_id)]
         whose = family[0] if effective else batch_id
         jobs = iter_jobs(app.reports, whose, family=family if effective else ())
-        frame = _make_frame(app, whose, path, min(life, LONGEST), embeds=embed)
+        archives = app.reports.list_archives(family if effective else [whose])
+        frame = _make_frame(app, archives, path, min(life, LONGEST), embeds=embed)
         _write(path, render_gallery(show_batch(app, whose), jobs, frame, now=app.clock.now()))
     click.echo(str(path))
 
 
-def _make_frame(app: App, batch_id: str, path: Path, life: timedelta, *, embeds: bool) -> Frame:
-    sign = app.stores.open(app.batches.get(batch_id).archive_url).sign_url
-    example = urlsplit(sign("example", expires=life))
-    is_folder = example.scheme == "file"
+def _make_frame(app: App, archives: Sequence[str], path: Path, life: timedelta, *, embeds: bool) -> Frame:
+    """Lines that earlier batches answer may have their files in other archives than this one's."""
+    examples = [urlsplit(app.stores.open(url).sign_url("example", expires=life)) for url in archives]
+    is_signed = any(example.scheme != "file" for example in examples)
     return Frame(
         stores=app.stores,
         kinds=app.kinds,
         link=_linker(app, path, life),
-        sources="file: 'self'" if is_folder else f"{example.scheme}://{example.netloc}",
-        links_until=None if is_folder else app.clock.now() + life,
+        sources=" ".join(sorted({_name_source(example) for example in examples})) or "'none'",
+        links_until=app.clock.now() + life if is_signed else None,
         embeds=embeds,
     )
+
+
+def _name_source(example: SplitResult) -> str:
+    """Return what stands for an archive in the page's policy."""
+    return "file: 'self'" if example.scheme == "file" else f"{example.scheme}://{example.netloc}"
 
 
 def _linker(app: App, path: Path, life: timedelta) -> Callable[[Job, StoredFile], str]:

@@ -8,28 +8,30 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.checking import show_check
+from orchestrator.cli.asking import ask, is_terminal
+from orchestrator.cli.checking import show_check, tell_check
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.jobfiles import (
     ALLOW_PARTIAL,
     ALLOW_UNKNOWN_MODEL,
     FILE,
     FORMAT,
+    WEBHOOK,
     Money,
     checked_file,
     take_checked,
 )
+from orchestrator.cli.leaving import leave
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError, NotFound, StepError
-from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Intake, show_micros
 from orchestrator.services.forecast import Known, find_known
 from orchestrator.services.intake import CheckedFile, CheckOptions
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App, open_app, webhook_judge
 
 
 @click.command()
@@ -55,7 +57,9 @@ def check(
     3 warnings with --strict.
     """
     settings = common.settings()
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     with checked_file(file, settings, options, form=form, is_quiet=True) as checked:
         known = _find_known(checked, settings, sandbox=sandbox)
         show_check(checked, known, settings, common.format_for(one=price), is_priced=price)
@@ -89,7 +93,8 @@ def _find_known(checked: CheckedFile, settings: Settings, *, sandbox: bool) -> K
 @click.option("--sandbox", is_flag=True, help="For the simulator: nothing is paid.")
 @FORMAT
 @ALLOW_UNKNOWN_MODEL
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before paying again.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@WEBHOOK
 @common_options
 def submit(
     common: CommonOptions,
@@ -101,24 +106,39 @@ def submit(
     form: str | None,
     allow_unknown_model: bool,
     yes: bool,
+    webhook: str | None,
 ) -> None:
     """Record every job of FILE as a batch. All lines or none, unless --allow-partial is given.
 
-    Workers take the jobs when ORCHESTRATOR_BROKER_URL is set; else the command that runs them is named.
+    Says count and cost first and, on a terminal, asks. Workers take the jobs when ORCHESTRATOR_BROKER_URL is set; else the command that runs them is named.
     """
     settings = common.settings()
     broker_url = require_broker(settings) if settings.broker_url is not None and not sandbox else None
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     with checked_file(file, settings, options, form=form) as checked, ExitStack() as stack:
         checked.require_good(is_partial=allow_partial)
         if sandbox:
             settings = stack.enter_context(sandboxed(settings))
         app = stack.enter_context(open_app(settings, may_migrate=broker_url is None))
+        _ask_submit(app, checked, is_sure=yes)
         intake = take_checked(
-            app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes
+            app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes, webhook=webhook
         )
         print_one(_batch_row(intake, checked), common.format_for(one=True))
-        click.echo(_leave(app, intake, file, broker_url, sandbox=sandbox), err=True)
+        click.echo(f"recorded; {leave(app, intake.batch)}", err=True)
+
+
+def _ask_submit(app: App, checked: CheckedFile, *, is_sure: bool) -> None:
+    """Say what the file comes to, and ask unless it is a batch already. What is paid for again is asked for by itself."""
+    batch = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
+    if batch is not None and batch.is_intake_done:
+        return
+    is_asking = not is_sure and is_terminal()
+    known = find_known(checked, app.batches) if is_asking else None
+    tell_check(checked, known, app.settings, is_priced=True)
+    ask("submit them?", is_sure=is_sure, is_said=True)
 
 
 def _batch_row(intake: Intake, checked: CheckedFile) -> dict[str, object]:
@@ -138,14 +158,3 @@ def _batch_row(intake: Intake, checked: CheckedFile) -> dict[str, object]:
         "archive": f"{batch.archive_url}/batches/{batch.id}/",
         "input": f"input{checked.form.extension}",
     }
-
-
-def _leave(app: App, intake: Intake, file: Path, broker_url: str | None, *, sandbox: bool) -> str:
-    """Say who runs the jobs: the workers, who are told, or a command."""
-    if broker_url is None:
-        partial = " --allow-partial" if intake.batch.refused_count else ""
-        command = f"orchestrator run {file}{partial}{' --sandbox' if sandbox else ''}"
-        return inert_line(f"recorded, not yet submitted; run it with: {command}")
-    with waking(broker_url, clock=app.clock) as wakeup:
-        wakeup.wake(LaneName.SUBMIT)
-    return f"recorded; the workers take it from here. Watch it with: orchestrator batches watch {intake.batch.id}"

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.running import result_text
 from orchestrator.services.batch_files import ERRORS, INPUT, RESULTS, SUMMARY, batch_key, iter_results
 from orchestrator.services.batch_views import batch_object, error_group_object
@@ -36,14 +37,18 @@ def list_batches(common: CommonOptions, limit: int, after: str | None) -> None:
         rows = [batch_object(batch, counts[batch.id], costs[batch.id]) for batch in page]
         print_rows(rows, COLUMNS, common.format_for(one=False))
         if len(found) > limit:
-            click.echo(f"more: orchestrator batches list --after {page[-1].id}", err=True)
+            click.echo(f"more: {program()} batches list --after {page[-1].id}", err=True)
 
 
 @click.command()
 @click.argument("batch_id", metavar="ID")
 @common_options
 def show(common: CommonOptions, batch_id: str) -> None:
-    """Show one batch whole: its jobs per state, its cost (by the table, final, unknown), its family and its files."""
+    """Show one batch whole: its jobs per state, its cost (by the table, final, unknown), its family and its files.
+
+    linked_count are lines that jobs of other batches answer: those are charged to the other batches, not to this one's
+    budget.
+    """
     with open_app(common.settings()) as app:
         print_one(show_batch(app, batch_id), common.format_for(one=True))
 
@@ -55,6 +60,7 @@ def show_batch(app: App, batch_id: str) -> Object:
     costs = app.reports.sum_costs_of([batch_id])[batch_id]
     value = batch_object(batch, counts, costs, unpriced_count=app.reports.count_unpriced(batch_id))
     value["family"] = [member.id for member in app.reports.list_family(batch_id)]
+    value["linked_count"] = app.reports.count_shared(batch_id).linked_count
     is_written = batch.files_written_at is not None
     files = {name: f"{batch.archive_url}/{batch_key(batch_id, name)}" for name in (RESULTS, ERRORS, SUMMARY, INPUT)}
     value["files"] = files if is_written else None
@@ -107,4 +113,4 @@ def _tell_group(row: Mapping[str, object]) -> None:
     is_part = isinstance(examples, list) and len(examples) < int(str(row["count"]))
     click.echo(inert_line(f"{row['count']} x {row['code']} ({row['status']}{theirs}): {names}{', ...' * is_part}"))
     if row["advice"]:
-        click.echo(inert_line(f"  hint: {row['advice']}"))
+        click.echo(inert_line(f"  hint: {pasteable(str(row['advice']))}"))

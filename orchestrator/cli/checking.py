@@ -32,7 +32,7 @@ def show_check(checked: CheckedFile, known: Known | None, settings: Settings, ou
         print_rows(models if shows_models else faults, MODEL_COLUMNS if shows_models else FAULT_COLUMNS, output)
     else:
         _print_tables(faults, models)
-    _tell(checked, known, settings, is_priced=is_priced)
+    tell_check(checked, known, settings, is_priced=is_priced)
 
 
 def _print_tables(faults: list[dict[str, object]], models: list[dict[str, object]]) -> None:
@@ -102,7 +102,8 @@ def _report(
     return report
 
 
-def _tell(checked: CheckedFile, known: Known | None, settings: Settings, *, is_priced: bool) -> None:
+def tell_check(checked: CheckedFile, known: Known | None, settings: Settings, *, is_priced: bool) -> None:
+    """Say on stderr how a check came out; with `is_priced` what the good jobs cost, and when they would be done."""
     faults = f"{checked.fault_count} fault{'' if checked.fault_count == 1 else 's'}"
     warned = f", {checked.warning_count} warning{'' if checked.warning_count == 1 else 's'}" * bool(
         checked.warning_count

@@ -9,8 +9,10 @@ import click
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
+from orchestrator.cli.prefix import pasteable
 from orchestrator.cli.restored import mark_restored
-from orchestrator.wiring import check_database, current_schema, newest_schema, upgrade_database
+from orchestrator.config import Settings
+from orchestrator.wiring import check_database, check_search, current_schema, newest_schema, upgrade_database
 
 
 @click.group()
@@ -26,6 +28,7 @@ def upgrade(common: CommonOptions) -> None:
     settings = common.settings()
     before, after = upgrade_database(settings)
     click.echo(f"already at {after}" if before == after else f"upgraded from {before or 'nothing'} to {after}")
+    _warn_of_search(settings)
 
 
 @db.command()
@@ -35,7 +38,7 @@ def current(common: CommonOptions) -> None:
     revision = current_schema(common.settings())
     output = common.format_for(one=True)
     if output == "table":
-        click.echo(revision or "no schema: run `orchestrator db upgrade`")
+        click.echo(revision or pasteable("no schema: run `orchestrator db upgrade`"))
     else:
         print_one({"revision": revision, "newest": newest_schema()}, output)
 
@@ -43,13 +46,23 @@ def current(common: CommonOptions) -> None:
 @db.command()
 @common_options
 def check(common: CommonOptions) -> None:
-    """Compare the database with what this version needs; exit 3 when they differ."""
-    problem = check_database(common.settings())
+    """Compare the database with what this version needs; exit 3 when they differ.
+
+    A server without the extension pg_trgm is a warning only: words are then looked for without an index.
+    """
+    settings = common.settings()
+    problem = check_database(settings)
     if problem is None:
         click.echo("the schema is up to date")
+        _warn_of_search(settings)
         return
     click.echo(problem, err=True)
     sys.exit(Exit.NOT_ALL_SUCCEEDED)
+
+
+def _warn_of_search(settings: Settings) -> None:
+    if words := check_search(settings):
+        click.echo(f"warning: {words}", err=True)
 
 
 db.add_command(mark_restored)

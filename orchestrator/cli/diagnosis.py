@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.disclosure import describe_settings, hide_secrets
 from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.prefix import pasteable
 from orchestrator.config import Settings
 from orchestrator.domain.audit import Finding
 from orchestrator.services.doctor import Report
@@ -21,7 +22,7 @@ Row = dict[str, object]
 def show_report(report: Report, settings: Settings, sources: Mapping[str, str], output: str) -> None:
     """Print the report; how it came out is said on stderr too."""
     lines = [asdict(line) for line in describe_settings(settings, sources)]
-    rows = [(kind, _hidden(row, settings)) for kind, row in _rows(report)]
+    rows = [(kind, _hidden(_pasteable(row), settings)) for kind, row in _rows(report)]
     if output == "json":
         print_one(_whole(report, lines, rows), output)
     elif output == "jsonl":
@@ -42,6 +43,11 @@ def _rows(report: Report) -> Iterator[tuple[str, Row]]:
         yield "look", asdict(look)
     for finding in report.findings:
         yield "finding", asdict(finding)
+
+
+def _pasteable(row: Row) -> Row:
+    """A script that runs what mends must meet the same jobs too."""
+    return {name: pasteable(str(value)) if name in ("words", "mend") else value for name, value in row.items()}
 
 
 def _hidden(row: Row, settings: Settings) -> Row:

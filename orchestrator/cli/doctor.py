@@ -27,6 +27,7 @@ from orchestrator.wiring import (
     App,
     Closeness,
     check_database,
+    check_search,
     make_patient,
     make_patient_without_table,
     newest_schema,
@@ -98,7 +99,8 @@ def _open(stack: ExitStack, settings: Settings, closeness: Closeness) -> tuple[P
         if words is None:
             app = stack.enter_context(open_app(settings))
             schema = Look("schema", f"{newest_schema()}, as this version needs it")
-            return replace(make_patient(app, closeness=closeness), problems=(schema,)), app
+            search = Look("search", check_search(settings) or "words of prompts have their index")
+            return replace(make_patient(app, closeness=closeness), problems=(schema, search)), app
         problem = Violation("schema_wrong", "database", {"problem": words})
     except StepError as error:
         problem = Violation("database_unreachable", "database", {"problem": str(error)})

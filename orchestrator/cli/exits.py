@@ -10,7 +10,7 @@ from enum import IntEnum
 
 import click
 
-from orchestrator.cli.output import inert
+from orchestrator.cli.prefix import pasteable
 from orchestrator.domain.advice import Source
 from orchestrator.domain.errors import (
     BatchFileError,
@@ -21,6 +21,7 @@ from orchestrator.domain.errors import (
     RequestError,
     StepError,
 )
+from orchestrator.domain.redact import inert
 
 SOURCES = (Source.COMMAND, Source.DATABASE, Source.ARCHIVE, Source.FLEET, Source.JOURNAL, Source.PROVIDER, Source.CLASS)
 """Whose codes end a command, the likeliest first."""
@@ -50,11 +51,11 @@ def errors_told() -> Iterator[None]:
         tell_request_error(error)
         sys.exit(error.exit_code)
     except ConfigError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {pasteable(str(error))}", err=True)
         _tell_hint(advice_on(error))
         sys.exit(Exit.USAGE)
     except StepError as error:
-        click.echo(inert(f"error: {error}"), err=True)
+        click.echo(inert(f"error: {pasteable(str(error))}"), err=True)
         _tell_hint(advice_on(error))
         sys.exit(Exit.PROVIDER_TROUBLE)
     except BrokenPipeError:  # the reader (head, less) has seen enough
@@ -95,7 +96,7 @@ def advice_on(error: OrchestratorError) -> str | None:
 
 def _tell_hint(hint: str | None) -> None:
     if hint:
-        click.echo(inert(f"hint: {hint}"), err=True)
+        click.echo(inert(f"hint: {pasteable(hint)}"), err=True)
 
 
 def fault_text(fault: Fault) -> str:
@@ -106,4 +107,4 @@ def fault_text(fault: Fault) -> str:
     parts = [", ".join(place), fault.param or "", fault.message]
     word = "warning" if fault.is_warning else "error"
     text = f"{word}: " + ": ".join(part for part in parts if part) + f" [{fault.code}]"
-    return f"{text}\n  hint: {fault.hint}" if fault.hint else text
+    return f"{text}\n  hint: {pasteable(fault.hint)}" if fault.hint else text

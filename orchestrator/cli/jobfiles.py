@@ -12,13 +12,14 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.exits import Exit, fault_text
-from orchestrator.cli.output import inert
+from orchestrator.cli.asking import ask
+from orchestrator.cli.exits import fault_text
 from orchestrator.config import Settings
+from orchestrator.domain.redact import inert
 from orchestrator.services.batches import Intake, Taker, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
 from orchestrator.services.jobfile.entries import Form
-from orchestrator.wiring import App, kinds_by_name
+from orchestrator.wiring import App, kinds_by_name, make_link_judge
 
 MICROS = 1_000_000
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
@@ -31,6 +32,15 @@ ALLOW_PARTIAL = click.option(
 ALLOW_UNKNOWN_MODEL = click.option(
     "--allow-unknown-model", is_flag=True, help="Let models through that are not in our tables, unpriced."
 )
+
+
+WEBHOOK = click.option(
+    "--webhook", metavar="URL", help="Hears what becomes of it, signed with the project's secret (webhooks secret)."
+)
+
+
+MOST = 1_000_000_000
+"""More money than any budget, and well within what the databases count in micro-units."""
 
 
 class Money(click.ParamType[int]):
@@ -46,6 +56,8 @@ class Money(click.ParamType[int]):
             self.fail(f"{value!r} is not an amount such as 12.50", param, ctx)
         if not amount.is_finite() or amount < 0:
             self.fail(f"{value!r} is not an amount such as 12.50", param, ctx)
+        if amount > MOST:
+            self.fail(f"{value!r} is more than can be counted; {MOST} is the most", param, ctx)
         return int(amount * MICROS)
 
 
@@ -63,6 +75,7 @@ def checked_file(
             file_roots=[Path(root) for root in settings.file_roots],
             name=name,
             form=Form(form) if form else None,
+            judge_link=make_link_judge(settings),
         )
         for warning in () if is_quiet else checked.warnings:
             click.echo(inert(fault_text(warning)), err=True)
@@ -82,7 +95,14 @@ def _job_file(file: Path) -> Iterator[tuple[Path, Path | None, str | None]]:
 
 
 def take_checked(
-    app: App, checked: CheckedFile, *, is_forced: bool, is_partial: bool, max_cost: int | None, is_sure: bool
+    app: App,
+    checked: CheckedFile,
+    *,
+    is_forced: bool,
+    is_partial: bool,
+    max_cost: int | None,
+    is_sure: bool,
+    webhook: str | None,
 ) -> Intake:
     """Make the file a batch; ask before anything is paid again, and say what came of it."""
     taker = Taker(
@@ -92,13 +112,17 @@ def take_checked(
         rng=app.rng,
         spool=app.settings.spool_dir,
     )
+    if webhook is not None and checked.options.judge is not None:
+        checked.options.judge(webhook)
     known = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if is_forced and known is not None:
         cost = show_micros(checked.estimate.micros)
-        ask(f"{checked.good_count} jobs ran before; pay for them again, about {cost}?", is_sure=is_sure)
+        ask(f"{checked.good_count} jobs ran before; pay for them again, about {cost}?", is_sure=is_sure, is_said=True)
     if is_partial and checked.is_whole and checked.good_count:
         _tell_refused(checked)
-    intake = take_file(checked, taker, is_forced=is_forced, max_cost_micros=max_cost, is_partial=is_partial)
+    intake = take_file(
+        checked, taker, is_forced=is_forced, max_cost_micros=max_cost, is_partial=is_partial, webhook=webhook
+    )
     _tell_intake(intake, checked)
     return intake
 
@@ -139,11 +163,3 @@ def _tell_budget(intake: Intake) -> None:
 def _price_text(intake: Intake) -> str:
     text = f"{show_micros(intake.cost.micros)} {intake.cost.currency} by the price table"
     return f"{text}, {intake.cost.unpriced_count} without a price" if intake.cost.unpriced_count else text
-
-
-def ask(question: str, *, is_sure: bool) -> None:
-    """Ask whoever sits at the terminal before something is paid again; scripts have said it with the option."""
-    if is_sure or not sys.stdin.isatty() or click.confirm(question, err=True):
-        return
-    click.echo("nothing was submitted", err=True)
-    sys.exit(Exit.BUDGET)

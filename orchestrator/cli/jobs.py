@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 
-from orchestrator.cli.actions import ACTOR, adopt, attach, for_each, resubmit, write_off
+from orchestrator.cli.actions import adopt, attach, resubmit, write_off
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.job_changes import cancel, retry
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.review import review
 from orchestrator.cli.running import opened_to_run, run_to_end
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Job
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.explain import advise, advise_waiting
-from orchestrator.services.lifecycle import cancel_job, retry_job
+from orchestrator.services.export import EXPORT_COLUMNS, export_jobs
 from orchestrator.services.views import event_object, explain, job_object, submission_object
 from orchestrator.wiring import App, error_catalogue, open_app
 
 COLUMNS = ("id", "custom_id", "model", "status", "created_at")
-EXPORT_COLUMNS = (
-    *("id", "custom_id", "kind", "model", "status", "status_reason", "created_at", "submitted_at", "finished_at"),
-    *("priority", "batch_id", "provider_task_id", "cost.currency", "cost.estimate", "cost.final"),
-    *("failure.code", "failure.message", "failure.advice", "input.prompt"),
-)
 EVENT_COLUMNS = ("sequence", "at", "type", "from_state", "to_state", "actor", "reason")
 WATCH_SECONDS = 0.5
-RUNS_ON = "the paid task cannot be stopped; it will end as cancelled, its outputs are kept"
 
 
 @contextmanager
@@ -61,10 +58,11 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
     """List jobs, newest first.
 
     \b
-    QUERY: status:failed model:cogvideox-3 tag:campaign=spring created:>7d cost:>0.5 "red kite"; -field:x negates.
+    QUERY: status:failed model:cogvideox-3 tag:campaign=spring created:>7d cost:>0.5 kite; -field:x negates (put it
+    behind --, or write the whole query in one pair of quotes). docs/history.md has all of it.
     """
     with _open(common) as app:
-        wanted = parse_query(" ".join(query), now=app.clock.now())
+        wanted = parse_query(" ".join(query), now=app.clock.now(), kinds=app.kinds)
         page = app.history.list_jobs(wanted, limit=limit, after=after)
         now = app.clock.now()
         output = common.format_for(one=False)
@@ -72,13 +70,14 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
         rows = [job_object(job, now=now, kinds=app.kinds, hold=holds.get(job.id)) for job in page.jobs]
         print_rows(rows, EXPORT_COLUMNS if output == "csv" else COLUMNS, output)
         if page.has_more:
-            click.echo(f"more: orchestrator jobs list --after {page.jobs[-1].id}", err=True)
+            again = "".join(f" {shlex.quote(part)}" for part in query)
+            click.echo(inert_line(f"more: {program()} jobs list{again} --after {page.jobs[-1].id}"), err=True)
 
 
-def _find_holds(app: App, page: Sequence[Job]) -> dict[str, Hold | BudgetHold | None]:
+def _find_holds(app: App, page: Sequence[Job]) -> dict[str, AnyHold | None]:
     """Return what holds each queued job; those that wait in one place wait for one thing, which is asked for once."""
-    places: dict[tuple[object, ...], Hold | BudgetHold | None] = {}
-    holds: dict[str, Hold | BudgetHold | None] = {}
+    places: dict[tuple[object, ...], AnyHold | None] = {}
+    holds: dict[str, AnyHold | None] = {}
     for job in page:
         if job.state is State.QUEUED:
             place = (job.credential, job.model, job.priority, job.batch_id)
@@ -121,10 +120,10 @@ def why(common: CommonOptions, job_id: str) -> None:
     with _open(common) as app:
         job = app.history.get_job(job_id)
         hold = app.progress.find_hold(job_id)
-        click.echo(inert_line(explain(job, now=app.clock.now(), hold=hold)))
+        click.echo(inert_line(explain(job, now=app.clock.now(), kinds=app.kinds, hold=hold)))
         advice = advise(job, app.kinds) or advise_waiting(job, error_catalogue(), hold=hold)
         if advice is not None:
-            click.echo(inert_line(f"hint: {advice}"), err=True)
+            click.echo(inert_line(f"hint: {pasteable(advice)}"), err=True)
 
 
 @jobs.command()
@@ -183,42 +182,11 @@ def export(common: CommonOptions, query: tuple[str, ...]) -> None:
     """Print every job that matches QUERY, without a limit: -o csv (safe for spreadsheets) or jsonl."""
     output = "csv" if common.output == "csv" else "jsonl"
     with _open(common) as app:
-        wanted = parse_query(" ".join(query), now=app.clock.now())
         now = app.clock.now()
-        rows = (job_object(job, now=now, kinds=app.kinds) for job in app.history.iter_jobs(wanted))
-        print_rows(rows, EXPORT_COLUMNS, output)
+        wanted = parse_query(" ".join(query), now=now, kinds=app.kinds)
+        for line in export_jobs(app.history, wanted, now=now, kinds=app.kinds, form=output):
+            sys.stdout.write(line)
 
 
-@jobs.command()
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", default="", help="Kept in the history.")
-@common_options
-def cancel(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> None:
-    """Cancel jobs. What is not yet submitted stops here; a task that the provider has runs on and is kept."""
-    with _open(common) as app:
-
-        def cancel_one(job_id: str) -> str:
-            is_over = cancel_job(app.jobs, job_id, actor=ACTOR, reason=reason).decision is not None
-            return "cancelled" if is_over else RUNS_ON
-
-        sys.exit(for_each(job_ids, cancel_one))
-
-
-@jobs.command()
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--yes", "-y", is_flag=True, help="Agree to new charges where nothing else is left.")
-@click.option("--reason", default="", help="Kept in the history.")
-@common_options
-def retry(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason: str) -> None:
-    """Retry failed, cancelled or held jobs: first what costs nothing; a new charge only with --yes."""
-    with _open(common) as app:
-
-        def retry_one(job_id: str) -> str:
-            decision = retry_job(app.jobs, job_id, rules=app.rules, may_charge=yes, actor=ACTOR, reason=reason).decision
-            return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
-
-        sys.exit(for_each(job_ids, retry_one))
-
-
-for command in (adopt, attach, resubmit, review, write_off):
+for command in (adopt, attach, cancel, resubmit, retry, review, write_off):
     jobs.add_command(command)

@@ -12,6 +12,7 @@ from orchestrator.cli.doctor import doctor
 from orchestrator.cli.errors import errors
 from orchestrator.cli.jobs import jobs
 from orchestrator.cli.keys import keys
+from orchestrator.cli.models import models
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one
 from orchestrator.cli.outputs import outputs
@@ -20,6 +21,8 @@ from orchestrator.cli.sandbox import sandbox
 from orchestrator.cli.serve import serve
 from orchestrator.cli.submit import submit
 from orchestrator.cli.up import up
+from orchestrator.cli.usage import usage
+from orchestrator.cli.webhooks import webhooks
 from orchestrator.cli.worker import worker
 
 DISTRIBUTION = "media-orchestrator"
@@ -53,5 +56,25 @@ def version(common: CommonOptions) -> None:
         print_one(row, common.format_for(one=True))
 
 
-for command in (run, submit, jobs, batches, outputs, keys, serve, up, worker, sandbox, db, doctor, errors, version):
+COMMANDS = (
+    run,
+    submit,
+    jobs,
+    batches,
+    outputs,
+    webhooks,
+    models,
+    usage,
+    keys,
+    serve,
+    up,
+    worker,
+    sandbox,
+    db,
+    doctor,
+    errors,
+    version,
+)
+
+for command in COMMANDS:
     main.add_command(command)

@@ -14,6 +14,7 @@ import click
 
 from orchestrator import crashpoints, logs
 from orchestrator.cli.exits import errors_told
+from orchestrator.cli.prefix import remember_place
 from orchestrator.config import Settings, load_with_sources, read_crash_point
 from orchestrator.domain.errors import Fault, InvalidParams
 
@@ -36,6 +37,8 @@ class CommonOptions:
     def settings_and_sources(self, **flags: object) -> tuple[Settings, Mapping[str, str]]:
         """Read the settings as `settings` does; also return where each came from."""
         settings, sources = load_with_sources({"data_dir": self.data_dir, **flags}, config_file=self.config)
+        is_dir_of_config = sources.get("data_dir", "").startswith("--config ")
+        remember_place(settings, self.config, is_dir_of_config=is_dir_of_config)
         logs.set_up(settings.log_format, level=logging.getLevelNamesMapping()[settings.log_level.upper()])
         crashpoints.arm(read_crash_point())
         return settings, sources

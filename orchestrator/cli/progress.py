@@ -36,6 +36,9 @@ class Display(Protocol):
     def emit(self, line: str) -> None:
         """Print one whole line of data."""
 
+    def tell(self, line: str) -> None:
+        """Print one line for people on stderr, above what is redrawn there."""
+
 
 class _Plain:
     """No live block: the result lines tell the story."""
@@ -46,6 +49,9 @@ class _Plain:
     def emit(self, line: str) -> None:
         click.echo(line)
 
+    def tell(self, line: str) -> None:
+        click.echo(line, err=True)
+
 
 class _Live(_Plain):
     """The block stays at the bottom of the terminal; lines meant for the same terminal go above it."""
@@ -55,6 +61,9 @@ class _Live(_Plain):
 
     def show(self, look: Look) -> None:
         self._live.update(_block(look))
+
+    def tell(self, line: str) -> None:
+        self._live.console.print(Text(line), soft_wrap=True)
 
     def emit(self, line: str) -> None:
         if sys.stdout.isatty():

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 import click
 
-from orchestrator.cli.exits import Exit
+from orchestrator.cli.asking import ask
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.prefix import command
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
@@ -45,7 +45,8 @@ def mark_restored(common: CommonOptions, *, release: bool, yes: bool, reason: st
         findings = compare(context, app.restores, backup_at=backup_at)
         hosts = [host for host in app.restores.list_journal_hosts() if host != host_name()]
         released = _release(app, findings, is_sure=yes, reason=reason) if release else 0
-        _show(common, findings, hosts, released=released, backup_at=backup_at)
+        in_doubt = app.restores.count_in_doubt()
+        _show(common, findings, hosts, in_doubt=in_doubt, released=released, backup_at=backup_at)
 
 
 class NobodyWoken:
@@ -73,6 +74,9 @@ def _hold(app: App, *, is_sure: bool, reason: str, backup_at: datetime | None) -
     _ask(f"hold {_counted(counts)} until somebody has looked?", is_sure=is_sure)
     held = app.restores.hold(actor=ACTOR, reason=reason)
     click.echo(f"held: {_counted(held)}", err=True)
+    if before := held.get(State.NEEDS_REVIEW, 0):
+        settle = f"they keep it and wait for a person anyway: {command('jobs review')}"
+        click.echo(f"{before} of them were held for a reason of their own; {settle}", err=True)
 
 
 def _release(app: App, findings: Findings, *, is_sure: bool, reason: str) -> int:
@@ -94,13 +98,17 @@ def _release(app: App, findings: Findings, *, is_sure: bool, reason: str) -> int
 
 def _ask(question: str, *, is_sure: bool) -> None:
     """Go on only after a yes; a script has to say --yes, for what follows may cost money."""
-    if not is_sure and not click.confirm(question, err=True):
-        click.echo("nothing was changed", err=True)
-        sys.exit(Exit.BUDGET)
+    ask(question, is_sure=is_sure, otherwise="nothing was changed")
 
 
 def _show(
-    common: CommonOptions, found: Findings, hosts: Sequence[str], *, released: int, backup_at: datetime | None
+    common: CommonOptions,
+    found: Findings,
+    hosts: Sequence[str],
+    *,
+    in_doubt: int,
+    released: int,
+    backup_at: datetime | None,
 ) -> None:
     row: dict[str, object] = {
         "newest_event_at": backup_at.isoformat() if backup_at else None,
@@ -114,6 +122,7 @@ def _show(
         "held_of_unmatched_kinds": list(found.doubtful_ids),
         "archived_but_unknown_here": list(found.unknown_job_ids),
         "without_trace": [job.id for job in found.releasable],
+        "wait_for_a_person_count": in_doubt,
         "released_count": released,
     }
     output = common.format_for(one=True)

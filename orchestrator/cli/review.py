@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 import click
 
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_rows
-from orchestrator.config import Settings
+from orchestrator.cli.prefix import program
 from orchestrator.domain.job import Job
 from orchestrator.domain.query import parse_query
 from orchestrator.services.review import review_object, review_text
@@ -25,11 +24,10 @@ COLUMNS = ("id", "custom_id", "kind", "model", "held_since", "status_reason", "a
 @common_options
 def review(common: CommonOptions, limit: int, after: str | None) -> None:
     """List held jobs, newest first: what is known of each, what is at stake, and the commands that settle it."""
-    settings = common.settings()
     output = common.format_for(one=False)
-    with open_app(settings) as app:
+    with open_app(common.settings()) as app:
         page = app.history.list_jobs(parse_query("status:needs_review", now=app.clock.now()), limit=limit, after=after)
-        reviews = _reviews(app, page.jobs, _program(settings))
+        reviews = _reviews(app, page.jobs)
         if output == "table":
             for each in reviews:
                 for line in review_text(each):
@@ -39,18 +37,10 @@ def review(common: CommonOptions, limit: int, after: str | None) -> None:
         if not page.jobs:
             click.echo("no job waits for a person", err=True)
         if page.has_more:
-            click.echo(f"more: {_program(settings)} jobs review --after {page.jobs[-1].id}", err=True)
+            click.echo(f"more: {program()} jobs review --after {page.jobs[-1].id}", err=True)
 
 
-def _reviews(app: App, jobs: tuple[Job, ...], program: str) -> Iterator[Object]:
+def _reviews(app: App, jobs: tuple[Job, ...]) -> Iterator[Object]:
     for found in jobs:
         job, records = app.history.get_job(found.id), app.history.list_submissions(found.id)
-        yield review_object(job, records, now=app.clock.now(), rules=app.rules, kinds=app.kinds, program=program)
-
-
-def _program(settings: Settings) -> str:
-    """Return what a command must begin with to meet the same jobs when pasted."""
-    default = Settings.model_fields["data_dir"].default
-    if settings.data_dir == default:
-        return "orchestrator"
-    return f"orchestrator --data-dir {shlex.quote(str(settings.data_dir))}"
+        yield review_object(job, records, now=app.clock.now(), rules=app.rules, kinds=app.kinds, program=program())

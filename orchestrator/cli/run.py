@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.asking import ask
+from orchestrator.cli.batch_actions import retry_desk
 from orchestrator.cli.exits import tell_request_error
 from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.jobfiles import (
@@ -15,8 +17,8 @@ from orchestrator.cli.jobfiles import (
     ALLOW_UNKNOWN_MODEL,
     FILE,
     FORMAT,
+    WEBHOOK,
     Money,
-    ask,
     checked_file,
     take_checked,
 )
@@ -24,12 +26,13 @@ from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
-from orchestrator.domain.errors import ConfigError, Conflict
+from orchestrator.domain.errors import BudgetError, ConfigError, Conflict
 from orchestrator.domain.states import State
+from orchestrator.services.batch_actions import find_left, find_own_failed
 from orchestrator.services.batches import show_micros
 from orchestrator.services.intake import CheckOptions
 from orchestrator.services.lifecycle import needs_new_charge, retry_job
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App, open_app, webhook_judge
 
 
 @click.command()
@@ -49,6 +52,7 @@ from orchestrator.wiring import App, open_app
 @ALLOW_UNKNOWN_MODEL
 @click.option("--broker", is_flag=True, help="Hand the jobs to running workers (ORCHESTRATOR_BROKER_URL) and watch.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before paying again.")
+@WEBHOOK
 @common_options
 def run(
     common: CommonOptions,
@@ -64,6 +68,7 @@ def run(
     allow_unknown_model: bool,
     broker: bool,
     yes: bool,
+    webhook: str | None,
 ) -> None:
     """Run every job of FILE (JSONL, CSV or YAML; - reads stdin) and archive what comes out.
 
@@ -78,7 +83,9 @@ def run(
     """
     settings = common.settings(archive_url=archive)
     how = HowToRun(concurrency, _broker(settings, sandbox=sandbox, concurrency=concurrency) if broker else None)
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     with checked_file(file, settings, options, form=form) as checked:
         checked.require_good(is_partial=allow_partial)
         if not (sandbox or broker) and settings.zai_api_key is None:
@@ -88,7 +95,13 @@ def run(
                 settings = stack.enter_context(sandboxed(settings))
             app = stack.enter_context(open_app(settings, may_migrate=not broker))
             intake = take_checked(
-                app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes
+                app,
+                checked,
+                is_forced=force_new,
+                is_partial=allow_partial,
+                max_cost=max_cost,
+                is_sure=yes,
+                webhook=webhook,
             )
             if retry_failed:
                 _retry_failed(app, intake.batch.id, is_sure=yes)
@@ -106,7 +119,10 @@ def _broker(settings: Settings, *, sandbox: bool, concurrency: int | None) -> st
 
 
 def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
-    failed = list(app.history.iter_members(batch_id, states=("failed",)))
+    desk = retry_desk(app)
+    failed, elsewhere = find_own_failed(desk, batch_id)
+    if elsewhere:
+        click.echo(f"left alone: {elsewhere} lines that `batches retry` has taken up; it goes on with them", err=True)
     charged = [job for job in failed if needs_new_charge(job, app.rules, app.clock.now())]
     micros = sum(job.price.micros for job in charged if job.price)
     if failed:
@@ -114,8 +130,14 @@ def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
             f"retrying {len(failed)} failed jobs, {len(charged)} as new charges of about {show_micros(micros)}",
             err=True,
         )
+    left = find_left(desk, batch_id) if charged else None
+    if left is not None and micros > left:
+        raise BudgetError(
+            f"trying them again costs about {show_micros(micros)}; {show_micros(left)} of the budget is left",
+            hint="--max-cost raises the batch's budget",
+        )
     if charged:
-        ask("go on?", is_sure=is_sure)
+        ask("go on?", is_sure=is_sure, is_said=True)
     for job in sorted(failed, key=lambda job: job.failure_code == "dependency_failed"):
         if app.history.get_job(job.id).state is not State.FAILED:
             continue  # it came back with the job that it depends on

@@ -14,10 +14,12 @@ from typing import Protocol
 
 import click
 
+from orchestrator.cli.absence import Absence
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
-from orchestrator.cli.output import inert_line, to_json
+from orchestrator.cli.output import inert_line
+from orchestrator.cli.prefix import pasteable, program
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.cli.sandbox import sandboxed
 from orchestrator.config import Settings
@@ -26,10 +28,11 @@ from orchestrator.domain.errors import BudgetError, ConfigError, Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
-from orchestrator.embedded import running_lanes
+from orchestrator.embedded import deliver_now, running_lanes
 from orchestrator.services.batch_files import RESULTS, batch_key, write_due_files
 from orchestrator.services.batch_views import count_active
 from orchestrator.services.explain import advise
+from orchestrator.services.export import to_json
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lanes.sweep import (
@@ -45,7 +48,7 @@ from orchestrator.wiring import App, error_catalogue, open_app, open_lanes
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 2400  # ten minutes and more: what a person would wait for a database server to come back
-ABSENCE = timedelta(minutes=2)  # a sweep is due every 30 s
+LAST_DELIVERIES = timedelta(seconds=10)  # what is under way then still ends, within its 15 s; no outage is waited for
 WATCH_NOTICES = Notices("no longer watching; the workers go on", "no longer watching")
 
 
@@ -108,7 +111,7 @@ def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = N
     is_ours = how.broker_url is None and not how.is_watching
     where = app.batches.get(batch_id).archive_url
     advice = {job.id: advise(job, app.kinds) for job in end.held}
-    tell_end(end, archive_url=where, data_dir=app.settings.data_dir, advice=advice, is_ours=is_ours)
+    tell_end(end, archive_url=where, advice=advice, is_ours=is_ours)
     return end.exit_code
 
 
@@ -131,6 +134,8 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
             settle_own_unfinished(context)
         finish_batches(context)
         _write_files(app, context, batch_id)
+        if signals.signal is None:
+            _deliver_last(app)
     return _last_look(app, watch, look, signals, render)
 
 
@@ -143,6 +148,17 @@ def _write_files(app: App, context: LaneContext, batch_id: str) -> None:
         click.echo(inert_line(f"warning: its results are not in the archive yet: {reason}"), err=True)
 
 
+def _deliver_last(app: App) -> None:
+    """What the end of the batch announced is delivered now; what its receiver does not take is left, and said so."""
+    left = deliver_now(app.delivering, limit=LAST_DELIVERIES)
+    if left:
+        click.echo(
+            f"webhooks: {left} deliveries are still to be made; a later run or a worker goes on with them "
+            "(orchestrator webhooks deliveries)",
+            err=True,
+        )
+
+
 def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job], str]) -> RunEnd:
     """Wake the workers and watch: print a line per member as it ends. A signal ends the watching, not the work."""
     with waking(broker_url, clock=app.clock) as sender:
@@ -153,20 +169,11 @@ def hand_over(app: App, batch_id: str, *, broker_url: str, render: Callable[[Job
 def watch_over(app: App, batch_id: str, *, render: Callable[[Job], str]) -> RunEnd:
     """Watch others work: print a line per member as it ends. A signal ends the watching, not the work."""
     watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
-    watching = _Watching()
+    is_over = not count_active(app.batches.count_states(batch_id))
+    watching = _Watching(None if is_over else Absence(app, app.batches.get(batch_id)))
     with interrupts(watching, WATCH_NOTICES) as signals, progress_display() as display:
-        if count_active(app.batches.count_states(batch_id)):
-            _tell_absence(app)
         look = _watch(watch, watching, signals, display, render)
     return _last_look(app, watch, look, signals, render)
-
-
-def _tell_absence(app: App) -> None:
-    """Every worker sweeps within seconds of its start, and twice a minute: nobody there shows."""
-    last = app.progress.find_last_sweep()
-    if last is None or app.clock.now() - last > ABSENCE:
-        seen = "no worker has been seen yet" if last is None else f"no worker since {last:%Y-%m-%d %H:%M:%S} UTC"
-        click.echo(f"warning: {seen}; the jobs wait. Start one with: orchestrator worker", err=True)
 
 
 class _Lanes(Protocol):
@@ -185,8 +192,13 @@ class _Watching:
 
     is_ended = True
 
+    def __init__(self, absence: Absence | None) -> None:
+        self._absence = absence
+
     def check(self) -> None:
-        """Workers speak for themselves."""
+        """Workers speak for themselves; that there are none nobody else says."""
+        if self._absence is not None:
+            self._absence.look()
 
     def request_stop(self) -> None:
         """Nothing of ours is in flight."""
@@ -215,6 +227,8 @@ def _watch(
         if look is not None:
             for job in look.ended:
                 display.emit(render(job))
+            for stop in look.stops:
+                display.tell(inert_line(f"nothing moves: {stop}"))
             display.show(look)
             if look.is_done or look.is_stuck or look.obstacle is not None:
                 return look
@@ -254,12 +268,10 @@ def result_text(line: dict[str, object], output: str) -> str:
     colour = "green" if status == State.SUCCEEDED else "red"
     text = f"{click.style(f'{status:<12}', fg=colour)} {inert_line(name)}  {inert_line(detail)}".rstrip()
     advice = error["advice"] if isinstance(error, dict) else None
-    return f"{text}\n  hint: {inert_line(advice)}" if advice else text
+    return f"{text}\n  hint: {inert_line(pasteable(advice))}" if advice else text
 
 
-def tell_end(
-    end: RunEnd, *, archive_url: str, data_dir: object, advice: Mapping[str, str | None], is_ours: bool = True
-) -> None:
+def tell_end(end: RunEnd, *, archive_url: str, advice: Mapping[str, str | None], is_ours: bool = True) -> None:
     """Say on stderr how it ended, what is held and how to settle it (`advice` by job id), and where the files are."""
     counts = end.look.counts.by_state
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
@@ -273,19 +285,15 @@ def tell_end(
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
         entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE, Source.SUBMISSION)
         if entry is not None:
-            click.echo(f"hint: {entry.advice}", err=True)
+            click.echo(f"hint: {pasteable(entry.advice)}", err=True)
     for job in end.held:
         name = f" ({job.custom_id})" if job.custom_id else ""
         click.echo(inert_line(f"held: {job.id}{name}: {job.last_error or 'needs review'}"), err=True)
         if hint := advice.get(job.id):
-            click.echo(inert_line(f"  hint: {hint}"), err=True)
-        click.echo(f"  look: {_command(data_dir)} jobs show {job.id}", err=True)
+            click.echo(inert_line(f"  hint: {pasteable(hint)}"), err=True)
+        click.echo(f"  look: {program()} jobs show {job.id}", err=True)
     if end.held:
-        click.echo(f"settle them: {_command(data_dir)} jobs review", err=True)
+        click.echo(f"settle them: {program()} jobs review", err=True)
     click.echo(f"archive: {archive_url}", err=True)
-    click.echo(f"history: {_command(data_dir)} jobs list", err=True)
+    click.echo(f"history: {program()} jobs list", err=True)
     sys.stderr.flush()
-
-
-def _command(data_dir: object) -> str:
-    return f"orchestrator --data-dir {data_dir}"

@@ -11,6 +11,7 @@ import click
 from pydantic import SecretStr
 
 from orchestrator.cli.options import CommonOptions, common_options
+from orchestrator.cli.prefix import SANDBOX, remember_sandbox
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError
 
@@ -60,13 +61,14 @@ def sandboxed(settings: Settings) -> Iterator[Settings]:
     """Run the simulator in this process and give settings that point at it: own database, archive and ledger, all
     under `<data dir>/sandbox/`; only its own host:port joins the egress list.
     """
-    home = settings.data_dir / "sandbox"
+    home = settings.data_dir / SANDBOX
     sandbox_module = load_sandbox()
     try:
-        running = sandbox_module.start(sandbox_module.SandboxOptions(state_dir=home / "sandbox"))
+        running = sandbox_module.start(sandbox_module.SandboxOptions(state_dir=home / SANDBOX))
     except sandbox_module.SandboxConfigError as error:
         raise ConfigError("--sandbox", str(error)) from error
     with running:
+        remember_sandbox(settings, home)
         yield settings.model_copy(
             update={
                 "data_dir": home,

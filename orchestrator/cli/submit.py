@@ -10,18 +10,18 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.exits import fault_text
-from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.fleet import require_broker
+from orchestrator.cli.jobfiles import WEBHOOK
+from orchestrator.cli.next_step import next_steps
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import print_one
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.domain.errors import ConfigError
-from orchestrator.domain.job import Job
-from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import Taker, show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
-from orchestrator.wiring import App, kinds_by_name, open_app
+from orchestrator.wiring import App, kinds_by_name, make_link_judge, open_app, webhook_judge
 
 
 class KindName(click.ParamType[str]):
@@ -56,6 +56,7 @@ class KindName(click.ParamType[str]):
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Label for searching.")
 @click.option("--priority", type=click.IntRange(0, 9), default=5, show_default=True, help="Higher goes first.")
 @click.option("--idempotency-key", metavar="K", help="The same key gives the same job again, never a second charge.")
+@WEBHOOK
 @click.option("--allow-unknown-model", is_flag=True, help="Let a model through that is not in our tables, unpriced.")
 @click.option("--sandbox", is_flag=True, help="Use the simulator in place of the real API.")
 @click.option("--wait", is_flag=True, help="Wait for the job's end; without a broker the lanes run here.")
@@ -73,6 +74,7 @@ def submit(
     tags: tuple[str, ...],
     priority: int,
     idempotency_key: str | None,
+    webhook: str | None,
     allow_unknown_model: bool,
     sandbox: bool,
     wait: bool,
@@ -92,11 +94,21 @@ def submit(
         custom_id=custom_id,
         tags=dict(read_pair("--tag", tag) for tag in tags),
         priority=priority,
+        webhook=webhook,
         typed_paths=tuple(path for path in (*images, audio) if path and _is_path(path)),
     )
-    options = CheckOptions(ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model)
+    options = CheckOptions(
+        ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
+    )
     roots = [Path(root) for root in settings.file_roots]
-    checked = check_one(single, kinds_by_name(), options=options, folder=Path.cwd(), file_roots=roots)
+    checked = check_one(
+        single,
+        kinds_by_name(),
+        options=options,
+        folder=Path.cwd(),
+        file_roots=roots,
+        judge_link=make_link_judge(settings),
+    )
     for warning in checked.warnings:
         click.echo(fault_text(warning), err=True)
     price = show_micros(checked.estimate.micros) if not checked.estimate.unpriced_count else None
@@ -114,24 +126,12 @@ def submit(
         job = app.history.get_job(intake.job_id or "")
         if not wait:
             print_one(job_object(job, now=app.clock.now(), kinds=app.kinds), common.format_for(one=True))
-            click.echo(_leave(app, job, broker_url, sandbox=sandbox), err=True)
+            left = "recorded" if broker_url is not None else "recorded, not yet submitted"
+            click.echo("; ".join([left, *next_steps(app, [job])]), err=True)
             return
         how = HowToRun(broker_url=broker_url)
         code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), how=how)
     sys.exit(code)
-
-
-def _leave(app: App, job: Job, broker_url: str | None, *, sandbox: bool) -> str:
-    """Say who will run a recorded job: the workers, who are told, or a command."""
-    if broker_url is None:
-        return f"recorded, not yet submitted; run it with: {_resume_hint(job, sandbox=sandbox)}"
-    with waking(broker_url, clock=app.clock) as wakeup:
-        wakeup.wake(LaneName.SUBMIT)
-    return f"recorded; the workers take it from here. Watch it with: orchestrator jobs watch {job.id}"
-
-
-def _resume_hint(job: Job, *, sandbox: bool) -> str:
-    return f"orchestrator jobs run {job.id}{' --sandbox' if sandbox else ''}"
 
 
 def _taker(app: App) -> Taker:

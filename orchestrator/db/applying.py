@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 from orchestrator.db import pauses
 from orchestrator.db.engine import Database
 from orchestrator.db.pauses import PauseState, Scope, scope_of
-from orchestrator.db.rows import load_submissions
+from orchestrator.db.rows import load_outputs, load_submissions
 from orchestrator.db.settling import lock_found
 from orchestrator.db.writes import Write, write_decisions
-from orchestrator.domain.decide import Decision, Pause, PauseLane, settle_ended
-from orchestrator.domain.job import Job
+from orchestrator.domain.decide import Decision, Pause, PauseLane, may_end_otherwise, settle_ended
+from orchestrator.domain.job import Job, Output, Submission
 from orchestrator.domain.ports import Applied
 from orchestrator.domain.states import State, Trigger
 
@@ -30,27 +30,31 @@ def apply_decisions(connection: Connection, decisions: Decided, *, database: Dat
     now = database.now(connection)
     _write_pauses(connection, decisions, wanted, states, now=now)
     writes = [Write(job, decision, job.lease_token or "") for job, decision in decisions]
-    won = write_decisions(connection, writes, now=now, rng=database.rng)
+    won = write_decisions(connection, writes, now=now, database=database)
     return [
         Applied(job.id, decision if job.id in won else None, is_fenced=job.id not in won) for job, decision in decisions
     ]
 
 
 def _settle_ended(connection: Connection, decisions: Decided, *, database: Database) -> Decided:
-    """Let what would fail a job that was sent more than once be decided by all its calls; most answers read nothing."""
-    ended = [
-        job.id
-        for job, decision in decisions
-        if decision.target is State.FAILED and decision.final_answer is not None and job.submission_count > 1
-    ]
+    """Let what other calls of a job may have a say in be decided by all of them; most answers read nothing."""
+    ended = [job.id for job, decision in decisions if may_end_otherwise(job, decision)]
     if not ended:
         return decisions
     lock_found(connection, [job.id for job, _ in decisions])  # all at once: locks are taken in the order of ids
-    calls, now = load_submissions(connection, ended), database.now(connection)
+    now = database.now(connection)
+    calls, outputs = load_submissions(connection, ended), load_outputs(connection, ended)
+    whole = {job_id: (tuple(calls[job_id]), tuple(outputs[job_id])) for job_id in ended}
     return [
-        (job, settle_ended(replace(job, submissions=tuple(calls.get(job.id, ()))), decision, now))
+        (job, _settle_one(job, decision, *whole[job.id], now=now) if job.id in whole else decision)
         for job, decision in decisions
     ]
+
+
+def _settle_one(
+    job: Job, decision: Decision, calls: tuple[Submission, ...], outputs: tuple[Output, ...], *, now: datetime
+) -> Decision:
+    return settle_ended(replace(job, submissions=calls, outputs=outputs), decision, now)
 
 
 def _pauses_of(decisions: Decided) -> dict[Scope, Pause]:

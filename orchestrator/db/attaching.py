@@ -8,10 +8,12 @@ from random import Random
 
 from sqlalchemy import Connection, insert, select, update
 
-from orchestrator.db.batches import BATCHES, insert_members, make_batch_row, make_job_row
+from orchestrator.db.batch_sums import BATCHES, make_batch_row
+from orchestrator.db.batches import insert_members, make_job_row
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, SUBMISSIONS, price_columns
+from orchestrator.db.search import insert_searched
 from orchestrator.db.settling import apply_reports, load_job, lock_job
 from orchestrator.db.types import clean_text
 from orchestrator.domain import ids
@@ -77,6 +79,7 @@ def adopt(connection: Connection, adoption: Adoption, *, database: Database) -> 
         "submission_count": 1,
     }
     connection.execute(insert(JOBS).values(values))
+    insert_searched(connection, [values])
     insert_members(connection, batch.id, [job])
     accepted = {"verdict": Verdict.ACCEPTED, "verdict_at": now, "task_id": clean_text(adoption.task_id)}
     accepted |= {"decided_by": adoption.actor, "decided_why": clean_text(adoption.reason)}

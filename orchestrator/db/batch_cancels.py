@@ -64,7 +64,7 @@ class SqlBatchCancels:
             now = database.now(connection)
             decided = [(job, change(job, now)) for job in jobs]
             writes = [Write(job, decision, None, actor, reason) for job, decision in decided if decision is not None]
-            moved = write_decisions(connection, writes, now=now, rng=database.rng)
+            moved = write_decisions(connection, writes, now=now, database=database)
             runs_on = [job.id for job, decision in decided if decision is None]
             flag_cancels(connection, runs_on, actor=actor, reason=reason, now=now, database=database)
             return CancelledGroup(lines[-1][0] if lines else None, len(moved), len(runs_on))

@@ -6,19 +6,18 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import Connection, case, exists, func, select, update
 
-from orchestrator.db.batches import read_batch
+from orchestrator.db.batch_cancels import STOPPABLE
+from orchestrator.db.batch_sums import BATCHES, MEMBERS, count_states_of, count_unpriced, read_batch, sum_costs_of
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job, table_of
-from orchestrator.db.tables import BatchMemberRow, BatchRow, JobDependencyRow
+from orchestrator.db.tables import JobDependencyRow
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Batch, Job
-from orchestrator.domain.ports import Costs, ErrorGroup, JobCounts, LineJob
+from orchestrator.domain.ports import Costs, ErrorGroup, JobCounts, LineJob, Shared
 from orchestrator.domain.states import FINAL, State
 
-BATCHES = table_of(BatchRow)
-MEMBERS = table_of(BatchMemberRow)
 DEPENDENCIES = table_of(JobDependencyRow)
 EXAMPLES = 3
 BEST_FIRST = (
@@ -48,48 +47,34 @@ class SqlBatchReports:
         return self._database.read(lambda c: [read_batch(row) for row in c.execute(query).mappings()])
 
     def count_states_of(self, batch_ids: Collection[str]) -> Mapping[str, JobCounts]:
-        query = (
-            select(MEMBERS.c.batch_id, JOBS.c.state, func.count())
-            .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
-            .where(MEMBERS.c.batch_id.in_(batch_ids))
-            .group_by(MEMBERS.c.batch_id, JOBS.c.state)
-        )
-        counts: dict[str, dict[str, int]] = {batch_id: {} for batch_id in batch_ids}
-        for batch_id, state, count in self._database.read(lambda c: c.execute(query).all()):
-            counts[batch_id][state] = count
-        return {batch_id: JobCounts(by_state) for batch_id, by_state in counts.items()}
+        return self._database.read(lambda c: count_states_of(c, batch_ids))
 
     def sum_costs_of(self, batch_ids: Collection[str]) -> Mapping[str, Sequence[Costs]]:
-        is_unknown = and_(
-            JOBS.c.cost_final_micros.is_(None),
-            JOBS.c.submission_count > 0,
-            JOBS.c.state.in_((*FINAL, State.NEEDS_REVIEW)),
-        )
-        query = (
-            select(
-                MEMBERS.c.batch_id,
-                JOBS.c.price_currency,
-                func.coalesce(func.sum(JOBS.c.price_micros), 0),
-                func.coalesce(func.sum(JOBS.c.cost_final_micros), 0),
-                func.sum(case((is_unknown, 1), else_=0)),
-            )
-            .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
-            .where(MEMBERS.c.batch_id.in_(batch_ids), JOBS.c.price_currency.is_not(None))
-            .group_by(MEMBERS.c.batch_id, JOBS.c.price_currency)
-            .order_by(MEMBERS.c.batch_id, JOBS.c.price_currency)
-        )
-        found: dict[str, list[Costs]] = {batch_id: [] for batch_id in batch_ids}
-        for batch_id, currency, estimate, final, unknown in self._database.read(lambda c: c.execute(query).all()):
-            found[batch_id].append(Costs(str(currency), int(estimate), int(final), int(unknown)))
-        return found
+        return self._database.read(lambda c: sum_costs_of(c, batch_ids))
 
     def count_unpriced(self, batch_id: str) -> int:
-        query = (
+        return self._database.read(lambda c: count_unpriced(c, batch_id))
+
+    def list_archives(self, batch_ids: Collection[str]) -> Sequence[str]:
+        mine = MEMBERS.join(JOBS, JOBS.c.id == MEMBERS.c.job_id)
+        query = select(JOBS.c.archive_url).select_from(mine).where(MEMBERS.c.batch_id.in_(batch_ids))
+        query = query.distinct().order_by(JOBS.c.archive_url)
+        return self._database.read(lambda c: c.execute(query).scalars().all())
+
+    def count_shared(self, batch_id: str) -> Shared:
+        linked = select(func.count()).where(MEMBERS.c.batch_id == batch_id, MEMBERS.c.linked_from.is_not(None))
+        other = MEMBERS.alias("other")
+        is_shared = exists().where(other.c.job_id == MEMBERS.c.job_id, other.c.batch_id != batch_id)
+        stoppable = (
             select(func.count())
             .select_from(MEMBERS.join(JOBS, JOBS.c.id == MEMBERS.c.job_id))
-            .where(MEMBERS.c.batch_id == batch_id, JOBS.c.price_micros.is_(None))
+            .where(MEMBERS.c.batch_id == batch_id, JOBS.c.state.in_(STOPPABLE), is_shared)
         )
-        return self._database.read(lambda c: c.execute(query).scalar_one())
+
+        def work(connection: Connection) -> Shared:
+            return Shared(connection.execute(linked).scalar_one(), connection.execute(stoppable).scalar_one())
+
+        return self._database.read(work)
 
     def list_family(self, batch_id: str) -> Sequence[Batch]:
         return self._database.read(lambda c: _read_family(c, batch_id))

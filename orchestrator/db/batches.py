@@ -7,25 +7,24 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, exists, func, select, update
 
-from orchestrator.db import budgets
+from orchestrator.db import budgets, outbox
+from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row, read_batch
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.named_webhooks import Named, inherit_webhooks, link_webhooks
 from orchestrator.db.pauses import CREDENTIALS
-from orchestrator.db.rows import JOBS, price_columns, table_of
+from orchestrator.db.rows import JOBS, price_columns
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
-from orchestrator.db.tables import BatchMemberRow, BatchRow
+from orchestrator.db.search import insert_searched
 from orchestrator.db.waiting import enter_parents, insert_dependencies
 from orchestrator.domain.access import LOCAL
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.ports import JobCounts, Member, UnpaidCost
 from orchestrator.domain.states import ACTIVE, State, Trigger, check_transition
-
-BATCHES = table_of(BatchRow)
-MEMBERS = table_of(BatchMemberRow)
 
 
 class SqlBatches:
@@ -56,6 +55,8 @@ class SqlBatches:
 
         def work(connection: Connection) -> bool:
             insert_missing(connection, BATCHES, [row])
+            if batch.parent_id is not None:
+                inherit_webhooks(connection, batch.id, batch.parent_id)
             return connection.execute(mine).first() is not None
 
         if not self._database.write(work):
@@ -68,7 +69,8 @@ class SqlBatches:
         database = self._database
 
         def work(connection: Connection) -> int:
-            if _lock_batch(connection, batch_id)["cancel_requested_at"] is not None:
+            batch = _lock_batch(connection, batch_id)
+            if batch["cancel_requested_at"] is not None or batch["intake_done_at"] is not None:
                 return 0
             now = database.now(connection)
             lines = [job.line_number or 0 for job in jobs]
@@ -81,6 +83,17 @@ class SqlBatches:
             return len(new)
 
         return database.write(work)
+
+    def link_webhook(self, batch_id: str, url: str) -> None:
+        """Let a webhook hear of the batch and of its jobs from now on."""
+        database = self._database
+
+        def work(connection: Connection) -> None:
+            owner = connection.execute(select(BATCHES.c.owner).where(BATCHES.c.id == batch_id)).scalar_one()
+            named = [Named(owner, url, batch_id=batch_id)]
+            link_webhooks(connection, named, now=database.now(connection), rng=database.rng)
+
+        database.write(work)
 
     def find_last_line(self, batch_id: str) -> int:
         """Return the last line that is in, 0 before the first."""
@@ -140,16 +153,21 @@ class SqlBatches:
 
     def price_unpaid(self, batch_id: str) -> UnpaidCost:
         """Add up the table prices of queued members, and what the batch's submissions cost or may cost."""
+        price_of_linked = case((MEMBERS.c.linked_from.is_not(None), JOBS.c.price_micros))
         queued = (
-            select(func.coalesce(func.sum(JOBS.c.price_micros), 0), func.count() - func.count(JOBS.c.price_micros))
+            select(
+                func.coalesce(func.sum(JOBS.c.price_micros), 0),
+                func.count() - func.count(JOBS.c.price_micros),
+                func.coalesce(func.sum(price_of_linked), 0),
+            )
             .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
             .where(MEMBERS.c.batch_id == batch_id, JOBS.c.state == State.QUEUED)
         )
 
         def work(connection: Connection) -> UnpaidCost:
-            micros, unpriced_count = connection.execute(queued).one()
+            micros, unpriced_count, linked = connection.execute(queued).one()
             charged = budgets.sum_charged(connection, [batch_id]).get(batch_id, 0)
-            return UnpaidCost(int(micros), unpriced_count, charged)
+            return UnpaidCost(int(micros), unpriced_count, charged, int(linked))
 
         return self._database.read(work)
 
@@ -193,52 +211,8 @@ class SqlBatches:
         return JobCounts({row[0]: row[1] for row in rows})
 
 
-def make_batch_row(batch: Batch) -> dict[str, object]:
-    """Return the row of a batch whose intake is not done."""
-    return {
-        "id": batch.id,
-        "owner": batch.owner,
-        "name": batch.name,
-        "identity_sha256": batch.identity_sha256,
-        "environment": batch.environment,
-        "archive_url": batch.archive_url,
-        "line_count": batch.line_count,
-        "created_at": batch.created_at,
-        "intake_done_at": None,
-        "finished_at": None,
-        "generation": batch.generation,
-        "max_cost_micros": batch.max_cost_micros,
-        "parent_id": batch.parent_id,
-        "refused_count": batch.refused_count,
-        "cancel_requested_at": None,
-        "files_written_at": None,
-    }
-
-
-def read_batch(row: RowMapping) -> Batch:
-    """Return the batch in a row that holds every column of `batches`."""
-    return Batch(
-        id=row["id"],
-        owner=row["owner"],
-        name=row["name"],
-        identity_sha256=row["identity_sha256"],
-        environment=row["environment"],
-        archive_url=row["archive_url"],
-        line_count=row["line_count"],
-        is_intake_done=row["intake_done_at"] is not None,
-        created_at=row["created_at"],
-        finished_at=row["finished_at"],
-        generation=row["generation"],
-        max_cost_micros=row["max_cost_micros"],
-        parent_id=row["parent_id"],
-        refused_count=row["refused_count"],
-        cancel_requested_at=row["cancel_requested_at"],
-        files_written_at=row["files_written_at"],
-    )
-
-
 def close_done(connection: Connection, database: Database) -> Sequence[str]:
-    """Close running batches that have no active job; return those closed just now.
+    """Close running batches that have no active job, and announce them; return those closed just now.
 
     Locked first, looked at in a new statement: a job woken meanwhile is then seen (design section 5).
     """
@@ -248,12 +222,16 @@ def close_done(connection: Connection, database: Database) -> Sequence[str]:
     if not ids:
         return []
     close = update(BATCHES).where(BATCHES.c.id.in_(ids), running, ~_has_active_member())
-    close = close.values(finished_at=database.now(connection), files_written_at=None)
-    return sorted(connection.execute(close.returning(BATCHES.c.id)).scalars())
+    now = database.now(connection)
+    close = close.values(finished_at=now, files_written_at=None)
+    closed = sorted(connection.execute(close.returning(BATCHES.c.id)).scalars())
+    outbox.record_batches(connection, closed, now=now, database=database)
+    return closed
 
 
 def _lock_batch(connection: Connection, batch_id: str) -> RowMapping:
-    query = select(BATCHES.c.id, BATCHES.c.cancel_requested_at).where(BATCHES.c.id == batch_id).with_for_update()
+    query = select(BATCHES.c.cancel_requested_at, BATCHES.c.intake_done_at).where(BATCHES.c.id == batch_id)
+    query = query.with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
         raise NotFound(f"there is no batch {batch_id}")
@@ -294,9 +272,13 @@ def _insert_jobs(
     connection: Connection, batch_id: str, jobs: Sequence[NewJob], *, actor: str, now: datetime, rng: Random
 ) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
-    insert_many(connection, JOBS, [make_job_row(job, batch_id, now) for job in jobs])
+    rows = [make_job_row(job, batch_id, now) for job in jobs]
+    insert_many(connection, JOBS, rows)
+    insert_searched(connection, rows)
     insert_members(connection, batch_id, jobs)
     insert_dependencies(connection, batch_id, jobs)
+    named = [Named(job.owner, job.webhook, job_id=job.id) for job in jobs if job.webhook is not None]
+    link_webhooks(connection, named, now=now, rng=rng)
     events = {job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, actor, "accepted")] for job in jobs}
     append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
 

@@ -154,14 +154,16 @@ def _count_row(job: Job, standing: Standing, now: datetime) -> dict[str, object]
         return None
     event_count = 0 if standing.waiting_count else 1
     due_at = find_due(job, standing, now)
-    return {"id": job.id, "count": standing.waiting_count, "due_at": due_at, "event_count": event_count}
+    row: dict[str, object] = {"id": job.id, "count": standing.waiting_count, "due_at": due_at}
+    return row | {"event_count": event_count, "source": State.QUEUED}
 
 
 @cache
 def _count_statement(is_sqlite: bool) -> ReturningUpdate[str, int, int]:  # noqa: FBT001 - the cache's key
-    types: Types = {"id": TEXT, "count": INT, "due_at": UTC, "event_count": INT}
+    """The state to be in comes with each row: with a constant SQLite walks all queued jobs and, for each, all rows."""
+    types: Types = {"id": TEXT, "count": INT, "due_at": UTC, "event_count": INT, "source": TEXT}
     rows = make_rowset("counts", types, is_sqlite=is_sqlite)
-    guard = (JOBS.c.id == rows.c.id, JOBS.c.state == State.QUEUED)
+    guard = (JOBS.c.id == rows.c.id, JOBS.c.state == rows.c.source)
     values = {
         "waiting_on_count": rows.c["count"],
         "due_at": rows.c.due_at,

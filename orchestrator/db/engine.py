@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from orchestrator.db.types import Utc, dump_json
 from orchestrator.domain.errors import ConfigError, Permanent, StepError, Transient
 from orchestrator.domain.ports import Clock
+from orchestrator.domain.ports.webhooks import Render
 
 T = TypeVar("T")
 
@@ -32,6 +33,7 @@ WAL_RETRY_SECONDS = 0.01  # another's first transaction on a new file takes a fe
 POOL_SIZE = 10  # one connection per lane thread and a few for the API; more would only queue in the server
 POOL_WAIT_SECONDS = 10
 REPEATABLE = frozenset({"40001", "40P01"})  # serialization failure, deadlock: certainly rolled back
+QUERY_CANCELED = "57014"
 UNAVAILABLE = frozenset(
     {"08", "53", "55", "57", "58"}
 )  # SQLSTATE classes: connection, resources, lock, operator, system
@@ -53,12 +55,12 @@ _BEGIN = "sqlite_begin"
 _TURN = "sqlite_turn"
 
 
-def open_database(url: str, *, clock: Clock, asks_server_time: bool = True) -> Database:
+def open_database(url: str, *, clock: Clock, asks_server_time: bool = True, render: Render | None = None) -> Database:
     """Return the database at `url`; nothing is connected yet. Raises ConfigError.
 
     `asks_server_time=False` (tests) makes `clock` rule on PostgreSQL too.
     """
-    return Database(make_engine(url), clock, asks_server_time=asks_server_time)
+    return Database(make_engine(url), clock, asks_server_time=asks_server_time, render=render)
 
 
 def parse_url(url: str) -> URL:
@@ -161,6 +163,8 @@ class Database:
     asks_server_time: bool = False
     rng: Random = field(default_factory=SystemRandom)
     wait: Callable[[float], None] = time.sleep
+    render: Render | None = None
+    """Writes the bodies of webhook events. Without it (tools that change no state) there are none."""
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -241,6 +245,10 @@ def _lower(text: str | float | None) -> str | float | None:
     return text.lower() if isinstance(text, str) else text
 
 
+class StatementTimeout(Transient):
+    """A statement was stopped by the time it was given, or by an operator."""
+
+
 class _LostRace(Transient):
     """Serialization failure or deadlock: the transaction is certainly rolled back."""
 
@@ -263,6 +271,8 @@ def _translate(error: SQLAlchemyError) -> StepError:
     state = getattr(error.orig, "sqlstate", None)
     if state in REPEATABLE:
         return _LostRace("database_unavailable", words)
+    if state == QUERY_CANCELED:
+        return StatementTimeout("database_unavailable", words)
     if error.connection_invalidated or _is_unavailable(error.orig, state):
         return Transient("database_unavailable", words)
     return Permanent("database_refused", words)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from sqlalchemy import Connection, RowMapping, Select, func, select, union
 
 from orchestrator.db.dependencies import load_parents
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
-from orchestrator.db.filters import conditions_of
+from orchestrator.db.filters import Branch, Span, branches_of, conditions_of, is_led_by_words
 from orchestrator.db.rows import (
     JOBS,
     OUTPUTS,
@@ -24,6 +26,7 @@ from orchestrator.db.rows import (
     table_of,
 )
 from orchestrator.db.tables import BatchMemberRow
+from orchestrator.db.timed import read_within
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.history import JobPage, SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output
@@ -32,13 +35,25 @@ from orchestrator.domain.states import State
 
 MEMBERS = table_of(BatchMemberRow)
 PAGE = 500  # rows of one short read while streaming
+NEAR = 5_000  # prompts that are read one by one before the index of words is asked: a few milliseconds
+PLANS = ("enable_mergejoin = off", "jit = off", "work_mem = '32MB'")
+"""Settings of PostgreSQL for pages: a merge join would walk from the newest job to where its other side begins, and what a
+word finds is sorted in memory.
+"""
+PATIENCE = timedelta(seconds=10)  # nobody waits longer for a page, and it would hold back the vacuum of hot rows
+
+T = TypeVar("T")
 
 
 class SqlHistory:
-    """Reads of the job table. Raises Transient("database_unavailable") when it cannot be reached."""
+    """Reads of the job table. Raises Transient("database_unavailable") when it cannot be reached.
 
-    def __init__(self, database: Database) -> None:
+    `patience`: how long one statement about many jobs may take.
+    """
+
+    def __init__(self, database: Database, *, patience: timedelta = PATIENCE) -> None:
         self._database = database
+        self._patience = patience
 
     def get_job(self, job_id: str) -> Job:
         """Return a job with its submissions, its outputs and those it depends on. Raises NotFound."""
@@ -63,16 +78,14 @@ class SqlHistory:
 
     def list_jobs(self, wanted: Filter, *, limit: int = 20, after: str | None = None) -> JobPage:
         """Return a page of jobs, newest first."""
-        query = self._matching(wanted, after).limit(limit + 1)
-        jobs = self._database.read(lambda c: _load(c, query))
+        jobs = self._read_matching(wanted, after, limit + 1)
         return JobPage(tuple(jobs[:limit]), has_more=len(jobs) > limit)
 
     def iter_jobs(self, wanted: Filter) -> Iterator[Job]:
         """Yield every job that matches, newest first."""
         after: str | None = None
         while True:
-            query = self._matching(wanted, after).limit(PAGE)
-            jobs = self._read_page(query)
+            jobs = self._read_matching(wanted, after, PAGE)
             yield from jobs
             if len(jobs) < PAGE:
                 return
@@ -105,17 +118,31 @@ class SqlHistory:
         """Count the jobs that match, per state."""
         conditions = conditions_of(wanted, is_sqlite=self._database.is_sqlite)
         query = select(JOBS.c.state, func.count()).where(*conditions).group_by(JOBS.c.state)
-        rows = self._database.read(lambda c: c.execute(query).all())
+        rows = self._read_within(lambda c: c.execute(query).all())
         return {row[0]: row[1] for row in rows}
 
-    def _matching(self, wanted: Filter, after: str | None) -> Select[object]:
-        query = select(JOBS).where(*conditions_of(wanted, is_sqlite=self._database.is_sqlite))
-        if after is not None:
-            query = query.where(JOBS.c.id < after)
-        return query.order_by(JOBS.c.id.desc())
+    def _read_matching(self, wanted: Filter, after: str | None, limit: int) -> list[Job]:
+        """Return the newest `limit` jobs behind `after`.
+
+        Words are looked for in the prompts next to `after` first, and in their index if that was not enough: no planner
+        knows whether a word that many prompts hold stands in the newest of them or only in old ones.
+        """
+        whole = Span(below=after)
+        is_sqlite = self._database.is_sqlite
+        if is_sqlite or not is_led_by_words(wanted):
+            return self._read_page(_newest_of(branches_of(wanted, whole, is_sqlite=is_sqlite), limit))
+        begin = self._read_within(lambda c: c.execute(_nth_of(whole, NEAR)).scalar())
+        near = branches_of(wanted, Span(after, begin), is_sqlite=False)
+        jobs = self._read_page(_newest_of(near, limit))
+        if begin is None or len(jobs) == limit:
+            return jobs
+        return self._read_page(_newest_of(branches_of(wanted, whole, is_sqlite=False, words_first=limit), limit))
 
     def _read_page(self, query: Select[object], *, has_submissions: bool = False) -> list[Job]:
-        return self._database.read(lambda c: _load(c, query, has_submissions=has_submissions))
+        return self._read_within(lambda c: _load(c, query, has_submissions=has_submissions))
+
+    def _read_within(self, work: Callable[[Connection], T]) -> T:
+        return read_within(self._database, self._patience, work, settings=PLANS)
 
     def _read_lines(self, batch_id: str, after_line: int) -> list[tuple[int, str]]:
         query = (
@@ -125,6 +152,25 @@ class SqlHistory:
             .limit(PAGE)
         )
         return self._database.read(lambda c: [(row.line_number, row.job_id) for row in c.execute(query)])
+
+
+def _newest_of(branches: Sequence[Branch], limit: int) -> Select[object]:
+    """The newest `limit` rows of several branches are among the newest of each, which an index gives in their order."""
+    if len(branches) == 1:
+        branch = branches[0]
+        return select(JOBS).where(*branch.conditions).order_by(*branch.order, JOBS.c.id.desc()).limit(limit)
+    firsts = (
+        select(JOBS.c.id).where(*branch.conditions).order_by(*branch.order, JOBS.c.id.desc()).limit(limit).subquery()
+        for branch in branches
+    )
+    ids = union(*(select(first.c.id) for first in firsts)).subquery("ids")
+    page = select(ids.c.id).order_by(ids.c.id.desc()).limit(limit)
+    return select(JOBS).where(JOBS.c.id.in_(page)).order_by(JOBS.c.id.desc())
+
+
+def _nth_of(span: Span, number: int) -> Select[str]:
+    """The id of the `number`th job within the span, None where there are fewer."""
+    return select(JOBS.c.id).where(*span.holds(JOBS.c.id)).order_by(JOBS.c.id.desc()).limit(1).offset(number - 1)
 
 
 def _load(connection: Connection, query: Select[object], *, has_submissions: bool = False) -> list[Job]:

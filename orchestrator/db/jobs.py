@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 
 from orchestrator.db import (
     attaching,
+    endpoint_rows,
     held_polls,
     lane_claims,
     next_due,
@@ -153,9 +154,15 @@ class SqlJobs:
             database.write(lambda c: lane_claims.release(c, held, database.now(c)))
 
     def release_dead(self, process: str) -> int:
-        """Give back what a dead process of the poll and archive lanes holds, due now."""
+        """Give back what a dead process of the poll, archive and deliver lanes holds, due now."""
         database = self._database
-        return database.write(lambda c: lane_claims.release_dead(c, process, database.now(c)))
+
+        def work(connection: Connection) -> int:
+            now = database.now(connection)
+            jobs = lane_claims.release_dead(connection, process, now)
+            return jobs + endpoint_rows.release_dead(connection, process, now)
+
+        return database.write(work)
 
     def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
         """Write decisions guarded by id, state and lease_token, in one transaction."""

@@ -18,6 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
+from orchestrator.db import search
 from orchestrator.db.access_tables import Base
 from orchestrator.db.engine import Database, make_engine, translated, writing
 from orchestrator.domain.errors import ConfigError
@@ -73,7 +74,7 @@ def newest() -> str:
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to `revision`; two that do it at once take turns. Raises ConfigError, Transient."""
-    _run(url, lambda config: command.upgrade(config, revision))
+    _run(url, lambda config: command.upgrade(config, revision), then=search.ensure_index)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -93,7 +94,7 @@ def check(url: str) -> SchemaVerdict:
         verdict = _judge(_find_revision(connection))
         if verdict.fit is not Fit.CURRENT:
             return verdict
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": _is_modelled})
         differences = tuple(_describe(change) for change in compare_metadata(context, Base.metadata))
         return SchemaVerdict(Fit.DRIFTED, verdict.revision, differences) if differences else verdict
 
@@ -101,6 +102,12 @@ def check(url: str) -> SchemaVerdict:
 def find_problem(url: str) -> str | None:
     """Return what is wrong with the schema in words, None when nothing is."""
     return check(url).problem
+
+
+def find_search_problem(url: str) -> str | None:
+    """Return in words why looking for words in the history is slow, None when it is not or when there is no history."""
+    with _reading(url) as connection:
+        return search.find_problem(connection) if _judge(_find_revision(connection)).fit is Fit.CURRENT else None
 
 
 def require_current(database: Database) -> None:
@@ -125,7 +132,7 @@ def _find_migrations() -> Path:
     raise FileNotFoundError("the migrations are missing from this installation")
 
 
-def _run(url: str, act: Callable[[Config], None]) -> None:
+def _run(url: str, act: Callable[[Config], None], *, then: Callable[[Connection], None] | None = None) -> None:
     """Run Alembic in one transaction of ours, alone: all of it happens or nothing does."""
     engine = make_engine(url, has_foreign_keys=False)
     try:
@@ -136,6 +143,8 @@ def _run(url: str, act: Callable[[Config], None]) -> None:
             config = _config()
             config.attributes["connection"] = connection
             act(config)
+            if then is not None:
+                then(connection)
     finally:
         engine.dispose()
 
@@ -164,6 +173,10 @@ def _judge(revision: str | None) -> SchemaVerdict:
         return SchemaVerdict(Fit.OLDER, revision)
     is_newer = revision[:4].isdigit() and revision[:4] > newest()[:4]
     return SchemaVerdict(Fit.NEWER if is_newer else Fit.UNKNOWN, revision)
+
+
+def _is_modelled(name: str | None, kind: str, _parents: object) -> bool:
+    return kind != "table" or not (name or "").startswith(search.OUTSIDE_MODELS)
 
 
 def _describe(change: object) -> str:

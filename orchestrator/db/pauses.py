@@ -30,6 +30,7 @@ from orchestrator.db.rows import table_of
 from orchestrator.db.tables import CredentialRow, ModelLimitRow
 from orchestrator.db.types import clean_text
 from orchestrator.domain.decide import Pause, PauseLane
+from orchestrator.domain.models import UNTIL_RESUMED
 from orchestrator.domain.outcomes import PauseScope
 
 INCONCLUSIVE_WAIT = timedelta(seconds=60)
@@ -145,7 +146,12 @@ def _lock_query(table: Table, lane: PauseLane) -> Select[*tuple[Any, ...]]:
 
 
 def set_pause(connection: Connection, scope: Scope, pause: Pause, current: PauseState) -> PauseState:
-    """Pause, or extend a pause; whatever probe was out no longer ends it. Return what holds now."""
+    """Pause, or extend a pause; whatever probe was out no longer ends it. A pause made by hand is left as it is.
+
+    Return what holds now.
+    """
+    if current.until is not None and current.until >= UNTIL_RESUMED:
+        return current
     until = pause.until if current.until is None else max(pause.until, current.until)
     _write(
         connection,

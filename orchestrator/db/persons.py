@@ -39,7 +39,7 @@ def transact(
     decision = change(job, now)
     if decision is not None:
         write = Write(job, decision, None, actor, reason)
-        write_decisions(connection, [write], now=now, rng=database.rng)
+        write_decisions(connection, [write], now=now, database=database)
         close_used_answer(connection, job, decision, now=now)
     return Applied(job_id, decision)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
-from orchestrator.db import budgets, turns
+from orchestrator.db import budgets, slots, turns
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job, table_of
+from orchestrator.db.submit_claim import EVERY_MODEL_ELSE
 from orchestrator.db.tables import BatchMemberRow, CredentialRow, ModelLimitRow, SweepRow
 from orchestrator.domain.job import Job
-from orchestrator.domain.progress import BudgetHold, Hold, Spending
+from orchestrator.domain.progress import AnyHold, BudgetHold, Hold, SlotsHold, Spending, UnknownsHold
 from orchestrator.domain.states import FINAL, State
 
 MEMBERS = table_of(BatchMemberRow)
@@ -25,11 +27,21 @@ def _is_member(batch_id: str) -> ColumnElement[bool]:
     return select(MEMBERS.c.job_id).where(MEMBERS.c.batch_id == batch_id, MEMBERS.c.job_id == JOBS.c.id).exists()
 
 
+@dataclass(frozen=True)
+class SubmitLimits:
+    """What a submit claim goes by, as far as settings say it. `slots` per model, `*` for every other."""
+
+    slots: Mapping[str, int] = field(default_factory=dict)
+    max_unknown_per_hour: int = 20
+    is_slot_held_until_final: bool = True
+
+
 class SqlProgress:
     """The Progress port."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: SubmitLimits | None = None) -> None:
         self._database = database
+        self._limits = limits or SubmitLimits()
 
     def list_ended(self, batch_id: str, *, since: datetime | None, after_id: str, limit: int) -> Sequence[Job]:
         query = select(JOBS).where(_is_member(batch_id), JOBS.c.state.in_(FINAL))
@@ -84,29 +96,48 @@ class SqlProgress:
         is_waiting = and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count > 0)
         return self._database.read(lambda c: c.execute(select(func.count()).where(is_waiting)).scalar_one())
 
-    def find_holds(self, batch_id: str) -> Sequence[Hold | BudgetHold | None]:
+    def find_holds(self, batch_id: str) -> Sequence[AnyHold | None]:
         whose = and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count == 0)
 
-        def work(connection: Connection) -> list[Hold | BudgetHold | None]:
+        def work(connection: Connection) -> list[AnyHold | None]:
             keys = turns.find_fair_keys(connection, batch_id)
             return [
-                hold or _find_budget_hold(connection, turns.Queue(credential, model, batch_id, keys))
+                hold
+                or _find_budget_hold(connection, turns.Queue(credential, model, batch_id, keys))
+                or self._find_stop(connection, credential, model)
                 for credential, model, hold in _find_pauses(connection, whose)
             ]
 
         return self._database.read(work)
 
-    def find_hold(self, job_id: str) -> Hold | BudgetHold | None:
+    def find_hold(self, job_id: str) -> AnyHold | None:
         whose = and_(JOBS.c.id == job_id, JOBS.c.state == State.QUEUED)
         place = select(JOBS.c.priority, JOBS.c.fair_key).where(whose)
 
-        def work(connection: Connection) -> Hold | BudgetHold | None:
+        def work(connection: Connection) -> AnyHold | None:
             for credential, model, hold in _find_pauses(connection, whose):
-                queue = turns.Queue(credential, model)
-                return hold or _find_budget_hold(connection, queue, place=tuple(connection.execute(place).one()))
+                queue, where = turns.Queue(credential, model), tuple(connection.execute(place).one())
+                budget = hold or _find_budget_hold(connection, queue, place=where)
+                return budget or self._find_stop(connection, credential, model)
             return None
 
         return self._database.read(work)
+
+    def _find_stop(self, connection: Connection, credential: str, model: str) -> UnknownsHold | SlotsHold | None:
+        """Return what a submit claim would find, of what neither a pause nor a budget says."""
+        now, limit = self._database.now(connection), self._limits.max_unknown_per_hour
+        until = slots.find_unknowns_end(connection, credential, now=now, limit=limit)
+        if until is not None:
+            return UnknownsHold(credential, slots.count_unknowns(connection, credential, now=now), limit, until)
+        if not self._limits.is_slot_held_until_final:
+            return None
+        allowed = self._limits.slots.get(model, self._limits.slots.get(EVERY_MODEL_ELSE, 1))
+        held = slots.count_held(connection, credential, now=now, is_held_until_final=True).get(model, 0)
+        holders = slots.find_unexplained(connection, credential, model, now=now) if held >= allowed else []
+        if not holders:
+            return None
+        first_free = holders[min(held - allowed, len(holders) - 1)].until
+        return SlotsHold(model, allowed, tuple(holders), first_free)
 
     def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
         query = select(JOBS.c.last_error).where(_is_member(batch_id), JOBS.c.state == State.ARCHIVING)

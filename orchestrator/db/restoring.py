@@ -46,11 +46,17 @@ class SqlRestores:
                 jobs = [read_job(row) for row in rows]
                 _end_calls(connection, [job.id for job in jobs], actor=actor, reason=reason, now=now)
                 writes = [Write(job, decide_restore_hold(job), None, actor, _because(reason)) for job in jobs]
-                write_decisions(connection, writes, now=now, rng=database.rng)
+                write_decisions(connection, writes, now=now, database=database)
                 counts.update(job.state for job in jobs)
             return dict(counts)
 
         return database.write(work)
+
+    def count_in_doubt(self) -> int:
+        """Count the jobs that no release queues: what was being submitted, or was held before the restore."""
+        in_doubt = and_(JOBS.c.state == State.NEEDS_REVIEW, JOBS.c.provider_code == RESTORED_IN_DOUBT)
+        query = select(func.count()).select_from(JOBS).where(in_doubt)
+        return self._database.read(lambda c: c.execute(query).scalar_one())
 
     def list_held(self, *, after: str = "", limit: int = ROWS_AT_ONCE) -> Sequence[Job]:
         """Return jobs that were queued in the backup and are still held."""
@@ -68,7 +74,7 @@ class SqlRestores:
                 rows = connection.execute(query.with_for_update()).mappings().all()
                 now = database.now(connection)
                 writes = [Write(read_job(row), _release(row, now), None, actor, reason) for row in rows]
-                count += len(write_decisions(connection, writes, now=now, rng=database.rng))
+                count += len(write_decisions(connection, writes, now=now, database=database))
             return count
 
         return database.write(work)

@@ -64,7 +64,7 @@ def apply_reports(connection: Connection, reports: Sequence[EvidenceReport], *, 
         if each.decision is not None:
             close_used_answer(connection, each.job, each.decision, now=now)
     writes = [_write_of(each, each.decision) for each in settled if each.decision is not None]
-    won = write_decisions(connection, writes, now=now, rng=database.rng)
+    won = write_decisions(connection, writes, now=now, database=database)
     told = [each if each.job.id in won or each.decision is None else _fenced(each) for each in settled]
     return [write_note(connection, each, now=now, rng=database.rng) for each in told]
 
@@ -168,10 +168,10 @@ def _holds(job: Job, token: str) -> bool:
 
 def _may_settle(job: Job, report: EvidenceReport, stored: Stored) -> bool:
     """Evidence that the row did not take cannot move a job, except to end the call that is in flight; nor can what
-    it had taken before move a job that was held since.
+    it had taken before move a job that was held since, unless a person says so.
     """
     newest = max(job.submissions, key=lambda submission: submission.number)
-    if not stored.is_new and not is_moved_by_repeats(job):
+    if not stored.is_new and report.actor == "system" and not is_moved_by_repeats(job):
         return False
     return stored.is_as_given or (job.state is State.SUBMITTING and newest.id == report.submission_id)
 

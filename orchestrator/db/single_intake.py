@@ -17,11 +17,14 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from orchestrator.db.access import append_audits
 from orchestrator.db.access_tables import IdempotencyRow
-from orchestrator.db.batches import BATCHES, MEMBERS, make_batch_row, make_job_row, make_member_row
+from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row
+from orchestrator.db.batches import make_job_row, make_member_row
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.named_webhooks import Named, link_webhooks
 from orchestrator.db.rows import JOBS, table_of
+from orchestrator.db.search import insert_searched
 from orchestrator.domain import ids
 from orchestrator.domain.errors import Conflict, OrchestratorError
 from orchestrator.domain.ports import SingleIntake, Taken
@@ -140,8 +143,12 @@ def _insert(connection: Connection, singles: Sequence[SingleIntake], *, now: dat
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
     done = {"created_at": now, "intake_done_at": now}
     insert_many(connection, BATCHES, [make_batch_row(single.batch) | done for single in singles])
-    insert_many(connection, JOBS, [make_job_row(single.job, single.batch.id, now) for single in singles])
+    rows = [make_job_row(single.job, single.batch.id, now) for single in singles]
+    insert_many(connection, JOBS, rows)
+    insert_searched(connection, rows)
     insert_many(connection, MEMBERS, [make_member_row(single.batch.id, single.job) for single in singles])
+    named = [Named(each.job.owner, each.job.webhook, job_id=each.job.id) for each in singles if each.job.webhook]
+    link_webhooks(connection, named, now=now, rng=rng)
     events = {
         single.job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, single.audit.actor, "accepted")]
         for single in singles

@@ -24,7 +24,7 @@ from orchestrator.db.inserts import insert_many
 from orchestrator.db.pauses import Gate, Scope, gate_of
 from orchestrator.db.rows import JOBS, SUBMISSIONS, price_columns, read_job, read_price
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
-from orchestrator.db.slots import count_held, count_unknowns
+from orchestrator.db.slots import count_held, count_unknowns, load_limits
 from orchestrator.db.tokens import make_token
 from orchestrator.db.turns import Queue, Turn
 from orchestrator.db.types import Utc
@@ -84,10 +84,11 @@ def find_room(
         total = min(total, window.total_slots - sum(held.values()))
     if gates.get(whole) is Gate.PROBE:
         total = min(total, 1)
+    limits = {**window.slots, **load_limits(connection, window.credential)}
     per_model: dict[str, int] = {}
     for model in models:
         gate = gates.get(Scope(window.credential, model), Gate.OPEN)
-        free = window.slots.get(model, window.slots.get(EVERY_MODEL_ELSE, 1)) - held.get(model, 0)
+        free = limits.get(model, limits.get(EVERY_MODEL_ELSE, 1)) - held.get(model, 0)
         per_model[model] = 0 if gate is Gate.CLOSED else min(free, 1) if gate is Gate.PROBE else free
     return Room(per_model, total, frozenset(scope for scope, gate in gates.items() if gate is Gate.PROBE))
 

@@ -40,6 +40,12 @@ _RESTING = "state IN ('succeeded', 'failed', 'cancelled', 'needs_review')"
 MAY_BE_CHARGED = "verdict IS NULL OR verdict NOT IN ('not_sent', 'refused', 'rejected', 'throttled')"
 """A submission that was not surely refused (domain.job.SURE_REFUSALS); a query spells it so to use the index."""
 
+_SPARSE = {
+    name: f"{name} IS NOT NULL"
+    for name in ("custom_id", "failure_code", "provider_code", "submitted_at", "finished_at")
+}
+"""Fields of a job that many have no value of, and that the history is asked by."""
+
 
 class Base(DeclarativeBase):
     """Types by annotation; names by convention."""
@@ -91,10 +97,14 @@ class ModelLimitRow(PauseColumns, Base):
     """A model's pauses under one credential; locked, in name order, before its slots are counted."""
 
     __tablename__ = "model_limits"
-    __table_args__ = ({"comment": "One row per credential and model: the lock under which its slots are counted"},)
+    __table_args__ = (
+        CheckConstraint("slot_limit IS NULL OR slot_limit >= 1", name="slot_limit_positive"),
+        {"comment": "One row per credential and model: the lock under which its slots are counted"},
+    )
 
     credential: Mapped[str] = mapped_column(primary_key=True, comment="Whose requests")
     model: Mapped[str] = mapped_column(primary_key=True, comment="The provider's model name")
+    slot_limit: Mapped[int | None] = mapped_column(sort_order=2, comment="Most in flight; NULL: as the settings say")
 
 
 class BatchRow(Base):
@@ -113,6 +123,7 @@ class BatchRow(Base):
         ),
         CheckConstraint("files_written_at IS NULL OR finished_at IS NOT NULL", name="files_after_finish"),
         Index("ix_batches_parent_id", "parent_id"),
+        Index("ix_batches_owner", "owner", "id"),
         Index(
             "ix_batches_files_due",
             "id",
@@ -218,6 +229,14 @@ class JobRow(Base):
         ),
         Index("ix_jobs_state", "state", "id"),
         Index("ix_jobs_kind_state", "kind", "state", "id"),
+        # The history by its other fields, each in the order of its pages.
+        Index("ix_jobs_model", "model", "id"),
+        Index("ix_jobs_owner", "owner", "id"),
+        Index("ix_jobs_cost", "cost_final_micros", "id"),
+        *(
+            Index(f"ix_jobs_{name}", name, "id", sqlite_where=text(where), postgresql_where=text(where))
+            for name, where in _SPARSE.items()
+        ),
         {"comment": "One request of ours: where it stands, when it is due, what came of it"},
     )
 
@@ -273,6 +292,7 @@ class BatchMemberRow(Base):
     __tablename__ = "batch_members"
     __table_args__ = (
         Index("ix_batch_members_job_id", "job_id", "batch_id"),
+        Index("ix_batch_members_batch_id", "batch_id", "job_id"),
         Index("ix_batch_members_custom_id", "custom_id", "job_id"),
         Index("ix_batch_members_linked_from", "batch_id", "linked_from"),
         {"comment": "Lines of a batch and the job of each: its own, or one of an earlier batch"},
@@ -283,6 +303,20 @@ class BatchMemberRow(Base):
     custom_id: Mapped[str | None] = mapped_column(comment="The line's custom_id")
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), comment="The line's job")
     linked_from: Mapped[str | None] = mapped_column(comment="Fair key of a job that another intake made; else NULL")
+
+
+class JobTagRow(Base):
+    """A job's label as it is looked up; jobs.tags is what is shown."""
+
+    __tablename__ = "job_tags"
+    __table_args__ = (
+        Index("ix_job_tags_value", "name", "value", "job_id"),
+        {"comment": "Labels of jobs as they are looked up; written once, with the job"},
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True, comment="The label's name")
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, comment="Which job has it")
+    value: Mapped[str] = mapped_column(comment="What it says")
 
 
 class JobDependencyRow(Base):
@@ -463,3 +497,146 @@ class SweepRow(Base):
     started_at: Mapped[datetime | None] = mapped_column(comment="Newest claim")
     finished_at: Mapped[datetime | None] = mapped_column(comment="Newest end")
     result: Mapped[str | None] = mapped_column(comment="What the newest run said")
+
+
+class WebhookEndpointRow(Base):
+    """Where events go. Its row is written by its owner, by the lease of the deliver lane and by that lease's result."""
+
+    __tablename__ = "webhook_endpoints"
+    __table_args__ = (
+        CheckConstraint(
+            "uses_default_secret OR sealed_secret IS NOT NULL OR deleted_at IS NOT NULL", name="has_secret"
+        ),
+        CheckConstraint("(sealed_previous IS NULL) = (previous_until IS NULL)", name="previous_has_end"),
+        CheckConstraint("(disabled_at IS NULL) = (disabled_reason IS NULL)", name="disabled_has_reason"),
+        CheckConstraint("deleted_at IS NULL OR disabled_at IS NOT NULL", name="deleted_is_disabled"),
+        CheckConstraint("lease_token IS NULL OR leased_until IS NOT NULL", name="lease_has_end"),
+        CheckConstraint("disabled_at IS NULL OR lease_token IS NULL", name="disabled_is_not_leased"),
+        Index(
+            "uq_webhook_endpoints_owner_url",
+            "owner",
+            "url",
+            unique=True,
+            sqlite_where=text("NOT is_global"),
+            postgresql_where=text("NOT is_global"),
+        ),
+        Index(
+            "ix_webhook_endpoints_enabled",
+            "owner",
+            "is_global",
+            sqlite_where=text("disabled_at IS NULL"),
+            postgresql_where=text("disabled_at IS NULL"),
+        ),
+        {"comment": "Where events go: for all jobs of an owner, or for those that named it"},
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, comment="we_ and a UUIDv7")
+    owner: Mapped[str] = mapped_column(comment="Whose events it hears")
+    url: Mapped[str] = mapped_column(comment="Where it is; judged anew before every attempt")
+    patterns: Mapped[list[Any]] = mapped_column(comment="Types it hears, by name or as job.*")
+    is_global: Mapped[bool] = mapped_column(comment="Hears all of its owner's; else only of those linked to it")
+    uses_default_secret: Mapped[bool] = mapped_column(comment="Signed with the project's secret")
+    sealed_secret: Mapped[str | None] = mapped_column(comment="Its own secret, encrypted")
+    sealed_previous: Mapped[str | None] = mapped_column(comment="The secret before it, encrypted; signs beside it")
+    previous_until: Mapped[datetime | None] = mapped_column(comment="How long the previous secret signs too")
+    disabled_at: Mapped[datetime | None] = mapped_column(comment="NULL: it takes events")
+    disabled_reason: Mapped[str | None] = mapped_column(comment="gone, failing, deleted, or a person's words")
+    deleted_at: Mapped[datetime | None] = mapped_column(comment="Kept for its log alone; its secrets are gone")
+    failing_since: Mapped[datetime | None] = mapped_column(comment="First failure since the last success")
+    last_success_at: Mapped[datetime | None] = mapped_column(comment="Newest 2xx")
+    created_at: Mapped[datetime] = mapped_column(comment="When it was added")
+    lease_token: Mapped[str | None] = mapped_column(comment="Held by whoever delivers to it")
+    leased_until: Mapped[datetime | None] = mapped_column(
+        comment="End of the lease; without one, when its next turn may begin"
+    )
+
+
+class WebhookLinkRow(Base):
+    """A job or a batch that named an endpoint."""
+
+    __tablename__ = "webhook_links"
+    __table_args__ = (
+        CheckConstraint("(job_id IS NULL) <> (batch_id IS NULL)", name="one_subject"),
+        UniqueConstraint("job_id", "endpoint_id"),
+        UniqueConstraint("batch_id", "endpoint_id"),
+        {"comment": "Which job or batch named an endpoint"},
+    )
+    __mapper_args__ = {"primary_key": ["endpoint_id", "job_id", "batch_id"]}  # noqa: RUF012 - SQLAlchemy's own shape
+
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id"), comment="Which endpoint")
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), comment="The job that named it")
+    batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"), comment="The batch that named it")
+
+
+class WebhookEventRow(Base):
+    """The outbox: written by the transaction that changes the state."""
+
+    __tablename__ = "webhook_events"
+    __table_args__ = (
+        UniqueConstraint("job_id", "type", "sequence"),
+        UniqueConstraint("batch_id", "type", "sequence"),
+        {"comment": "What was announced: one body for every endpoint and attempt"},
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, comment="evt_ and a UUIDv7: the webhook-id of every attempt")
+    type: Mapped[str] = mapped_column(comment="As endpoints subscribe to it")
+    owner: Mapped[str] = mapped_column(comment="Whose it is")
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), comment="The job it tells of")
+    batch_id: Mapped[str | None] = mapped_column(ForeignKey("batches.id"), comment="The batch it tells of")
+    endpoint_id: Mapped[str | None] = mapped_column(
+        ForeignKey("webhook_endpoints.id"), comment="The endpoint it tells of"
+    )
+    sequence: Mapped[int] = mapped_column(comment="The job's at that moment; counts a batch's finishes; else 0")
+    body: Mapped[str] = mapped_column(comment="The bytes that are signed and sent")
+    created_at: Mapped[datetime] = mapped_column(comment="When the state changed")
+
+
+class WebhookDeliveryRow(Base):
+    """One event on its way to one endpoint."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'delivered', 'failed', 'cancelled')", name="state_known"),
+        CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="pending_is_due"),
+        CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="ended_is_finished"),
+        CheckConstraint("resent_count <= attempt_count", name="resent_after_attempts"),
+        UniqueConstraint("event_id", "endpoint_id"),
+        Index(
+            "ix_webhook_deliveries_pending",
+            "endpoint_id",
+            "due_at",
+            sqlite_where=text("state = 'pending'"),
+            postgresql_where=text("state = 'pending'"),
+        ),
+        Index("ix_webhook_deliveries_endpoint_id", "endpoint_id", "id"),
+        {"comment": "One event to one endpoint"},
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True, comment="dlv_ and a UUIDv7")
+    event_id: Mapped[str] = mapped_column(ForeignKey("webhook_events.id"), comment="What is sent")
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id"), comment="Where to")
+    state: Mapped[str] = mapped_column(comment="pending, delivered, failed, cancelled")
+    attempt_count: Mapped[int] = mapped_column(comment="Attempts made in all")
+    resent_count: Mapped[int] = mapped_column(comment="attempt_count when last resent: the schedule begins anew there")
+    due_at: Mapped[datetime | None] = mapped_column(comment="Next attempt")
+    created_at: Mapped[datetime] = mapped_column(comment="When the event happened")
+    finished_at: Mapped[datetime | None] = mapped_column(comment="When it was delivered or given up")
+
+
+class WebhookAttemptRow(Base):
+    """The delivery log: append-only."""
+
+    __tablename__ = "webhook_attempts"
+    __table_args__ = ({"comment": "Every attempt at a delivery and what came back; append-only"},)
+
+    delivery_id: Mapped[str] = mapped_column(
+        ForeignKey("webhook_deliveries.id"), primary_key=True, comment="Whose attempt"
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, comment="From 1, also over resends")
+    at: Mapped[datetime] = mapped_column(comment="When it began")
+    duration_ms: Mapped[int] = mapped_column(comment="How long it took")
+    status: Mapped[int | None] = mapped_column(comment="HTTP status; NULL: no answer came")
+    code: Mapped[str | None] = mapped_column(comment="Why it failed; NULL: delivered")
+    message: Mapped[str] = mapped_column(comment="In words")
+    answer_head: Mapped[str] = mapped_column(comment="Beginning of the answer, redacted")
+    next_due_at: Mapped[datetime | None] = mapped_column(comment="When the next attempt was planned")

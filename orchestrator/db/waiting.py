@@ -52,7 +52,7 @@ def settle_stragglers(*, limit: int, database: Database) -> int:
     """Settle jobs that wait although nothing keeps them, or whose parents have ended otherwise; return how many."""
     found = database.read(lambda c: find_stragglers(c, limit=limit))
     if found:
-        database.write(lambda c: settle_dependents(c, found, now=database.now(c), rng=database.rng))
+        database.write(lambda c: settle_dependents(c, found, now=database.now(c), database=database))
     return len(found)
 
 
@@ -99,8 +99,8 @@ def _enter_page(connection: Connection, *, batch_id: str, job_ids: Sequence[str]
     is_sqlite = connection.dialect.name == "sqlite"
     asked = {"children": encode_keys(job_ids), "batch": batch_id}
     connection.execute(_lock_parents(is_sqlite), asked).all()
-    connection.execute(_enter_statement(is_sqlite), asked)
-    settle_dependents(connection, job_ids, now=database.now(connection), rng=database.rng)
+    connection.execute(_enter_statement(is_sqlite), {"children": asked["children"]})
+    settle_dependents(connection, job_ids, now=database.now(connection), database=database)
 
 
 @cache
@@ -115,8 +115,11 @@ def _lock_parents(is_sqlite: bool) -> Select[str]:  # noqa: FBT001 - the cache's
 
 @cache
 def _enter_statement(is_sqlite: bool) -> Update:  # noqa: FBT001 - the cache's key
+    """By the jobs' ids alone: they are of this batch, and a name means the same each time it is looked up. Each further
+    condition made PostgreSQL, which knows nothing of tables that were just filled, expect a single row and walk all ids
+    for every line of the batch.
+    """
     mine = is_among(DEPENDENCIES.c.job_id, "children", is_sqlite=is_sqlite)
     named = (MEMBERS.c.batch_id == DEPENDENCIES.c.batch_id) & (MEMBERS.c.custom_id == DEPENDENCIES.c.parent_name)
     job_of = select(MEMBERS.c.job_id).where(named).correlate(DEPENDENCIES).limit(1).scalar_subquery()
-    unknown = DEPENDENCIES.c.parent_id.is_(None) & (DEPENDENCIES.c.batch_id == bindparam("batch"))
-    return update(DEPENDENCIES).where(mine, unknown).values(parent_id=job_of)
+    return update(DEPENDENCIES).where(mine).values(parent_id=job_of)

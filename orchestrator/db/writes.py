@@ -18,7 +18,8 @@ from sqlalchemy import ColumnElement, Connection, Update, bindparam, func, selec
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
-from orchestrator.db import dependencies, outputs
+from orchestrator.db import dependencies, outbox, outputs
+from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
 from orchestrator.db.rowset import INT, TEXT, UTC, encode_rows, make_rowset, type_of
@@ -27,6 +28,7 @@ from orchestrator.db.types import clean_text
 from orchestrator.domain.decide import Decision
 from orchestrator.domain.job import Job
 from orchestrator.domain.states import FINAL, State, Trigger
+from orchestrator.domain.webhooks import JOB_EVENTS
 
 BATCHES = table_of(BatchRow)
 MEMBERS = table_of(BatchMemberRow)
@@ -53,35 +55,49 @@ class Write:
     data: Mapping[str, object] = field(default_factory=dict)
 
 
-def write_decisions(connection: Connection, writes: Sequence[Write], *, now: datetime, rng: Random) -> frozenset[str]:
+def write_decisions(
+    connection: Connection, writes: Sequence[Write], *, now: datetime, database: Database
+) -> frozenset[str]:
     """Write every decision whose guard holds, with all that belongs to it and with what follows for jobs that depend on
     those; return the ids of the jobs in `writes` that were moved.
     """
-    won = _write_all(connection, writes, now=now, rng=rng)
+    won = _write_all(connection, writes, now=now, database=database)
     affected = dependencies.find_affected(connection, [(w.job.id, w.decision) for w in won])
     if affected:
-        settle_dependents(connection, affected, now=now, rng=rng)
+        settle_dependents(connection, affected, now=now, database=database)
     return frozenset(write.job.id for write in won)
 
 
-def settle_dependents(connection: Connection, job_ids: Sequence[str], *, now: datetime, rng: Random) -> None:
+def settle_dependents(connection: Connection, job_ids: Sequence[str], *, now: datetime, database: Database) -> None:
     """Let these jobs wait, go, fail or come back as those they depend on stand, then those that depend on them, and so
     on: as many rounds as the longest chain has links, which a check has bounded.
     """
     while job_ids:
-        moves = dependencies.follow(connection, job_ids, now=now, rng=rng)
-        won = _write_all(connection, [Write(job, decision, None) for job, decision in moves], now=now, rng=rng)
+        moves = dependencies.follow(connection, job_ids, now=now, rng=database.rng)
+        won = _write_all(
+            connection, [Write(job, decision, None) for job, decision in moves], now=now, database=database
+        )
         job_ids = dependencies.find_affected(connection, [(w.job.id, w.decision) for w in won])
 
 
-def _write_all(connection: Connection, writes: Sequence[Write], *, now: datetime, rng: Random) -> list[Write]:
+def _write_all(connection: Connection, writes: Sequence[Write], *, now: datetime, database: Database) -> list[Write]:
     sequences = _move_jobs(connection, writes)
     won = [write for write in writes if write.job.id in sequences]
-    _write_outputs(connection, won, now=now, rng=rng)
+    _write_outputs(connection, won, now=now, rng=database.rng)
     _close_submissions(connection, won, now=now)
     _reopen_batches(connection, won)
-    append_events(connection, {w.job.id: _events_of(w) for w in won}, sequences, now=now, rng=rng)
+    append_events(connection, {w.job.id: _events_of(w) for w in won}, sequences, now=now, rng=database.rng)
+    outbox.record_jobs(connection, _ends_of(won, sequences), now=now, database=database)
     return won
+
+
+def _ends_of(won: Sequence[Write], sequences: Mapping[str, int]) -> list[outbox.JobEnd]:
+    """The moves that are told to webhooks: into a final state, or to a person."""
+    return [
+        outbox.JobEnd(w.job.id, w.job.owner, JOB_EVENTS[w.decision.target], sequences[w.job.id])
+        for w in won
+        if w.decision.target in JOB_EVENTS and w.decision.target is not w.decision.source
+    ]
 
 
 def _move_jobs(connection: Connection, writes: Sequence[Write]) -> dict[str, int]:

@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from orchestrator.domain.advice import Entry, Source, Then
 from orchestrator.domain.job import RESTORED_IN_DOUBT, RESTORED_QUEUED
 from orchestrator.domain.media import suspects
+from orchestrator.domain.models import BY_HAND
 
 LOOK_AT_PROVIDER = (
     "Look in the provider's console: attach the task's id if it shows one, else resubmit or write the job off."
 )
+LOOK_AT_BILL = (
+    "Look at the provider's bill: a model that answers at once leaves no task to attach; resubmit the job (a new charge)"
+    " or write it off."
+)
+TAKE_UP = "Its answer is here and paid for: `orchestrator jobs retry ID` takes it up at no charge."
 ASK_AGAIN = "Look at its events and raw answers; `orchestrator jobs retry ID` asks about its task again at no charge."
 ASKED_AGAIN = "Nothing to do: the provider is asked again by itself; the job and its task are unharmed."
 _FRESH = "Nothing to do: another link is asked for; if it goes on, look at the job's events."
@@ -84,6 +90,12 @@ _SUBMISSIONS = (
         "the worker that was sending it said nothing before its lease ended",
         LOOK_AT_PROVIDER,
     ),
+    (
+        "unreadable_answer",
+        Then.HELD,
+        "our reader broke on the answer, which is kept as it came",
+        "`orchestrator jobs show ID --raw` shows it: attach the task's id if it names one, and report it.",
+    ),
     ("process_died", Then.HELD, "the process that was sending it died before an answer came", LOOK_AT_PROVIDER),
     ("aborted", Then.HELD, "the call was given up on the second interrupt", LOOK_AT_PROVIDER),
     (
@@ -112,6 +124,24 @@ _SUBMISSIONS = (
         "Run the file again with a higher --max-cost; money of calls that turn out refused is free again by itself.",
     ),
     (
+        "too_many_unknowns",
+        Then.AGAIN,
+        "too many paid calls ended unknown within an hour, so nothing more is submitted",
+        "Find out why answers are lost; only time lowers the count, not writing off or resubmitting.",
+    ),
+    (
+        "slots_held",
+        Then.AGAIN,
+        "every slot of the model is taken, some of them by unexplained calls",
+        "Nothing to do: each lets go when its ORCHESTRATOR_ASSUMED_TASK_LIFE is over, or its answer is known.",
+    ),
+    (
+        BY_HAND,
+        Then.PAUSED,
+        "a person paused the model",
+        "Let it go on with `orchestrator models resume MODEL`.",
+    ),
+    (
         "not_sent",
         Then.AGAIN,
         "an earlier try was certainly not taken",
@@ -134,6 +164,12 @@ _COMMANDS = (
     ("invalid_params", "one or more fields are wrong", "Correct the fields that are named; nothing was submitted."),
     ("bad_request", "what was asked for cannot be read", "Correct what is named and try again."),
     ("invalid_query", "the query cannot be read", "Correct it at the place shown: `orchestrator jobs list --help`."),
+    (
+        "too_many_jobs",
+        "a query finds more jobs than are changed at once",
+        "Narrow it by time or by batch, and repeat it.",
+    ),
+    ("query_too_slow", "the query took longer than anybody waits", "Narrow it by time, batch or a longer word."),
     ("unknown_kind", "no kind of job has this name", "Use image, video or transcription."),
     (
         "invalid_file",

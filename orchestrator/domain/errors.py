@@ -44,6 +44,8 @@ class Fault:
     line: int | None = None
     column: int | None = None
     is_warning: bool = False
+    custom_id: str | None = None
+    """Of the line, where it can be read."""
 
     def as_dict(self) -> dict[str, object]:
         """The wire form, in the key order of surfaces section 3."""

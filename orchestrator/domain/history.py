@@ -51,7 +51,7 @@ class History(Protocol):
         """Return an output and its job. Raises NotFound."""
 
     def list_jobs(self, wanted: Filter, *, limit: int = 20, after: str | None = None) -> JobPage:
-        """Return jobs with their outputs, newest first, behind the id `after`."""
+        """Return jobs with their outputs, newest first, behind the id `after`. Raises QueryTooSlow, as all that lists does."""
 
     def iter_jobs(self, wanted: Filter) -> Iterator[Job]:
         """Yield every job that matches, with its outputs, newest first."""

@@ -275,6 +275,7 @@ class NewJob:
     not_before: datetime | None = None
     price: Price | None = None
     depends_on: tuple[str, ...] = ()
+    webhook: str | None = None
 
 
 def as_queued(new: NewJob, now: datetime) -> Job:

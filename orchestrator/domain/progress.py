@@ -44,6 +44,43 @@ class BudgetHold:
     code: str = "budget"
 
 
+@dataclass(frozen=True)
+class UnknownsHold:
+    """Too many calls of the trailing hour ended unknown: nothing of the credential is submitted until `until`."""
+
+    name: str
+    count: int
+    limit: int
+    until: datetime
+    code: str = "too_many_unknowns"
+
+
+@dataclass(frozen=True)
+class SlotHolder:
+    """An unexplained call that holds a slot although nothing of it is asked about: `until` its assumed life ends."""
+
+    job_id: str
+    number: int
+    until: datetime
+
+
+@dataclass(frozen=True)
+class SlotsHold:
+    """Every slot of a model is taken, some by calls that nobody can explain. `until`: when one is free at the latest as
+    far as those go.
+    """
+
+    name: str
+    slots: int
+    holders: tuple[SlotHolder, ...]
+    until: datetime
+    code: str = "slots_held"
+
+
+AnyHold = Hold | BudgetHold | UnknownsHold | SlotsHold
+"""What keeps a queued job from being submitted."""
+
+
 class Progress(Protocol):
     """Reads about one batch."""
 
@@ -56,16 +93,17 @@ class Progress(Protocol):
     def sum_spending(self, batch_id: str) -> Sequence[Spending]:
         """Add up what the members cost so far, per currency."""
 
-    def find_holds(self, batch_id: str) -> Sequence[Hold | BudgetHold | None]:
+    def find_holds(self, batch_id: str) -> Sequence[AnyHold | None]:
         """Return, for every model with queued members that wait for no other job, the pause that holds it the longest,
-        else the budget that holds all its members; None when nothing does.
+        else the budget that holds all its members, else the stop for too many unknowns, else unexplained calls in its
+        slots; None when nothing does.
         """
 
     def count_waiting(self, batch_id: str) -> int:
         """Return how many queued members wait for other jobs."""
 
-    def find_hold(self, job_id: str) -> Hold | BudgetHold | None:
-        """Return the pause or else the budget that holds a queued job, None when nothing does."""
+    def find_hold(self, job_id: str) -> AnyHold | None:
+        """Return the first that holds a queued job, in the order of `find_holds`; None when nothing does."""
 
     def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
         """Return last_error of the members in archiving."""

@@ -18,3 +18,8 @@ def redact_links(text: str) -> str:
 def redact_secrets(text: str) -> str:
     """Return the text with every webhook secret struck out."""
     return _SECRET.sub("whsec_[redacted]", text)
+
+
+def inert(text: str, *, keep: str = "\n") -> str:
+    """Return text whose control characters cannot do anything to a terminal (fault I13), but for those in `keep`."""
+    return "".join(c if c.isprintable() or c in keep else f"\\x{ord(c):02x}" for c in text)

@@ -6,14 +6,13 @@ import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
 from orchestrator.egress.guard import Admitted, EgressGuard
 from orchestrator.egress.pinned import NO_CONNECTION, Request, ask
-from orchestrator.http import Trip, post_session, tls_context
+from orchestrator.http import REUSED, post_session, tls_context
 
 MOST_ORIGINS = 32
 """Hosts whose connections are kept; each has as many as requests to it run at once, so this bounds open files."""
@@ -38,12 +37,15 @@ class KeptClient:
         is made once more over a fresh one. Raises as PinnedClient.
         """
         request = Request(method, await self._guard.admit(url), headers, body)
-        async with self._kept.borrow(request.admitted) as session:
-            answer = await _ask_unless_dead(session, request)
-            if answer is not None:
-                async with answer:
-                    yield answer
-                return
+        try:
+            with self._kept.borrow(request.admitted) as session:
+                answer = await _ask_unless_dead(session, request)
+                if answer is not None:
+                    async with answer:
+                        yield answer
+                    return
+        finally:
+            await self._kept.shrink()
         async with post_session(tls=self._tls, is_kept=False) as fresh, await ask(fresh, request) as answer:
             yield answer
 
@@ -53,21 +55,30 @@ class KeptClient:
 
 
 async def _ask_unless_dead(session: aiohttp.ClientSession, request: Request) -> aiohttp.ClientResponse | None:
-    trip = Trip()
+    REUSED.set(False)
     try:
-        return await ask(session, request, trip)
+        return await ask(session, request)
     except NO_CONNECTION:  # before CUT: some of them are both
         raise
     except CUT:
-        if not trip.is_reused:
+        if not REUSED.get():
             raise
         return None
 
 
-@dataclass
 class _Kept:
-    session: aiohttp.ClientSession
-    user_count: int = 0
+    """A session, and how many use it; entered for as long as it is used."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.user_count = 0
+
+    def __enter__(self) -> aiohttp.ClientSession:
+        self.user_count += 1
+        return self.session
+
+    def __exit__(self, *error: object) -> None:
+        self.user_count -= 1
 
 
 class _Sessions:
@@ -77,23 +88,19 @@ class _Sessions:
         self._tls = tls
         self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
 
-    @asynccontextmanager
-    async def borrow(self, admitted: Admitted) -> AsyncIterator[aiohttp.ClientSession]:
+    def borrow(self, admitted: Admitted) -> _Kept:
         key = (admitted.target.scheme, admitted.target.authority, admitted.addresses)
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = _Kept(post_session(tls=self._tls, is_kept=True))
         self._kept.move_to_end(key)
-        kept.user_count += 1
-        try:
-            yield kept.session
-        finally:
-            kept.user_count -= 1
-            await self._shrink()
+        return kept
 
-    async def _shrink(self) -> None:
+    async def shrink(self) -> None:
         surplus = len(self._kept) - MOST_ORIGINS
-        idle = [key for key, kept in self._kept.items() if kept.user_count == 0] if surplus > 0 else []
+        if surplus <= 0:
+            return
+        idle = [key for key, kept in self._kept.items() if kept.user_count == 0]
         for each in [self._kept.pop(key) for key in idle[:surplus]]:
             await each.session.close()
 

@@ -14,7 +14,7 @@ from yarl import URL
 from orchestrator.egress.addresses import Address
 from orchestrator.egress.guard import Admitted, EgressGuard
 from orchestrator.egress.target import REMEMBERED, Target
-from orchestrator.http import Trip, foreign_session, tls_context
+from orchestrator.http import foreign_session, tls_context
 
 
 class PinnedClient:
@@ -52,7 +52,7 @@ class Request:
 NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
-async def ask(session: aiohttp.ClientSession, request: Request, trip: Trip | None = None) -> aiohttp.ClientResponse:
+async def ask(session: aiohttp.ClientSession, request: Request) -> aiohttp.ClientResponse:
     """Return the answer of the first of the name's addresses that takes a connection.
 
     Whatever goes this way may be taken twice: a download costs nothing, and a webhook has the same id each time. The
@@ -61,15 +61,13 @@ async def ask(session: aiohttp.ClientSession, request: Request, trip: Trip | Non
     addresses = request.admitted.addresses
     for address in addresses[:-1]:
         try:
-            return await _ask_at(session, request, address, trip)
+            return await _ask_at(session, request, address)
         except NO_CONNECTION:
             continue
-    return await _ask_at(session, request, addresses[-1], trip)
+    return await _ask_at(session, request, addresses[-1])
 
 
-async def _ask_at(
-    session: aiohttp.ClientSession, request: Request, address: Address, trip: Trip | None
-) -> aiohttp.ClientResponse:
+async def _ask_at(session: aiohttp.ClientSession, request: Request, address: Address) -> aiohttp.ClientResponse:
     target = request.admitted.target
     headers = {**request.headers, "Host": target.authority}
     return await session.request(
@@ -79,7 +77,6 @@ async def _ask_at(
         data=request.body,
         server_hostname=target.host,
         allow_redirects=False,
-        trace_request_ctx=trip,
     )
 
 

@@ -12,8 +12,9 @@ import aiohttp
 from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.domain.media import suspects
 from orchestrator.domain.ports import Posted
-from orchestrator.egress.guard import EgressGuard, Resolve, resolve_with_system
+from orchestrator.egress.guard import EgressGuard, Resolve
 from orchestrator.egress.kept import KeptClient
+from orchestrator.egress.resolve import SharedResolver
 from orchestrator.http import WrongPeer
 
 
@@ -21,9 +22,10 @@ class GuardedPost:
     """Implements ports.Post. `allow` is the operator's EGRESS_ALLOW. Raises ConfigError for an entry that is none."""
 
     def __init__(
-        self, *, allow: Iterable[str] = (), resolve: Resolve = resolve_with_system, ca_bundle: Path | None = None
+        self, *, allow: Iterable[str] = (), resolve: Resolve | None = None, ca_bundle: Path | None = None
     ) -> None:
-        self._guard = EgressGuard(allow, resolve=resolve)
+        self._names = SharedResolver()
+        self._guard = EgressGuard(allow, resolve=resolve or self._names)
         self._client = KeptClient(self._guard, ca_bundle=ca_bundle)
 
     def check(self, url: str) -> None:
@@ -49,6 +51,7 @@ class GuardedPost:
 
     async def close(self) -> None:
         """Close the connections that are kept; on the loop that posted."""
+        self._names.close()
         await self._client.close()
 
 

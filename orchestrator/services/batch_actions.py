@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from random import Random
+from typing import NamedTuple
 
+from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import decide_cancel, decide_retry
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ids import BATCH, JOB, make_id
-from orchestrator.domain.job import Batch, Job, NewJob
+from orchestrator.domain.job import Batch, Job, NewJob, Price
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import BatchCancels, Batches, BatchReports, Clock, Jobs, LineJob
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import State
 from orchestrator.services.batch_files import iter_lines
-from orchestrator.services.batches import CHUNK, require_within
+from orchestrator.services.batches import CHUNK, chunks, require_within
 from orchestrator.services.jobfile.tally import Estimate, PriceSum
 from orchestrator.services.lifecycle import last_final_answer, retry_job
 
@@ -38,6 +40,7 @@ def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: st
     Safe to repeat after a kill. Jobs that other batches have as members too are cancelled there as well. Raises NotFound.
     """
     cancels.request_cancel(batch_id)
+    reach(CrashPoint.CANCEL_ASKED)
     stopped = flagged = after = 0
     while True:
         group = cancels.cancel_group(batch_id, decide_cancel, after_line=after, actor=actor, reason=reason)
@@ -45,6 +48,7 @@ def cancel_batch(cancels: BatchCancels, batch_id: str, *, actor: str, reason: st
         flagged += group.flagged_count
         if group.last_line is None:
             return Cancelled(stopped, flagged)
+        reach(CrashPoint.CANCEL_GROUP_DONE)
         after = group.last_line
 
 
@@ -72,6 +76,8 @@ class RetryPlan:
     names: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     cost: Estimate = field(default_factory=Estimate)
+    left_micros: int | None = None
+    """What is left of the batch's budget; None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def plan_retry(desk: RetryDesk, batch_id: str, only: Iterable[str]) -> RetryPlan
     `only` names states (failed, cancelled) and failure codes. A line that succeeded, moves or is held anywhere in the
     family is none of them.
     """
-    plan, prices = RetryPlan(), PriceSum()
+    plan, charged = RetryPlan(), dict[str, _Charged]()
     for line in _iter_unhappy(desk, batch_id, frozenset(only)):
         job, now = line.job, desk.clock.now()
         if not _refuses(desk, job, now, may_charge=False):
@@ -98,10 +104,92 @@ def plan_retry(desk: RetryDesk, batch_id: str, only: Iterable[str]) -> RetryPlan
         elif reason := _refuses(desk, job, now, may_charge=True):
             plan.refused[job.id] = reason
         else:
-            plan.names.add(job.custom_id or "")
-            prices.add(job.kind, job.model, job.price)
-    plan.cost = prices.total()
+            charged[job.custom_id or ""] = _Charged(job.id, job.kind, job.model, job.price)
+    for name, dead in _find_hopeless(desk, batch_id, plan, charged).items():
+        plan.refused[charged.pop(name).job_id] = f"{name} depends on {dead}, which is dead and is not tried again"
+    prices = PriceSum()
+    for each in charged.values():
+        prices.add(each.kind, each.model, each.price)
+    plan.names, plan.cost = set(charged), prices.total()
+    plan.left_micros = find_left(desk, batch_id)
     return plan
+
+
+def find_own_failed(desk: RetryDesk, batch_id: str) -> tuple[list[Job], int]:
+    """Return the jobs of this batch that are the best that its family made of their lines and have failed, and how many of
+    its failed lines a batch that tries it again has taken up.
+    """
+    lines = iter_lines(desk.reports, batch_id)
+    own = {line.job.id for line in lines if line.job.state is State.FAILED}
+    family = [batch.id for batch in desk.reports.list_family(batch_id)]
+    best = (line.job for line in iter_lines(desk.reports, batch_id, family=family))
+    failed = [job for job in best if job.id in own]
+    return failed, len(own) - len(failed)
+
+
+def find_left(desk: RetryDesk, batch_id: str) -> int | None:
+    """Return what may still be spent on trying a batch again; None where nothing limits it.
+
+    A budget is for a batch and all that try it again, so those of the batches that this one tries again bind as well.
+    """
+    family = {batch.id: batch for batch in desk.reports.list_family(batch_id)}  # parents before their children
+    left: list[int] = []
+    binding: str | None = batch_id
+    while binding is not None and binding in family:
+        if (limit := family[binding].max_cost_micros) is not None:
+            left.append(max(limit - _sum_below(desk, family.values(), binding), 0))
+        binding = family[binding].parent_id
+    return min(left, default=None)
+
+
+def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str) -> int:
+    whose = {batch_id}
+    for batch in family:
+        if batch.parent_id in whose:
+            whose.add(batch.id)
+    return sum(desk.batches.price_unpaid(each).total_micros for each in whose)
+
+
+class _Charged(NamedTuple):
+    """What is kept of a line that would be paid for again."""
+
+    job_id: str
+    kind: str
+    model: str
+    price: Price | None
+
+
+def _find_hopeless(
+    desk: RetryDesk, batch_id: str, plan: RetryPlan, charged: Mapping[str, _Charged]
+) -> Mapping[str, str]:
+    """Return the lines that would fail again at once, each with the dead line that it waits for: one that ended without
+    success in the whole family and is not among those to try again.
+    """
+    waits = _list_waits(desk, charged)
+    needed = {parent for parents in waits.values() for parent in parents} - set(charged)
+    dead = _find_dead(desk, batch_id, needed, frozenset(plan.free)) if needed else set()
+    hopeless: dict[str, str] = {}
+    while found := {name: min(dead & parents) for name, parents in waits.items() if dead & parents}:
+        hopeless |= found
+        dead = set(found)
+        waits = {name: parents for name, parents in waits.items() if name not in found}
+    return hopeless
+
+
+def _list_waits(desk: RetryDesk, charged: Mapping[str, _Charged]) -> dict[str, set[str]]:
+    waits: dict[str, set[str]] = {}
+    rest = iter(charged.items())
+    while chunk := {line.job_id: name for name, line in islice(rest, CHUNK)}:
+        found = desk.reports.list_dependencies(list(chunk))
+        waits |= {chunk[job_id]: set(parents) for job_id, parents in found.items()}
+    return waits
+
+
+def _find_dead(desk: RetryDesk, batch_id: str, names: set[str], going_on: frozenset[str]) -> set[str]:
+    family = [batch.id for batch in desk.reports.list_family(batch_id)]
+    jobs = (line.job for line in iter_lines(desk.reports, batch_id, family=family))
+    over = (job for job in jobs if job.state in (State.FAILED, State.CANCELLED) and job.id not in going_on)
+    return {job.custom_id for job in over if job.custom_id in names}
 
 
 def retry_batch(
@@ -110,12 +198,13 @@ def retry_batch(
     """Try a batch again: what costs nothing goes on where it stands, the rest is paid for in a child batch.
 
     Repeated after a kill it fills the child that it had begun, and two at once make one: the child's identity is its
-    parent and its generation. Raises NotFound, BudgetError before anything is made, Conflict when another process is
-    making the same child.
+    parent and its generation. Without `max_cost_micros` the child gets what is left of its parent's budget. Raises NotFound, BudgetError before anything is made, Conflict when another process has
+    just made the same child.
     """
     wanted = frozenset(only)
     first = plan_retry(desk, batch_id, wanted)
-    _require_within(first, max_cost_micros)
+    limit = first.left_micros if max_cost_micros is None else max_cost_micros
+    _require_within(first, limit)
     free_count, refused = _go_on(desk, first, actor=actor, reason=reason)
     parent = desk.batches.get(batch_id)
     newest = desk.batches.find_newest(_identify(parent), parent.environment)
@@ -123,11 +212,14 @@ def retry_batch(
     begun = newest if newest is not None and not newest.is_intake_done else None
     if not plan.cost.count and begun is None:
         return Retried(free_count, None, 0, refused | plan.refused)
-    _require_within(plan, max_cost_micros)
+    _require_within(plan, limit)
     links = _find_links(desk, parent, wanted, plan)
-    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), max_cost_micros)
-    desk.batches.link_existing(child.id, links)  # first: whoever repeats this after a kill sees fewer lines to ask
-    new_count = _fill(desk, parent, child, wanted, actor=actor)
+    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
+    if begun is not None and max_cost_micros is not None:
+        desk.batches.set_budget(begun.id, max_cost_micros)
+    for some in chunks(links):  # first: whoever repeats this after a kill sees fewer lines to ask
+        desk.batches.link_existing(child.id, some)
+    new_count = _fill(desk, parent, child, wanted, plan, actor=actor)
     return Retried(free_count, desk.batches.get(child.id), new_count, refused | plan.refused)
 
 
@@ -167,7 +259,18 @@ def _create_child(
         max_cost_micros=max_cost_micros,
         parent_id=parent.id,
     )
-    desk.batches.create(child)
+    return _create_or_join(desk, child)
+
+
+def _create_or_join(desk: RetryDesk, child: Batch) -> Batch:
+    """Of two who retry at once the second helps to fill the child of the first, unless that is whole already."""
+    try:
+        desk.batches.create(child)
+    except Conflict:
+        winner = desk.batches.find_newest(child.identity_sha256, child.environment)
+        if winner is None or winner.generation != child.generation or winner.is_intake_done:
+            raise
+        return winner
     return child
 
 
@@ -175,10 +278,10 @@ def _identify(parent: Batch) -> str:
     return hashlib.sha256(json.dumps(["retry", parent.id]).encode()).hexdigest()
 
 
-def _fill(desk: RetryDesk, parent: Batch, child: Batch, only: frozenset[str], *, actor: str) -> int:
+def _fill(desk: RetryDesk, parent: Batch, child: Batch, only: frozenset[str], plan: RetryPlan, *, actor: str) -> int:
     """Add the lines under their old numbers: that is how a family's members are told to be one line."""
     new_count = 0
-    for chunk, waits_for in _iter_charged(desk, parent, only):
+    for chunk, waits_for in _iter_charged(desk, parent, only, plan):
         now = desk.clock.now()
         jobs = [_copy(desk, line, child, waits_for.get(line.job.id, ()), now) for line in chunk]
         new_count += desk.batches.add_jobs(child.id, jobs, actor=actor)
@@ -190,7 +293,7 @@ def _find_links(
     desk: RetryDesk, parent: Batch, only: frozenset[str], plan: RetryPlan
 ) -> Sequence[tuple[int, str, str]]:
     """What a line waits for and is not paid for again becomes a member as it stands, so that its name is found."""
-    waits = (waits_for for _, waits_for in _iter_charged(desk, parent, only))
+    waits = (waits_for for _, waits_for in _iter_charged(desk, parent, only, plan))
     names = {name for waits_for in waits for parents in waits_for.values() for name in parents} - plan.names
     if not names:
         return []
@@ -200,10 +303,13 @@ def _find_links(
 
 
 def _iter_charged(
-    desk: RetryDesk, parent: Batch, only: frozenset[str]
+    desk: RetryDesk, parent: Batch, only: frozenset[str], plan: RetryPlan
 ) -> Iterator[tuple[list[LineJob], Mapping[str, tuple[str, ...]]]]:
-    """Yield the lines to pay for again, a transaction's worth at a time, and the names that each waits for."""
-    lines = (line for line in _iter_unhappy(desk, parent.id, only) if _is_charged(desk, line.job))
+    """Yield the lines to pay for again, a transaction's worth at a time, and the names that each waits for: none that was
+    not planned, whatever has ended since.
+    """
+    planned = (line for line in _iter_unhappy(desk, parent.id, only) if (line.job.custom_id or "") in plan.names)
+    lines = (line for line in planned if _is_charged(desk, line.job))
     while chunk := list(islice(lines, CHUNK)):
         yield chunk, desk.reports.list_dependencies([line.job.id for line in chunk])
 
@@ -227,6 +333,7 @@ def _copy(desk: RetryDesk, line: LineJob, child: Batch, depends_on: Sequence[str
         custom_id=job.custom_id,
         tags=job.tags,
         priority=job.priority,
+        not_before=job.not_before,
         price=job.price,
         depends_on=tuple(depends_on),
     )

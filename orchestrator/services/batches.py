@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.access import LOCAL
@@ -20,6 +21,7 @@ from orchestrator.domain.ports import Batches, Clock, Store
 from orchestrator.services.jobfile.check import PreparedLine
 from orchestrator.services.jobfile.tally import Estimate, PriceSum
 
+T = TypeVar("T")
 CHUNK = 500  # jobs a transaction: the knee of both databases
 
 
@@ -195,6 +197,7 @@ def make_job(line: PreparedLine, batch: Batch, taker: Taker, now: datetime) -> N
         not_before=request.not_before,
         price=line.price,
         depends_on=request.depends_on,
+        webhook=request.webhook,
     )
 
 
@@ -215,7 +218,7 @@ def _number(line: PreparedLine) -> int:
     return line.request.line_number or 0
 
 
-def chunks(lines: Iterable[PreparedLine]) -> Iterator[list[PreparedLine]]:
+def chunks(lines: Iterable[T]) -> Iterator[list[T]]:
     """Yield the lines in groups of one transaction each."""
     rest = iter(lines)
     while chunk := list(islice(rest, CHUNK)):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from orchestrator.domain import codes
 from orchestrator.domain.advice import Catalogue, Source, Then
-from orchestrator.domain.job import Job
+from orchestrator.domain.decide.restore import REASON as RESTORED
+from orchestrator.domain.job import RESTORED_CODES, RESTORED_QUEUED, Job
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.models import UNTIL_RESUMED
+from orchestrator.domain.progress import AnyHold, BudgetHold, SlotHolder, SlotsHold, UnknownsHold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 
+NO_KINDS: Mapping[str, Kind] = MappingProxyType({})
 OURS = Catalogue(codes.entries())
 REFUSALS = frozenset({"invalid_params", "content_policy"})
 """Failures of which the provider's own code says more than ours."""
@@ -27,8 +32,10 @@ MOST_NAMED = 5
 _CODE = re.compile(r"(?:manifest\.json could not be stored: )?(\w+): ")
 
 
-def describe(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) -> str:
-    """Return one clause on where the job stands and when it moves. `hold`: a pause or budget known to keep it."""
+def describe(job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: AnyHold | None = None) -> str:
+    """Return one clause on where the job stands and when it moves. `hold`: a pause or budget known to keep it; of a kind
+    that is not among `kinds` it is taken that it gives tasks.
+    """
     match job.state:
         case State.QUEUED:
             return _describe_queued(job, now, hold)
@@ -49,12 +56,12 @@ def describe(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) 
         case State.CANCELLED:
             return "cancelled" if job.provider_task_id is None else "cancelled; what the paid task made is kept"
         case State.NEEDS_REVIEW:
-            return _describe_review(job)
+            return _describe_review(job, kinds)
 
 
-def explain(job: Job, *, now: datetime, hold: Hold | BudgetHold | None = None) -> str:
+def explain(job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, hold: AnyHold | None = None) -> str:
     """Return one sentence: what the job waits for and when it will move."""
-    return f"{job.id} is {job.state.replace('_', ' ')}: {describe(job, now=now, hold=hold)}."
+    return f"{job.id} is {job.state.replace('_', ' ')}: {describe(job, now=now, kinds=kinds, hold=hold)}."
 
 
 def advise(job: Job, kinds: Mapping[str, Kind]) -> str | None:
@@ -67,7 +74,7 @@ def advise(job: Job, kinds: Mapping[str, Kind]) -> str | None:
     return theirs or (entry.advice if entry else None)
 
 
-def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | BudgetHold | None = None) -> str | None:
+def advise_waiting(job: Job, catalogue: Catalogue, *, hold: AnyHold | None = None) -> str | None:
     """Return what a person should do about what keeps a job that goes on by itself; None when nothing does."""
     if hold is not None:
         code = hold.code
@@ -82,6 +89,10 @@ def advise_waiting(job: Job, catalogue: Catalogue, *, hold: Hold | BudgetHold | 
 
 
 def _advise_review(job: Job, kinds: Mapping[str, Kind]) -> str:
+    if job.is_held_by_restore and (own := _find_own_code(job)) is not None:
+        return _advise_review(replace(job, provider_code=own), kinds)
+    if _is_answered_at_once(job, kinds) and job.provider_code != RESTORED_QUEUED:
+        return codes.TAKE_UP if any(s.is_paid_and_open for s in job.submissions) else codes.LOOK_AT_BILL
     entry = OURS.find(job.provider_code, Source.SUBMISSION)
     if entry is not None:
         return entry.advice
@@ -91,18 +102,34 @@ def _advise_review(job: Job, kinds: Mapping[str, Kind]) -> str:
     return codes.ASK_AGAIN
 
 
+def _find_own_code(job: Job) -> str | None:
+    """Return what an unexplained call of a job says itself, where a restore has marked the job."""
+    codes_of_calls = (s.provider_code for s in reversed(job.submissions) if s.is_unsettled)
+    return next((code for code in codes_of_calls if code is not None and code not in RESTORED_CODES), None)
+
+
 def _ask_kind(job: Job, kinds: Mapping[str, Kind]) -> str | None:
     kind = kinds.get(job.kind)
     return kind.advise(job.provider_code) if kind and job.provider_code else None
 
 
-def _describe_queued(job: Job, now: datetime, hold: Hold | BudgetHold | None) -> str:
+def _is_answered_at_once(job: Job, kinds: Mapping[str, Kind]) -> bool:
+    """Such a model names no task: there is nothing to look for by an id, or to attach."""
+    kind = kinds.get(job.kind)
+    return kind is not None and not kind.gives_task(job.model)
+
+
+def _describe_queued(job: Job, now: datetime, hold: AnyHold | None) -> str:
     if job.waiting_on_count:
         return _describe_waiting(job)
     if isinstance(hold, BudgetHold):
         return f"paused: budget; {describe_budget(hold)}"
+    if isinstance(hold, UnknownsHold | SlotsHold):
+        return describe_stop(hold, job_id=job.id)
     if hold is not None:
         whom = "the account" if hold.is_credential else f"model {hold.name}"
+        if hold.until >= UNTIL_RESUMED:
+            return f"{whom} is paused {hold.message}; `orchestrator models resume {hold.name}` lets it go on"
         why = f" ({hold.message or hold.code})" if hold.message or hold.code else ""
         return f"{whom} is paused{why}; submissions go on {_in(hold.until, now)}"
     refused = f"the last try was refused ({job.last_error})" if job.last_error else ""
@@ -130,6 +157,24 @@ def describe_budget(hold: BudgetHold) -> str:
     return f"{spent} is charged or may be, and the next job costs {show_micros(hold.next_micros)}"
 
 
+def describe_stop(hold: UnknownsHold | SlotsHold, *, job_id: str | None = None) -> str:
+    """Return one clause on why nothing is submitted and until when; `job_id`: of whom it is told."""
+    if isinstance(hold, UnknownsHold):
+        why = f"{_count(hold.count, 'paid call')} ended unknown within an hour (at {hold.limit} nothing more is submitted)"
+        return f"{why}; submissions go on at {_moment_up(hold.until)}"
+    named = [_describe_holder(holder, job_id) for holder in hold.holders[:MOST_NAMED]]
+    rest = len(hold.holders) - len(named)
+    more = f" and {_count(rest, 'other')}" if rest else ""
+    verb = "is" if len(hold.holders) == 1 else "are"
+    taken = f"{len(hold.holders)} of {hold.slots} {verb} held by unexplained calls that may still run at the provider"
+    return f"it waits for a free slot of {hold.name}; {taken}: {', '.join(named)}{more}"
+
+
+def _describe_holder(holder: SlotHolder, job_id: str | None) -> str:
+    whose = f"its own call {holder.number}" if holder.job_id == job_id else f"call {holder.number} of {holder.job_id}"
+    return f"{whose} until {_moment_up(holder.until)}"
+
+
 def _describe_processing(job: Job, now: datetime) -> str:
     next_check = _describe_next_check(job, now)
     cancelling = "; it ends as cancelled, since a paid task cannot be stopped" if job.is_cancelling else ""
@@ -147,13 +192,15 @@ def _describe_next_check(job: Job, now: datetime) -> str:
     return f"next check {_when(job, now)}" if _is_ahead(job, now) else "it is being asked now"
 
 
-def _describe_review(job: Job) -> str:
+def _describe_review(job: Job, kinds: Mapping[str, Kind]) -> str:
     why = f" ({job.last_error})" if job.last_error else ""
+    if job.is_held_by_restore and job.last_error != RESTORED:
+        why += f"; it was held already when the database was {RESTORED}"
     if any(s.is_unsettled for s in job.submissions) or not job.submissions:
-        return (
-            f"nobody can know whether the provider took it{why}; a person attaches its task id, resubmits it or"
-            " writes it off, and a late answer settles it by itself"
-        )
+        ways = "a person attaches its task id, resubmits it or writes it off"
+        if _is_answered_at_once(job, kinds):
+            ways = "a person resubmits it (a new charge) or writes it off"
+        return f"nobody can know whether the provider took it{why}; {ways}, and a late answer settles it by itself"
     return f"it needs a person{why}"
 
 
@@ -171,6 +218,11 @@ def _in(moment: datetime, now: datetime) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "now"
+
+
+def _moment_up(moment: datetime) -> str:
+    """To the minute that is certainly over it: at a time that is told, it is true."""
+    return _moment(moment + timedelta(seconds=59))
 
 
 def _length(span: timedelta) -> str:

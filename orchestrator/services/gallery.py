@@ -1,7 +1,7 @@
 """One self-contained page of a batch: pictures, players, transcripts, prompt, cost and state per line.
 
-Everything that somebody wrote goes through `_esc`. The page holds no script and asks nobody for anything but the
-batch's own files: its policy says so to the browser as well.
+What the page says is gathered here, how it looks is in gallery.html and gallery.css. It holds no script and asks nobody
+for anything but the batch's own files: its policy says so to the browser as well.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
+from functools import cache
 from importlib import resources
+
+from jinja2 import Environment, StrictUndefined, Template
 
 from orchestrator.domain.job import Job, Output, Role, StoredFile
 from orchestrator.domain.kind import Kind
@@ -25,7 +27,8 @@ EMBED_EACH_BYTES = 400_000  # a thumbnail-sized picture; a whole photograph stay
 EMBED_ALL_BYTES = 20_000_000  # what a browser and a mail server still take as one page
 TEXT_SHOWN_BYTES = 20_000
 TITLE_CHARACTERS = 120
-STYLE = "gallery.css"
+LONG_PROMPT = 300  # characters from which a prompt may scroll, and so has to be reached by the keyboard
+PAGE, STYLE = "gallery.html", "gallery.css"
 LABELS = {Role.TRANSCRIPT_JSON: "transcript as JSON"}
 
 
@@ -45,45 +48,73 @@ class Frame:
     embedded_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Head:
+    """The top of the page."""
+
+    name: str
+    summary: str
+    stamp: str
+    policy: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One file as it is shown: `sort` is text, image, video, audio or link; `text` its words or its description."""
+
+    sort: str
+    text: str
+    href: str = ""
+    source: str = ""
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One line of the batch."""
+
+    id: str
+    state: str
+    word: str
+    title: str
+    media: tuple[Medium, ...]
+    prompt: str
+    is_long: bool
+    code: str | None
+    trouble: str
+    advice: str | None
+    facts: str
+
+
 def render_gallery(batch: Object, jobs: Iterable[Job], frame: Frame, *, now: datetime) -> Iterator[str]:
-    """Yield the page in pieces, one per job: no batch is too long for it. `batch` is its batch object.
+    """Yield the page in pieces: no batch is too long for it. `batch` is its batch object.
 
     Raises StepErrors of the archive where a transcript, or a picture to embed, cannot be read.
     """
-    yield _head(batch, frame, now=now)
-    for job in jobs:
-        yield _card(job, frame, now=now)
-    yield "</main>\n</body>\n</html>\n"
+    cards = (_make_card(job, frame, now=now) for job in jobs)
+    return _load_page().generate(head=_make_head(batch, frame, now=now), cards=cards)
 
 
-def _head(batch: Object, frame: Frame, *, now: datetime) -> str:
-    style = (resources.files("orchestrator.services") / STYLE).read_text(encoding="utf-8")
+@cache
+def _load_page() -> Template:
+    engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return engine.from_string(_read(PAGE))
+
+
+def _read(name: str) -> str:
+    return (resources.files("orchestrator.services") / name).read_text(encoding="utf-8")
+
+
+def _make_head(batch: Object, frame: Frame, *, now: datetime) -> Head:
+    style = _read(STYLE)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data: {frame.sources}; media-src {frame.sources}; style-src 'sha256-{digest}';"
         " base-uri 'none'; form-action 'none'"
     )
-    name = _esc(batch["name"])
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_esc(policy)}">
-<meta name="referrer" content="no-referrer">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{name}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<h1>{name}</h1>
-<p>{_summary(batch)}</p>
-<p class="quiet">{_esc(batch["id"])}, as of {now:%Y-%m-%d %H:%M} UTC.{_until(frame)}</p>
-</header>
-<main>
-"""
+    stamp = f"{batch['id']}, as of {now:%Y-%m-%d %H:%M} UTC.{_until(frame)}"
+    return Head(str(batch["name"]), _summary(batch), stamp, policy, style)
 
 
 def _summary(batch: Object) -> str:
@@ -92,7 +123,7 @@ def _summary(batch: Object) -> str:
     assert isinstance(cost, Mapping)
     states = ", ".join(f"{counts[state]} {_words(state)}" for state in State if counts.get(state))
     unknown = f" and {cost['unknown_count']} unknown" if cost["unknown_count"] else ""
-    return _esc(f"{states or 'no jobs'}; cost {cost['final']} {cost['currency']}{unknown}")
+    return f"{states or 'no jobs'}; cost {cost['final']} {cost['currency']}{unknown}"
 
 
 def _until(frame: Frame) -> str:
@@ -101,35 +132,39 @@ def _until(frame: Frame) -> str:
     return f" Its links work until {frame.links_until:%Y-%m-%d %H:%M} UTC; make the page again after that."
 
 
-def _card(job: Job, frame: Frame, *, now: datetime) -> str:
-    title = _esc(job.custom_id or job.id)
-    prompt = job.input.get("prompt")
-    text = f'<p class="prompt">{_esc(prompt)}</p>' if prompt else ""
-    return f"""<article class="{_esc(job.state)}" id="{_esc(job.id)}">
-<h2>{title} <span class="state">{_esc(_words(job.state))}</span></h2>
-{"".join(_media(job, output, frame) for output in job.outputs)}
-{text}{_trouble(job, frame, now=now)}
-<p class="quiet">{_esc(job.kind)}, {_esc(job.model)}; {_esc(_cost(job))}<br>{_esc(job.id)}</p>
-</article>
-"""
+def _make_card(job: Job, frame: Frame, *, now: datetime) -> Card:
+    prompt = str(job.input.get("prompt") or "")
+    is_good = job.state is State.SUCCEEDED
+    return Card(
+        id=job.id,
+        state=str(job.state),
+        word=_words(job.state),
+        title=job.custom_id or job.id,
+        media=tuple(medium for output in job.outputs if (medium := _make_medium(job, output, frame))),
+        prompt=prompt,
+        is_long=len(prompt) > LONG_PROMPT or "\n" in prompt,
+        code=None if is_good else job.failure_code,
+        trouble="" if is_good else describe(job, now=now),
+        advice=None if is_good else advise(job, frame.kinds),
+        facts=f"{job.kind}, {job.model}; {_cost(job)}",
+    )
 
 
-def _media(job: Job, output: Output, frame: Frame) -> str:
+def _make_medium(job: Job, output: Output, frame: Frame) -> Medium | None:
     file = output.stored
     if file is None or _is_poster(job, output):
-        return ""
+        return None
     if output.role is Role.TRANSCRIPT:
-        return f'<blockquote tabindex="0">{_esc(_read_text(job, file, frame))}</blockquote>'
-    href = _esc(frame.link(job, file))
-    if file.content_type.startswith("image/"):
-        size = f' width="{file.width}" height="{file.height}"' if file.width and file.height else ""
-        source = _esc(_embed(job, file, frame)) or href
-        return f'<a href="{href}"><img src="{source}" alt="{_esc(_title(job))}"{size} loading="lazy"></a>'
-    if file.content_type.startswith("video/"):
-        return f'<video src="{href}" controls preload="metadata"{_poster(job, frame)} aria-label="{_esc(_title(job))}"></video>'
-    if file.content_type.startswith("audio/"):
-        return f'<audio src="{href}" controls preload="metadata"></audio>'
-    return f'<p><a href="{href}">{_esc(LABELS.get(output.role, output.role))}</a></p>'
+        return Medium("text", _read_text(job, file, frame))
+    href, sort = frame.link(job, file), file.content_type.partition("/")[0]
+    if sort == "image":
+        size = (file.width, file.height) if file.width and file.height else None
+        return Medium("image", _title(job), href, _embed(job, file, frame) or href, size)
+    if sort == "video":
+        return Medium("video", _title(job), href, _find_poster(job, frame))
+    if sort == "audio":
+        return Medium("audio", _title(job), href)
+    return Medium("link", LABELS.get(output.role, str(output.role)), href)
 
 
 def _is_poster(job: Job, output: Output) -> bool:
@@ -137,11 +172,9 @@ def _is_poster(job: Job, output: Output) -> bool:
     return output.role is Role.COVER and any(o.role is Role.VIDEO and o.stored for o in job.outputs)
 
 
-def _poster(job: Job, frame: Frame) -> str:
+def _find_poster(job: Job, frame: Frame) -> str:
     cover = next((o.stored for o in job.outputs if o.role is Role.COVER and o.stored), None)
-    if cover is None:
-        return ""
-    return f' poster="{_esc(_embed(job, cover, frame) or frame.link(job, cover))}"'
+    return "" if cover is None else _embed(job, cover, frame) or frame.link(job, cover)
 
 
 def _embed(job: Job, file: StoredFile, frame: Frame) -> str:
@@ -164,15 +197,6 @@ def _read_text(job: Job, file: StoredFile, frame: Frame) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _trouble(job: Job, frame: Frame, *, now: datetime) -> str:
-    if job.state is State.SUCCEEDED:
-        return ""
-    advice = advise(job, frame.kinds)
-    hint = f"<br>{_esc(advice)}" if advice else ""
-    code = f"<b>{_esc(job.failure_code)}</b>: " if job.failure_code else ""
-    return f'<p class="trouble">{code}{_esc(describe(job, now=now))}{hint}</p>'
-
-
 def _cost(job: Job) -> str:
     cost = cost_object(job)
     if cost.get("charge"):
@@ -188,8 +212,3 @@ def _title(job: Job) -> str:
 
 def _words(state: object) -> str:
     return "held" if state == State.NEEDS_REVIEW else str(state)
-
-
-def _esc(value: object) -> str:
-    """Text that is nothing but text, in an element and in a quoted attribute alike."""
-    return escape(str(value), quote=True)

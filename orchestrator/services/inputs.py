@@ -27,6 +27,7 @@ from orchestrator.services.jobfile.inline import (
     MAX_INPUT_BYTES,
     UNKNOWN_TYPE,
     InputRefused,
+    JudgeLink,
     check_declared,
     check_link,
     decode_inline,
@@ -77,10 +78,11 @@ class Measured(NamedTuple):
 
 
 class InputReader:
-    """Reads the inputs of many requests; a path is opened and measured once."""
+    """Reads the inputs of many requests; a path is opened and measured once. `judge_link` is the egress guard's word."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, judge_link: JudgeLink | None = None) -> None:
         self._roots = roots
+        self._judge_link = judge_link
         self._by_path: dict[str, Measured] = {}
 
     @property
@@ -122,7 +124,7 @@ class InputReader:
             _check_reference(slot, param)
             return None
         if is_link(slot.value):
-            check_link(slot.value, param, may_be_link=slot.may_be_link)
+            check_link(slot.value, param, may_be_link=slot.may_be_link, judge=self._judge_link)
             return None
         if is_inline(slot.value, param):
             check_declared(slot)

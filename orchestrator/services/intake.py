@@ -33,7 +33,7 @@ from orchestrator.services.batches import (
 from orchestrator.services.inputs import InputReader, copy_inputs, in_line
 from orchestrator.services.jobfile.check import CheckedFile, CheckOptions, PreparedLine, check_file, prepare
 from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, printable, show
-from orchestrator.services.jobfile.inline import InputRefused
+from orchestrator.services.jobfile.inline import InputRefused, JudgeLink
 from orchestrator.services.jobfile.keeping import keep_file
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, make_param, read_request
@@ -65,22 +65,27 @@ def take_file(
     is_forced: bool = False,
     max_cost_micros: int | None = None,
     is_partial: bool = False,
+    webhook: str | None = None,
 ) -> Intake:
     """Make the checked file a batch, or find the batch that it is already.
 
     The newest batch of the same identity goes on; `is_forced` makes a new generation that pays again. Lines that equal
     earlier jobs of the environment (custom_id and body) become members of the batch as they stand. `is_partial`: bad
     lines are left out, their faults and the file kept in the archive under batches/<id>/. `max_cost_micros` becomes the
-    batch's budget, a known batch's too; None keeps what that has. Raises BatchFileError (the file or an input changed
+    batch's budget, a known batch's too; None keeps what that has. `webhook` hears of the batch and of every job in it from
+    now on. Raises BatchFileError (the file or an input changed
     since), BudgetError, and StepErrors of the store.
     """
     checked.require_good(is_partial=is_partial)
     found = taker.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if found is not None and found.is_intake_done and not is_forced:
         _hold_rest(found, taker, max_cost_micros)
+        _link(found, taker, webhook)
         batch = change_budget(found, taker, max_cost_micros)
         return Intake(batch, 0, 0, is_resumed=True, former_budget=found.max_cost_micros)
-    is_resumed = found is not None and not is_forced
+    # A forced intake that was killed is gone on with: its half would otherwise stay behind, payable, beside the next.
+    is_half_forced = found is not None and found.generation > 1 and not found.is_intake_done
+    is_resumed = found is not None and (not is_forced or is_half_forced)
     batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker, max_cost_micros)
     if max_cost_micros is not None:
         cost = price_new(batch, checked.read_again(), taker)
@@ -89,6 +94,7 @@ def take_file(
     if not is_resumed:
         batch, is_first = create_or_join(batch, taker)
         is_resumed = not is_first
+    _link(batch, taker, webhook)  # before its jobs: none of them ends unheard
     former = batch.max_cost_micros if is_resumed else None
     batch = change_budget(batch, taker, max_cost_micros)
     keep_file(checked, batch.id, taker.store)
@@ -106,6 +112,11 @@ def _make_file_batch(checked: CheckedFile, newest: Batch | None, taker: Taker, l
         max_cost_micros=limit,
     )
     return replace(batch, refused_count=len(checked.refused))
+
+
+def _link(batch: Batch, taker: Taker, webhook: str | None) -> None:
+    if webhook is not None:
+        taker.batches.link_webhook(batch.id, webhook)
 
 
 def _hold_rest(batch: Batch, taker: Taker, limit: int | None) -> None:
@@ -136,6 +147,7 @@ class SingleRequest:
     priority: object = DEFAULT_PRIORITY
     not_before: datetime | None = None
     typed_paths: tuple[str, ...] = ()
+    webhook: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,7 @@ def check_one(
     options: CheckOptions,
     folder: Path | None = None,
     file_roots: Sequence[Path] = (),
+    judge_link: JudgeLink | None = None,
     reader: InputReader | None = None,
 ) -> CheckedRequest:
     """Check a single request like a line of a file; without a model it gets the kind's default. Stores nothing.
@@ -165,7 +178,7 @@ def check_one(
     Raises UnknownKind, and InvalidParams with every fault.
     """
     kind = _get_kind(single.kind, kinds)
-    reader = reader or InputReader(Roots.make(folder, file_roots, single.typed_paths))
+    reader = reader or InputReader(Roots.make(folder, file_roots, single.typed_paths), judge_link)
     value, problems = _as_json(single, kind)
     request, faults = (
         read_request(value, kinds, line_number=None, allow_unknown_model=options.allow_unknown_model)
@@ -174,7 +187,7 @@ def check_one(
     )
     if request is not None and request.depends_on:
         faults.append(_refuse_dependency(request.depends_on[0]))
-    line, every = prepare(ReadLine(1, request, tuple(faults)), reader)
+    line, every = prepare(ReadLine(1, request, tuple(faults)), reader, options.judge)
     plain = [replace(fault, line=None, column=None, param=fault.param and printable(fault.param)) for fault in every]
     if line is None:
         raise InvalidParams([fault for fault in plain if not fault.is_warning])
@@ -298,6 +311,8 @@ def _as_json(single: SingleRequest, kind: Kind) -> tuple[Json | None, list[Fault
     }
     if single.custom_id is not None:
         value["custom_id"] = single.custom_id
+    if single.webhook is not None:
+        value["webhook"] = single.webhook
     if single.not_before is not None:
         value["not_before"] = single.not_before.isoformat()
     try:

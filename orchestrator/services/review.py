@@ -43,7 +43,7 @@ def review_object(
         "batch_id": job.batch_id,
         "kind": job.kind,
         "model": job.model,
-        "status_reason": describe(job, now=now),
+        "status_reason": describe(job, now=now, kinds=kinds),
         "held_since": show_time(max((r.verdict_at for r in records if r.verdict_at), default=None)),
         "cancel_requested": job.is_cancelling,
         "at_stake": _at_stake(job, doubtful),

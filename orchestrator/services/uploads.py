@@ -16,7 +16,7 @@ from orchestrator.domain.ports import Store, Upload, Uploads
 from orchestrator.domain.references import looks_like_reference
 from orchestrator.services.inputs import InputReader, Measured, measure_input
 from orchestrator.services.jobfile.fields import show
-from orchestrator.services.jobfile.inline import UNKNOWN_TYPE, InputRefused, is_inline, is_link, param_of
+from orchestrator.services.jobfile.inline import UNKNOWN_TYPE, InputRefused, JudgeLink, is_inline, is_link, param_of
 from orchestrator.services.jobfile.paths import Roots
 
 UPLOAD_ID = re.compile(rf"{FILE}_[0-9a-f]{{32}}", re.ASCII)
@@ -27,8 +27,8 @@ _PATH_HINT = "upload the file with POST /v1/files and write its id here"
 class UploadReader(InputReader):
     """Reads the inputs of requests that came over HTTP: uploads of one owner, links and inline data; never a path."""
 
-    def __init__(self, find: Callable[[str], Upload | None]) -> None:
-        super().__init__(Roots.make(None))
+    def __init__(self, find: Callable[[str], Upload | None], judge_link: JudgeLink | None = None) -> None:
+        super().__init__(Roots.make(None), judge_link)
         self._find_upload = find
 
     def find_input(self, slot: InputSlot) -> Measured | None:

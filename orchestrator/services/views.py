@@ -12,7 +12,7 @@ from orchestrator.domain.advice import Entry
 from orchestrator.domain.history import SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.progress import BudgetHold, Hold
+from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.states import State
 from orchestrator.services.batches import show_micros
 from orchestrator.services.explain import advise, describe, explain
@@ -41,7 +41,7 @@ def job_object(
     now: datetime,
     kinds: Mapping[str, Kind],
     sign: Sign | None = None,
-    hold: Hold | BudgetHold | None = None,
+    hold: AnyHold | None = None,
 ) -> Object:
     """Return the job object. Outputs carry links only with `sign`. `hold`: a pause or budget known to keep it."""
     return {
@@ -50,7 +50,7 @@ def job_object(
         "kind": job.kind,
         "model": job.model,
         "status": str(job.state),
-        "status_reason": describe(job, now=now, hold=hold),
+        "status_reason": describe(job, now=now, kinds=kinds, hold=hold),
         "input": dict(job.input),
         "custom_id": job.custom_id,
         "batch_id": job.batch_id,
@@ -206,4 +206,4 @@ def show_time(moment: datetime | None) -> str | None:
 def _error(job: Job, *, now: datetime, kinds: Mapping[str, Kind]) -> Object:
     """A job that did not fail but did not succeed either is told by its state."""
     code = job.failure_code if job.state is State.FAILED else str(job.state)
-    return {"code": code, "message": describe(job, now=now), "advice": advise(job, kinds)}
+    return {"code": code, "message": describe(job, now=now, kinds=kinds), "advice": advise(job, kinds)}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.domain.job import Job
+from orchestrator.domain.models import UNTIL_RESUMED
 from orchestrator.domain.ports import Batches, Clock, JobCounts
-from orchestrator.domain.progress import BudgetHold, Hold, Progress, Spending
+from orchestrator.domain.progress import AnyHold, BudgetHold, Hold, Progress, SlotsHold, Spending, UnknownsHold
 from orchestrator.domain.states import ACTIVE, State
-from orchestrator.services.explain import describe_budget
+from orchestrator.services.explain import describe_budget, describe_stop
 
 PAUSE_PATIENCE = timedelta(minutes=15)  # surfaces section 1: a model pause ending later than this ends the run
 STORE_PATIENCE = timedelta(minutes=10)  # the same for a store that refuses every write
@@ -31,6 +32,8 @@ class Look:
     obstacle_code: str | None = None
     is_stuck: bool = False
     """What is left waits for jobs that people have to settle."""
+    stops: Sequence[str] = ()
+    """Why nothing moves although nothing of it is paused, in words; each reason once in a watch."""
 
     @property
     def active_count(self) -> int:
@@ -55,6 +58,7 @@ class BatchWatch:
     _since: datetime | None = None
     _started: float | None = None
     _store_refused_since: float | None = None
+    _told: set[tuple[str, str]] = field(default_factory=set)
 
     def look(self) -> Look:
         """Read how the batch stands now."""
@@ -63,7 +67,8 @@ class BatchWatch:
             self._started = now
         counts = self.batches.count_states(self.batch_id)
         ended = list(self._read_ended())
-        obstacle = self._find_obstacle(counts.by_state, now, is_moving=bool(ended))
+        holds = self._find_holds(counts.by_state)
+        obstacle = self._find_obstacle(counts.by_state, holds, now, is_moving=bool(ended))
         return Look(
             counts=counts,
             ended=ended,
@@ -72,7 +77,20 @@ class BatchWatch:
             obstacle=obstacle and obstacle[0],
             obstacle_code=obstacle and obstacle[1],
             is_stuck=self._is_stuck(counts.by_state),
+            stops=list(self._tell_stops(holds)),
         )
+
+    def _find_holds(self, counts: Mapping[str, int]) -> Sequence[AnyHold | None]:
+        """Return what holds the queued members while nothing else of the batch moves."""
+        if any(counts.get(state, 0) for state in MOVING) or not counts.get(State.QUEUED, 0):
+            return ()
+        return self.progress.find_holds(self.batch_id)
+
+    def _tell_stops(self, holds: Sequence[AnyHold | None]) -> Iterator[str]:
+        for hold in holds:
+            if isinstance(hold, UnknownsHold | SlotsHold) and (hold.code, hold.name) not in self._told:
+                self._told.add((hold.code, hold.name))
+                yield describe_stop(hold)
 
     def _is_stuck(self, counts: Mapping[str, int]) -> bool:
         """Counted after `counts`: a job that was let go since then is missing, and the next look sees it move."""
@@ -95,15 +113,12 @@ class BatchWatch:
             self._since = last.finished_at - OVERLAP
 
     def _find_obstacle(
-        self, counts: Mapping[str, int], now: float, *, is_moving: bool
+        self, counts: Mapping[str, int], holds: Sequence[AnyHold | None], now: float, *, is_moving: bool
     ) -> tuple[str, str | None] | None:
         if refusal := self._find_store_refusal(counts, now, is_moving=is_moving):
             minutes = STORE_PATIENCE.total_seconds() / 60
             text = f"the archive has refused every write for {minutes:.0f} minutes: {refusal}"
             return text, refusal.partition(":")[0]
-        if any(counts.get(state, 0) for state in MOVING) or not counts.get(State.QUEUED, 0):
-            return None
-        holds = self.progress.find_holds(self.batch_id)
         now_at = self.clock.now()
         if not holds or not all(hold is not None and _is_pointless(hold, now_at) for hold in holds):
             return None
@@ -112,6 +127,8 @@ class BatchWatch:
             return _tell_budget(holds)
         hold = pauses[0]
         whom = "the account" if hold.is_credential else f"model {hold.name}"
+        if hold.until >= UNTIL_RESUMED:
+            return f"every job left waits for {whom}, which is paused {hold.message}", hold.code
         why = f"{hold.message or 'paused'} [{hold.code}]"
         return f"every job left waits for {whom}: {why}; the pause ends at {hold.until:%Y-%m-%d %H:%M} UTC", hold.code
 
@@ -129,15 +146,17 @@ class BatchWatch:
         return errors[0]
 
 
-def _tell_budget(holds: Sequence[Hold | BudgetHold | None]) -> tuple[str, str]:
+def _tell_budget(holds: Sequence[AnyHold | None]) -> tuple[str, str]:
     hold = next(hold for hold in holds if isinstance(hold, BudgetHold))
     return f"every job left is paused: budget; {describe_budget(hold)}", hold.code
 
 
-def _is_pointless(hold: Hold | BudgetHold, now: datetime) -> bool:
+def _is_pointless(hold: AnyHold, now: datetime) -> bool:
     """A pause whose time has passed is about to be probed: whoever has topped the account up may go on. A budget waits
     for a person: nothing is in flight any more that could give money back.
     """
     if isinstance(hold, BudgetHold):
         return True
+    if not isinstance(hold, Hold):
+        return False  # a call that lets go, an unknown that ages: both go on by themselves
     return hold.until > (now if hold.is_credential else now + PAUSE_PATIENCE)

@@ -47,9 +47,9 @@ def _amazon_expiry(start: str, life: str) -> datetime | None:
         return None
     try:
         signed_at = datetime.strptime(start, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
+        return _plausible(signed_at + timedelta(seconds=seconds))
+    except (ValueError, OverflowError):  # no date, or one that ends after the year 9999
         return None
-    return _plausible(signed_at + timedelta(seconds=seconds))
 
 
 def _unix_expiry(text: str) -> datetime | None:

@@ -228,7 +228,7 @@ GUARDS = (
         name="a stop waits for paid calls",
         promise="A paid call in flight is finished before a process ends.",
         file=DRAIN,
-        kept="        if not self._held or (is_paid and not self._stop.is_aborting):\n",
+        kept="        if not self._held or (self._lane.finishes_when_stopped and not self._stop.is_aborting):\n",
         removed="        if not self._held:\n",
         tests=("tests/lanes/test_drain.py::test_a_stop_waits_for_paid_calls",),
     ),

@@ -47,8 +47,8 @@ GUARDS = (
         name="a slot limit per model",
         promise="A model never has more requests in flight than its limit.",
         file=CLAIM,
-        kept="window.slots.get(EVERY_MODEL_ELSE, 1)) - held.get(model, 0)",
-        removed="window.slots.get(EVERY_MODEL_ELSE, 1))",
+        kept="limits.get(EVERY_MODEL_ELSE, 1)) - held.get(model, 0)",
+        removed="limits.get(EVERY_MODEL_ELSE, 1))",
         tests=("tests/db/test_submit_claim.py",),
     ),
     Guard(

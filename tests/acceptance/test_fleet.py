@@ -136,7 +136,7 @@ def test_whoever_hands_over_to_nobody_is_told(fleet: Fleet) -> None:
     fleet.wait_until(lambda: fleet.states()["queued"] == 1)
     assert run.stderr is not None
     said = ""
-    while "orchestrator worker" not in said:
+    while "Start a worker: orchestrator" not in said:
         line = run.stderr.readline()
         assert line, said
         said += line

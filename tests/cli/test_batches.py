@@ -110,7 +110,7 @@ def test_a_retry_is_asked_for_run_and_merged(settings: dict[str, str], provider:
     """Without a yes nothing is paid; with it a child runs, and --effective shows each line once at its best."""
     batch_id, paid = newest(settings), posts(provider)
     set_faults(provider)
-    refused = batches(settings, "retry", batch_id, text="n\n")
+    refused = batches(settings, "retry", batch_id)
     assert (refused.exit_code, "1 would be new charges of about 0.01" in refused.stderr) == (4, True)
     assert newest(settings) == batch_id
     retried = batches(settings, "retry", batch_id, "--yes", "-o", "json")
@@ -141,7 +141,7 @@ def test_a_cancel_asks_stops_and_writes_the_files(settings: dict[str, str], prov
     """What is queued stops without a charge; the batch is finished there and then and its files say so."""
     paid = posts(provider)
     child = json.loads(batches(settings, "retry", newest(settings), "--yes", "-o", "json").stdout)["child"]
-    kept = batches(settings, "cancel", child, text="n\n")
+    kept = batches(settings, "cancel", child)
     assert (kept.exit_code, "stop 1 queued jobs" in kept.stderr) == (4, True)
     stopped = batches(settings, "cancel", child, "--yes", "-o", "json")
     assert json.loads(stopped.stdout) == {"id": child, "stopped": 1, "runs_on": 0}

@@ -125,7 +125,8 @@ def test_submit_records_and_check_then_knows(place: Path) -> None:
     assert submitted.exit_code == 0, submitted.output
     batch = json.loads(submitted.stdout)
     assert (batch["job_count"], batch["new_count"], batch["refused_count"], batch["max_cost"]) == (1, 1, 0, "0.015")
-    assert f"orchestrator run {file}" in submitted.stderr
+    assert f"--data-dir {place / 'data'} batches run {batch['id']}" in submitted.stderr
+    assert "cost 0.015 USD by the price table" in submitted.stderr
     kept = place / "data" / "archive" / "batches" / batch["id"] / "input.csv"
     assert kept.read_text(encoding="utf-8") == HEAD + GOOD
     jobs = call(place, "jobs", "list", "-o", "json")

@@ -76,7 +76,7 @@ def test_a_finding_ends_with_3_words_and_a_command(place: dict[str, str]) -> Non
     ended = call(place, "doctor", "-o", "table")
     assert ended.exit_code == 3
     assert "says 2 submissions and has 1" in ended.stdout
-    assert "mend: orchestrator jobs show job_" in ended.stdout
+    assert f"mend: orchestrator --data-dir {place['ORCHESTRATOR_DATA_DIR']} jobs show job_" in ended.stdout
     assert "1 found" in ended.stderr
 
 
@@ -227,6 +227,7 @@ def test_values_read_as_they_are_written() -> None:
     ("name", "value", "password"),
     [
         ("zai_api_key", "id.{}", "{}"),
+        ("secret_key", "{}" + "k" * 32, "{}" + "k" * 32),
         ("database_url", "postgresql://u:{}@h/d", "{}"),
         ("database_url", "postgresql://u:a@{}@h/d", "a@{}"),
         ("database_url", "postgresql://u:{}/x@h/d", "{}/x"),

@@ -127,3 +127,33 @@ def test_small_pictures_go_into_the_page(settings: dict[str, str], tmp_path: Pat
     page = Page(make_page(settings, tmp_path / "gallery.html", "--embed"))
     (picture,) = (a["src"] for tag, a in page.elements if tag == "img")
     assert picture.startswith("data:image/")
+
+
+def test_what_came_to_nothing_says_why_and_what_to_do(tmp_path: Path) -> None:
+    """Held, failed and cancelled lines have a card each, with the reason, the advice, and no player."""
+    script = tmp_path / "script.json"
+    refused = {"fault": "content_policy", "phase": "submit", "model": "cogvideox-3"}
+    lost = {"fault": "lost_answer", "phase": "submit", "model": "viduq1-text"}
+    script.write_text(json.dumps({"faults": [refused, lost]}))
+    lines = [{**LINES[0], "custom_id": "held"}, {**LINES[2], "custom_id": "failed"}]
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with start(SandboxOptions(seed=5, speed=50.0, script=script)) as sandbox:
+        settings = settings_of(tmp_path, sandbox)
+        assert call(settings, "run", str(path)).exit_code == 3
+        page = make_page(settings, tmp_path / "gallery.html")
+        path.write_text(json.dumps({**LINES[0], "custom_id": "stopped"}) + "\n")
+        stopped = json.loads(call(settings, "batches", "submit", str(path), "-o", "json").stdout)["id"]
+        assert call(settings, "batches", "cancel", stopped, "--yes").exit_code == 0
+        made = call(settings, "batches", "gallery", stopped, "-o", str(tmp_path / "stopped.html"))
+        assert made.exit_code == 0
+    cards = {card.partition(" <span")[0].rpartition(">")[2]: card for card in page.split("<article ")[1:]}
+    for name, state, word in (("held", "needs_review", "held"), ("failed", "failed", "failed")):
+        card = cards[name]
+        assert card.startswith(f'class="{state}"')
+        assert f'<span class="state">{word}</span>' in card
+        assert "<br>" in card.partition('class="trouble"')[2].partition("</p>")[0]
+        assert "<video" not in card
+    text = Page((tmp_path / "stopped.html").read_text()).text
+    assert "cancelled" in text
+    assert "jobs retry" in text

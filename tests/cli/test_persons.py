@@ -14,6 +14,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from orchestrator.cli.asking import ask
 from orchestrator.cli.main import main
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 
@@ -108,12 +109,31 @@ def test_attach_leads_to_the_end_without_a_new_charge(place: dict[str, str], pro
     task = next(row for row in tasks(provider) if row["kind"] == "video")
     attached = jobs(place, "attach", job["id"], "--task-id", task["id"], "--reason", "found in the console")
     assert (attached.exit_code, "processing" in attached.stdout) == (0, True)
+    assert f"batches run {job['batch_id']}" in attached.stderr
     event = last_event(place, job["id"])
     assert (event["type"], event["actor"], event["reason"]) == ("late_task_id", "local", "found in the console")
     assert jobs(place, "attach", job["id"], "--task-id", task["id"]).exit_code == 0
     other = jobs(place, "attach", job["id"], "--task-id", "another")
     assert (other.exit_code, "adopt" in other.stderr) == (2, True)
     assert len(tasks(provider)) == 2
+
+
+def test_attach_refuses_a_task_that_the_provider_does_not_know(place: dict[str, str]) -> None:
+    """A slip of the pen is told before it is kept; where nobody can ask, that is said, and --unchecked asks nobody."""
+    job = the_job(place)
+    refused = jobs(place, "attach", job["id"], "--task-id", "tsak")
+    assert (refused.exit_code, "the provider knows no task tsak" in refused.stderr) == (2, True)
+    assert the_job(place)["status"] == "needs_review"
+    offline = jobs(place | {"ORCHESTRATOR_ZAI_API_KEY": ""}, "attach", job["id"], "--task-id", "tsak")
+    assert (offline.exit_code, "nobody asked the provider" in offline.stderr) == (0, True)
+
+
+def test_attach_unchecked_asks_nobody(place: dict[str, str]) -> None:
+    """For whoever knows better."""
+    job = the_job(place)
+    attached = jobs(place, "attach", job["id"], "--task-id", "tsak", "--unchecked")
+    assert (attached.exit_code, "warning" in attached.stderr) == (0, False)
+    assert the_job(place)["provider_task_id"] == "tsak"
 
 
 def test_attach_on_an_immediate_kind_is_a_conflict(place: dict[str, str]) -> None:
@@ -125,8 +145,9 @@ def test_attach_on_an_immediate_kind_is_a_conflict(place: dict[str, str]) -> Non
     assert jobs(place, "attach", "job_x", "--task-id", "task").exit_code == 5
 
 
-def test_resubmit_says_the_price_and_asks(place: dict[str, str]) -> None:
+def test_resubmit_says_the_price_and_asks(place: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A no leaves everything as it is (exit 4); a yes pays again; the second press is told (exit 2)."""
+    monkeypatch.setattr("orchestrator.cli.asking.is_terminal", lambda: True)
     ids = [the_job(place, name)["id"] for name in ("first", "second")]
     early = jobs(place | LATER, "resubmit", *ids, "--yes")
     assert (early.exit_code, "under way" in early.stderr) == (2, True)
@@ -136,9 +157,17 @@ def test_resubmit_says_the_price_and_asks(place: dict[str, str]) -> None:
     }
     no = jobs(wait_over, "resubmit", *ids, text="n\n")
     assert (no.exit_code, "0.41 USD" in no.stderr) == (4, True)
+    assert "may have been taken: then it is charged as well" in no.stderr
+    with monkeypatch.context() as piped:
+        piped.setattr("orchestrator.cli.asking.is_terminal", lambda: False)
+        nobody = jobs(wait_over, "resubmit", *ids, text="y\n")
+    assert (nobody.exit_code, "--yes agrees" in nobody.stderr) == (4, True)
     assert the_job(place)["status"] == "needs_review"
     yes = jobs(wait_over, "resubmit", *ids, "--reason", "not in the console", text="y\n")
     assert yes.exit_code == 0, yes.output
+    batch_id = the_job(place)["batch_id"]
+    (step,) = [line for line in yes.stderr.splitlines() if line.startswith("run it")]  # one for both: one batch
+    assert step.endswith(f"--data-dir {place['ORCHESTRATOR_DATA_DIR']} batches run {batch_id}")
     assert (the_job(place)["status"], the_job(place, "second")["status"]) == ("queued", "queued")
     event = last_event(place, ids[0])
     assert (event["type"], event["actor"], event["reason"]) == ("resubmit", "local", "not in the console")
@@ -166,6 +195,7 @@ def test_nothing_is_resubmitted_that_nobody_was_asked_about(
             connection.commit()
         return True
 
+    monkeypatch.setattr("orchestrator.cli.asking.is_terminal", lambda: True)
     monkeypatch.setattr(click, "confirm", confirm)
     ended = jobs(settings, "resubmit", first, second)
     assert (ended.exit_code, "under way" in ended.stderr) == (2, True)
@@ -200,7 +230,7 @@ def test_adopt_then_run(place: dict[str, str], provider: RunningSandbox) -> None
     assert adopted.exit_code == 0, adopted.output
     job = json.loads(adopted.stdout)
     assert (job["status"], job["provider_task_id"], job["cost"]["estimate"]) == ("processing", task["id"], None)
-    assert f"orchestrator jobs run {job['id']}" in adopted.stderr
+    assert f" jobs run {job['id']}" in adopted.stderr
     assert (last_event(place, job["id"])["type"], last_event(place, job["id"])["actor"]) == ("adopted", "local")
     again = jobs(place, *arguments)
     assert (again.exit_code, json.loads(again.stdout)["id"]) == (0, job["id"])
@@ -234,3 +264,27 @@ def test_a_policy_without_a_cap_is_refused(place: dict[str, str]) -> None:
     adopted = jobs(place, "adopt", "--task-id", "task-1", "--kind", "video", "-o", "json")
     ended = jobs(place | {"ORCHESTRATOR_ON_UNKNOWN": "resubmit"}, "run", json.loads(adopted.stdout)["id"])
     assert (ended.exit_code, "RESUBMIT_MAX" in ended.stderr) == (2, True)
+
+
+def test_a_retry_says_who_goes_on(tmp_path: Path) -> None:
+    """A job by itself is run by its id; what was not moved leaves nothing to run."""
+    settings = {"ORCHESTRATOR_DATA_DIR": str(tmp_path / "data"), "ORCHESTRATOR_ZAI_API_KEY": "id.canary"}
+    recorded = call(settings, "submit", "image", "-p", "a lamp", "-m", "cogview-4-250304", "--param", "size=512x512")
+    job_id = json.loads(recorded.stdout)["id"]
+    jobs(settings, "cancel", job_id)
+    refused = jobs(settings, "retry", job_id)
+    assert (refused.exit_code, "run it" in refused.stderr) == (2, False)
+    retried = jobs(settings, "retry", job_id, "--yes")
+    assert retried.stderr == f"run it with: orchestrator --data-dir {tmp_path / 'data'} jobs run {job_id}\n"
+
+
+def test_an_interrupt_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at a question stays 130: it is not the silence of a closed stdin."""
+
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.cli.asking.is_terminal", lambda: True)
+    monkeypatch.setattr("click.termui.visible_prompt_func", interrupt)
+    with pytest.raises(click.Abort):
+        ask("go on?", is_sure=False)

@@ -160,6 +160,23 @@ def test_a_second_ctrl_c_gives_up_what_is_in_flight_and_says_so(desk: Desk) -> N
     assert "aborted" in desk.run("jobs", "show", job["id"], "--raw").out
 
 
+def test_a_run_that_waits_for_unknowns_to_age_says_so_through_a_pipe(desk: Desk) -> None:
+    """Nothing moves and nothing is paused: without a word on it nobody could tell it from a run that hangs."""
+    desk.control("PUT", "faults", [{"fault": "lost_answer", "phase": "submit"}])
+    path = str(desk.write_jobs([{**VIDEO, "custom_id": f"v{n}"} for n in range(2)]))
+    with desk.started("run", path, ORCHESTRATOR_LIMITS="*=1", ORCHESTRATOR_MAX_UNKNOWN_PER_HOUR="1") as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        while told and "nothing moves" not in told:
+            told = process.stderr.readline()
+        assert "1 paid call ended unknown within an hour" in told
+        assert re.search(r"submissions go on at \d{4}-\d\d-\d\d \d\d:\d\d UTC", told)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "nothing moves" in err) == (130, False)
+    assert len(desk.ledger()) == 1
+
+
 def test_ctrl_c_outside_a_run_is_130(desk: Desk) -> None:
     """Watching ends with the code of an interrupt, not of a bug."""
     recorded = json.loads(desk.run("submit", "image", "-p", "x", "-o", "json").out)

@@ -64,14 +64,14 @@ def test_hold_then_release(place: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), ("--release",)])
-@pytest.mark.parametrize(("text", "code"), [("n\n", 4), ("", 130)])
-def test_nothing_happens_unasked(place: dict[str, str], flags: tuple[str, ...], text: str, code: int) -> None:
-    """A no, and an empty stdin, leave everything as it is."""
+@pytest.mark.parametrize(("text", "words"), [("n\n", "nothing was changed"), ("", "--yes agrees")])
+def test_nothing_happens_unasked(place: dict[str, str], flags: tuple[str, ...], text: str, words: str) -> None:
+    """A no, and a stdin that nobody answers on, leave everything as it is; a script is told of --yes."""
     if flags:
         mark(place, "--yes")
     before = the_job(place)
     refused = mark(place, *flags, text=text)
-    assert refused.exit_code == code
+    assert (refused.exit_code, words in refused.stderr) == (4, True)
     assert the_job(place) == before
 
 
@@ -89,6 +89,31 @@ def test_the_table_names_what_was_found(place: dict[str, str]) -> None:
     shown = mark(place, "--yes", "-o", "table").stdout
     assert f"1: {the_job(place)['id']}" in shown
     assert "none" in shown
+
+
+def test_what_was_held_before_keeps_its_reason_and_waits_for_a_person(tmp_path: Path, place: dict[str, str]) -> None:
+    """A call whose answer was lost before the backup: the restore does not hide it, and no release queues it."""
+    (job,) = [the_job(place)]
+    with start(SandboxOptions(seed=5, speed=50.0)) as sandbox:
+        rules = [{"fault": "lost_answer", "phase": "submit"}]
+        httpx.put(f"{sandbox.control_url}/faults", json=rules, trust_env=False).raise_for_status()
+        settings = place | {
+            "ORCHESTRATOR_ZAI_BASE_URL": sandbox.base_url,
+            "ORCHESTRATOR_EGRESS_ALLOW": sandbox.host_port,
+        }
+        assert call(settings, "jobs", "run", job["id"]).exit_code == 3
+    before = the_job(place)["status_reason"]
+    assert "disconnected" in before
+    held = mark(place, "--yes")
+    assert (
+        f"1 of them were held for a reason of their own; they keep it and wait for a person anyway: orchestrator --data-dir {tmp_path / 'data'} jobs review"
+        in held.stderr
+    )
+    assert json.loads(held.stdout)["wait_for_a_person_count"] == 1
+    assert "disconnected" in the_job(place)["status_reason"]
+    released = mark(place, "--release", "--yes")
+    assert json.loads(released.stdout)["wait_for_a_person_count"] == 1
+    assert the_job(place)["status"] == "needs_review"
 
 
 def copy_database(source: Path, target: Path) -> None:

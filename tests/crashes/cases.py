@@ -21,6 +21,10 @@ KEPT = frozenset(
     {CrashPoint.JOURNAL_WRITTEN, CrashPoint.ANSWER_KEPT, CrashPoint.ANSWER_FENCED, CrashPoint.ANSWER_COMMITTED}
 )
 """From the journal on nothing is lost."""
+OF_A_CANCEL = ((CrashPoint.CANCEL_ASKED, 1), (CrashPoint.CANCEL_GROUP_DONE, 1), (CrashPoint.CANCEL_GROUP_DONE, 2))
+"""Deaths of `batches cancel`, with the passing: tests/crashes/test_cancel.py."""
+DELIVERING = frozenset({CrashPoint.DELIVERIES_CLAIMED, CrashPoint.EVENT_SENT, CrashPoint.DELIVERIES_COMMITTED})
+"""Only a job that names a webhook leads there: test_delivery_kills.py walks them."""
 ONE_CALL_LATER = 3  # passings of the submit lane with one call at a time: image, video, transcription
 
 

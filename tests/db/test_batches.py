@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
-from orchestrator.db.batches import BATCHES
+from orchestrator.db.batch_sums import BATCHES
 from orchestrator.domain.decide import decide_cancel
 from orchestrator.domain.errors import Conflict, NotFound, Permanent
 from orchestrator.domain.outcomes import Rejected, TaskAccepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,14 +16,19 @@ from orchestrator.domain.errors import NotFound, Permanent
 from orchestrator.domain.job import FinalAnswer, Job, Verdict
 from orchestrator.domain.outcomes import (
     AnswerComplete,
+    ArchiveStep,
     CallEvidence,
     Moment,
+    NothingUsable,
     NotSent,
+    OutputLinkDead,
+    OutputsReady,
     ProviderFailed,
     Rejected,
     StillRunning,
     SubmitOutcome,
     TaskAccepted,
+    TaskMissing,
     Unknown,
 )
 from orchestrator.domain.ports import LaneName
@@ -334,6 +340,32 @@ def pay_twice(driver: Driver) -> tuple[str, str]:
     return held.id, first
 
 
+def doubt_second(driver: Driver) -> tuple[str, str]:
+    """Return a job that asks about its first task while its second call is unexplained; and that second call."""
+    held = driver.add_held()
+    first = held.submissions[0].id
+    resubmit(driver, held)
+    row = driver.claim_one(slots={"*": 9})
+    driver.report(row, UNKNOWN)
+    driver.report_late(first, TASK)
+    return held.id, row.submission.id
+
+
+def kill_link(driver: Driver, job_id: str) -> None:
+    """Let the archive lane find the job's link dead."""
+    job = driver.hold(LaneName.ARCHIVE, job_id)
+    (output,) = job.outputs
+    link = hashlib.sha256((output.source_url or "").encode()).hexdigest()
+    driver.apply(job, ArchiveStep((OutputLinkDead(output.id, link, "410"),)))
+
+
+def lose_output(driver: Driver, job_id: str) -> None:
+    """Let the provider give one dead link twice: the loss is proven."""
+    for _ in range(2):
+        driver.finish_poll(job_id, OutputsReady((make_draft(),)))
+        kill_link(driver, job_id)
+
+
 class TestOtherCalls:
     """A task's end is not the job's end while another call of it may bring the result (promise 3)."""
 
@@ -367,6 +399,58 @@ class TestOtherCalls:
         rows = driver.jobs.claim_due(LaneName.POLL, limit=10, lease=HOUR).rows
         driver.jobs.apply([(job, driver.decide(job, ProviderFailed("1301", "sensitive"))) for job in rows])
         assert {driver.state(job_id), driver.state(other.id)} == {State.PROCESSING, State.FAILED}
+
+    def test_a_task_that_gave_nothing_hands_over_to_the_other_paid_one(self, driver: Driver) -> None:
+        job_id, _ = pay_twice(driver)
+        for _ in range(driver.rules.nothing_usable_asks):
+            driver.finish_poll(job_id, NothingUsable("SUCCESS without a link"))
+        assert (driver.state(job_id), driver.get(job_id).provider_task_id) == (State.PROCESSING, "task-1")
+
+    def test_a_task_whose_file_is_lost_hands_over_to_the_other_paid_one(self, driver: Driver) -> None:
+        job_id, _ = pay_twice(driver)
+        lose_output(driver, job_id)
+        job = driver.get(job_id)
+        assert (job.state, job.provider_task_id, job.outputs[0].is_lost) == (State.PROCESSING, "task-1", False)
+        driver.finish_poll(job_id, OutputsReady((make_draft(url="https://cdn.example/of-the-other"),)))
+        assert driver.get(job_id).outputs[0].source_url == "https://cdn.example/of-the-other"
+
+    def test_a_lost_file_leaves_an_unexplained_call_to_a_person(self, driver: Driver) -> None:
+        """Never under `failed`; the refusal of that call then ends the job by what its task came to."""
+        job_id, second = doubt_second(driver)
+        lose_output(driver, job_id)
+        assert driver.state(job_id) is State.NEEDS_REVIEW
+        driver.report_late(second, TaskAccepted("task-second"))
+        assert driver.get(job_id).provider_task_id == "task-second"
+
+    def test_a_hold_for_a_call_is_ended_by_that_call(self, driver: Driver) -> None:
+        """Also where the ended task had announced outputs that were never fetched."""
+        job_id, second = doubt_second(driver)
+        driver.finish_poll(job_id, OutputsReady((make_draft(),)))
+        kill_link(driver, job_id)
+        driver.finish_poll(job_id, ProviderFailed("500", "gone"))
+        assert driver.state(job_id) is State.NEEDS_REVIEW
+        driver.report_late(second, Rejected("1214", "bad size"))
+        assert driver.state(job_id) is State.FAILED
+
+    def test_a_lost_task_that_a_person_attached_is_held(self, driver: Driver) -> None:
+        """A slip of the pen is no proven loss; the right id still has its place."""
+        held = driver.add_held()
+        driver.report_late(held.submissions[0].id, TaskAccepted("tsak-1"), actor="ann")
+        driver.finish_poll(held.id, TaskMissing("1231", "no such task"))
+        driver.clock.advance(driver.rules.result_lost_after)
+        driver.finish_poll(held.id, TaskMissing("1231", "no such task"))
+        job = driver.get(held.id)
+        assert (job.state, job.provider_task_id) == (State.NEEDS_REVIEW, None)
+        assert "ann gave that id" in (job.last_error or "")
+        assert job.submissions[0].final_answer is FinalAnswer.LOST
+
+    def test_a_person_may_say_again_what_was_known(self, driver: Driver) -> None:
+        """Held for one task, sent to the other one by hand."""
+        job_id, first = pay_twice(driver)
+        job = driver.hold(LaneName.POLL, job_id)
+        driver.jobs.apply([(job, decide_poisoned(job, driver.clock.now()))])
+        driver.report_late(first, TASK, actor="ann")
+        assert (driver.state(job_id), driver.get(job_id).provider_task_id) == (State.PROCESSING, "task-1")
 
     def test_a_replay_does_not_move_a_poisoned_job(self, driver: Driver) -> None:
         """B9: the journal of a dead worker names the extra task again; the hold of a person's case stays."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert, literal, literal_column, select, text
 
-from orchestrator.db.batches import MEMBERS
+from orchestrator.db.batch_sums import MEMBERS
 from orchestrator.db.rows import JOBS
 from orchestrator.domain.outcomes import Rejected
 from orchestrator.domain.ports import ClaimedSubmission

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from random import Random
 
 import pytest
 from sqlalchemy import text
 
 from orchestrator.db import history as history_module
+from orchestrator.db.history import SqlHistory
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.ids import JOB, make_id
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
-from orchestrator.domain.query import Filter, parse_query
+from orchestrator.domain.ports import Adoption
+from orchestrator.domain.query import Filter, QueryTooSlow, parse_query
 from tests.db.driver import Driver
-from tests.factories import make_new_job
+from tests.factories import HOUR, make_batch, make_new_job
 from tests.fixtures.clock import START
 
 EVERY = Filter()
@@ -95,7 +99,8 @@ class TestQueries:
         driver.add(kite, tagged)
         driver.report(driver.claim_one(slots={"*": 1}), Rejected("1301", "sensitive"))
         driver.clock.advance(timedelta(days=10))
-        image = make_new_job(kind="image", model="cogview-4", input={"prompt": "100 percent"})
+        made_at = make_id(JOB, now=driver.clock.now(), rng=Random(7))
+        image = make_new_job(id=made_at, kind="image", model="cogview-4", input={"prompt": "100 percent"})
         driver.add(image)
         row = next(row for row in driver.claim() if row.job.id == image.id)
         driver.report(row, TaskAccepted("task-9"))
@@ -132,6 +137,22 @@ class TestQueries:
             ("100%", {"kite"}),
             ("-100%", {"tagged", "image"}),
             ('"\' OR 1=1 --"', set()),
+            ("status:failed,submitting -code:1301", {"tagged"}),
+            ("code:content_policy,1301", {"kite"}),
+            ("model:cogvideox-3,cogview-4 status:active cost:>=0", {"image"}),
+            ("cost:0..1", {"kite", "image"}),
+            ("-cost:>0.1", {"kite", "tagged"}),
+            ("-tag:campaign", {"image"}),
+            ("-submitted:<1d", {"kite", "tagged", "image"}),
+            ("100 percent", {"image"}),
+            ('"100 percent"', {"image"}),
+            ("perc -100%", {"image"}),
+            ("drache 100%", {"kite"}),
+            ("100_", set()),
+            ('"100%"', {"kite"}),
+            ("drache -roter", set()),
+            ("-drache -percent", {"tagged"}),
+            ("RoTeR -status:queued", {"kite"}),
         ],
     )
     def test_finds(self, driver: Driver, jobs: dict[str, str], query: str, names: set[str]) -> None:
@@ -139,12 +160,8 @@ class TestQueries:
         assert found == names
 
     def test_letters_beyond_ascii(self, driver: Driver, jobs: dict[str, str]) -> None:
-        """On PostgreSQL the database's own locale says what the lower case of a letter is; C knows ASCII only."""
-        if not driver.database.is_sqlite:
-            with driver.database.begin_read() as connection:
-                if connection.execute(text("SELECT lower('Ä')")).scalar_one() != "ä":
-                    return
-        assert find(driver, "äther") == [jobs["kite"]]
+        """Whatever the database's locale says: lower case is spelled here, once, for both."""
+        assert find(driver, "äther") == find(driver, "ÄTHER") == [jobs["kite"]]
 
     def test_ids_and_batches(self, driver: Driver, jobs: dict[str, str]) -> None:
         """A batch means its members, linked ones included."""
@@ -153,3 +170,47 @@ class TestQueries:
         driver.batches.link_existing(other.id, [(1, "x", jobs["image"])])
         assert find(driver, f"batch:{other.id}") == [jobs["image"]]
         assert jobs["image"] not in find(driver, f"-batch:{other.id}")
+
+
+class TestWords:
+    """Words of prompts: found wherever a job came from, as they are written, and not for longer than anybody waits."""
+
+    def test_an_adopted_job_is_searched_too(self, driver: Driver) -> None:
+        """Two places insert jobs; neither may forget what is looked up beside them."""
+        new = make_new_job(input={"prompt": "A Zeppelin"}, tags={"a": "b"})
+        adoption = Adoption(make_batch(), new, "task-1", HOUR, "ann", "found")
+        driver.jobs.adopt(adoption)
+        assert find(driver, "zeppelin") == find(driver, "tag:a=b") == [new.id]
+
+    @pytest.mark.parametrize("sign", ['"', "%", "_", "\\", "'", "*", "^", "(", ":", "-", "\u00e9", "\u4e2d"])
+    def test_no_sign_means_anything_but_itself(self, driver: Driver, sign: str) -> None:
+        """Neither the wildcards of LIKE nor the operators of a full-text query."""
+        held, other = make_new_job(input={"prompt": f"abc{sign}def"}), make_new_job(input={"prompt": "abcxdef"})
+        driver.add(held, other)
+        escaped = sign.replace("\\", r"\\").replace('"', r"\"")
+        assert find(driver, f'"abc{escaped}def"') == [held.id]
+        assert find(driver, f'"c{escaped}de"') == [held.id]
+        assert find(driver, f'-"abc{escaped}def"') == [other.id]
+
+    def test_words_that_operators_are_made_of(self, driver: Driver) -> None:
+        """AND, OR, NOT and NEAR are words of prompts like others."""
+        driver.add(held := make_new_job(input={"prompt": "near and not or"}), make_new_job(input={"prompt": "far"}))
+        assert find(driver, "near and not") == [held.id]
+        assert find(driver, "-near") != [held.id]
+
+    @pytest.mark.postgres
+    def test_a_slow_query_is_stopped_and_told(self, driver: Driver) -> None:
+        """A caller's mistake, not a crash: the words say how to narrow it."""
+        if driver.database.is_sqlite:
+            return
+        history = SqlHistory(driver.database, patience=timedelta(milliseconds=1))
+        with driver.database.begin_write() as connection:
+            connection.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+            with pytest.raises(QueryTooSlow, match=r"stopped after 0\.001 s") as caught:
+                history.list_jobs(EVERY)
+            with pytest.raises(QueryTooSlow):
+                history.count_jobs(EVERY)
+            with pytest.raises(QueryTooSlow):
+                list(history.iter_jobs(EVERY))
+        assert "created:>7d" in (caught.value.hint or "")
+        assert history.get_job(driver.add_many(1)[0]).id

@@ -16,7 +16,7 @@ from random import Random
 import pytest
 from sqlalchemy import select
 
-from orchestrator.db.batches import MEMBERS
+from orchestrator.db.batch_sums import MEMBERS
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
 from orchestrator.db.rows import JOBS

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Connection, event, insert, text
 
+from orchestrator.db import history
 from orchestrator.db.audit import SqlAudit, spans
+from orchestrator.db.batch_cancels import MEMBERS
+from orchestrator.db.dependencies import _count_statement
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS
+from orchestrator.db.rowset import encode_rows
+from orchestrator.db.search import PROMPTS, TAGS
 from orchestrator.domain.ports import HeldPoll, LaneName
+from orchestrator.domain.query import Filter, parse_query, within
 from tests.db.driver import LEASE, Driver
 from tests.factories import HOUR, make_window
 
@@ -165,3 +171,83 @@ def test_an_audit_reads_spans_and_never_a_table_per_job(full: Driver, monkeypatc
         assert not [line for line in plan.splitlines() if line.startswith(("SCAN job_events", "SCAN submissions"))], (
             plan
         )
+
+
+def test_letting_many_jobs_go_looks_each_up_by_its_id(database: Database) -> None:
+    """Ten thousand that wait for one: to walk all queued jobs for each of them took minutes on SQLite."""
+    if not database.is_sqlite:
+        pytest.skip("PostgreSQL chooses by the sizes of what it joins")
+    statement = _count_statement(is_sqlite=True).compile(database.engine)
+    row = {"id": "job_1", "count": 0, "due_at": None, "event_count": 1, "source": "queued"}
+    given = tuple(statement.params.get(name) or encode_rows([row]) for name in statement.positiontup or ())
+    with database.engine.connect() as connection:
+        plan = [str(step[-1]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given)]
+    assert [step for step in plan if step.startswith("SEARCH jobs") and "id=?" in step], plan
+
+
+HISTORY: Mapping[str, tuple[str, ...]] = {
+    "": ("pk_jobs",),
+    "status:processing": ("ix_jobs_state",),
+    "status:processing,succeeded": ("ix_jobs_state",),
+    "model:rare": ("ix_jobs_model",),
+    "custom_id:rare": ("ix_jobs_custom_id",),
+    "code:rare": ("ix_jobs_failure_code", "ix_jobs_provider_code"),
+    "cost:0.19": ("ix_jobs_cost",),
+    "finished:2026-01-01": ("ix_jobs_finished_at",),
+    "submitted:2026-01-01": ("ix_jobs_submitted_at",),
+    "batch:batch_rare": ("ix_batch_members_batch_id",),
+    "tag:campaign=rare": ("ix_job_tags_value",),
+    "tag:rare": ("pk_job_tags",),
+    "owner:rare": ("ix_jobs_owner",),
+    "zeppelin": ("ix_job_prompts_prompt",),
+    "zeppelin status:processing": ("ix_job_prompts_prompt",),
+}
+SQLITE_NAMES = {  # what SQLite calls them, or takes in their place: it keeps no statistics, and any seek will do
+    "pk_jobs": "sqlite_autoindex_jobs_1",
+    "pk_job_tags": "sqlite_autoindex_job_tags_1",
+    "ix_job_prompts_prompt": "job_prompts VIRTUAL TABLE INDEX",
+    "ix_jobs_finished_at": "ix_jobs_",
+    "ix_jobs_submitted_at": "ix_jobs_",
+}
+
+
+@pytest.fixture
+def searched(full: Driver, monkeypatch: pytest.MonkeyPatch) -> Driver:
+    """Give that database with a prompt, a tag and a membership for each job."""
+    monkeypatch.setattr(history, "NEAR", 10)
+    ids = [row["id"] for row in full.rows(JOBS) if row["id"].startswith(STATES)]
+    batch = full.add()
+    with full.database.begin_write() as connection:
+        connection.execute(insert(PROMPTS), [{"job_id": job_id, "prompt": f"{job_id} of a kite"} for job_id in ids])
+        connection.execute(insert(TAGS), [{"name": "campaign", "value": job_id, "job_id": job_id} for job_id in ids])
+        members = [{"batch_id": batch.id, "line_number": line, "job_id": job_id} for line, job_id in enumerate(ids, 1)]
+        connection.execute(insert(MEMBERS), members)
+        if not full.database.is_sqlite:
+            connection.execute(text("ANALYZE"))
+    return full
+
+
+def _wanted(query: str, driver: Driver) -> Filter:
+    """`owner` is no field of the grammar: services add it."""
+    field, _, owner = query.partition(":")
+    if field == "owner":
+        return within(parse_query("", now=driver.clock.now()), owner)
+    return parse_query(query, now=driver.clock.now())
+
+
+def test_every_field_of_the_history_has_an_index(searched: Driver) -> None:
+    """What is rare is not looked for by walking the table: not for the first page, nor for one behind a cursor."""
+    is_sqlite = searched.database.is_sqlite
+    for query, indexes in HISTORY.items():
+        wanted = _wanted(query, searched)
+        for after in (None, "succeeded-001000"):
+            with explained(searched.database) as plans:
+                searched.history.list_jobs(wanted, limit=10, after=after)
+            found = "\n--\n".join(plan for plan in plans if "outputs" not in plan)
+            for index in indexes:
+                assert (SQLITE_NAMES.get(index, index) if is_sqlite else index) in found, (query, found)
+            assert "Seq Scan" not in found, (query, found)
+            assert not [line for line in found.splitlines() if line.startswith("SCAN jobs") and "INDEX" not in line], (
+                found
+            )
+            assert "Merge Join" not in found, (query, found)

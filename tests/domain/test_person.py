@@ -279,6 +279,16 @@ def test_a_write_off_leaves_the_cost_as_unknown_as_it_is(cost: int | None) -> No
     assert not decision.supersedes
 
 
+def test_retry_takes_the_paid_task_that_has_not_said_its_last_word() -> None:
+    """Its own task has said SUCCESS and gave nothing; asking that again would go round in a circle."""
+    other = make_submission(2, verdict=Verdict.ACCEPTED, task_id="task-other")
+    job = ended(State.NEEDS_REVIEW, submissions=(other,), failure_code=None)
+    decision = decide_retry(job, RULES, NOW, last_final_answer=FinalAnswer.SUCCESS, may_charge=False)
+    assert decision.patch["provider_task_id"] == "task-other"
+    still_open = decide_retry(job, RULES, NOW, last_final_answer=None, may_charge=False)
+    assert "provider_task_id" not in still_open.patch
+
+
 # -- the policy ----------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +323,29 @@ KEPT: dict[str, Job] = {
             final_at=NOW,
             final_answer=FinalAnswer.SUCCESS,
         )
+    ),
+    "held for its task, an unknown beside it": held(
+        UNKNOWN,
+        make_submission(
+            2,
+            verdict=Verdict.ACCEPTED,
+            task_id=TASK,
+            intent_at=LONG_AGO,
+            final_at=NOW,
+            final_answer=FinalAnswer.SUCCESS,
+        ),
+        provider_task_id=TASK,
+    ),
+    "its task has failed, an unknown beside it": held(
+        UNKNOWN,
+        make_submission(
+            2,
+            verdict=Verdict.ACCEPTED,
+            task_id=TASK,
+            intent_at=LONG_AGO,
+            final_at=NOW,
+            final_answer=FinalAnswer.FAIL,
+        ),
     ),
     "an open task beside the unknown": held(
         UNKNOWN, make_submission(2, verdict=Verdict.ACCEPTED, task_id=TASK, intent_at=LONG_AGO)

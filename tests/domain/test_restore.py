@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.decide import Evidence, decide_cancel, decide_retry, settle_late
-from orchestrator.domain.decide.restore import HOLDABLE, decide_restore_hold, decide_restore_release
+from orchestrator.domain.decide.restore import HOLDABLE, REASON, decide_restore_hold, decide_restore_release
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import RESTORED_CODES, RESTORED_IN_DOUBT, RESTORED_QUEUED, Job
 from orchestrator.domain.outcomes import AnswerComplete, TaskAccepted
@@ -29,6 +29,18 @@ def test_a_hold_says_what_was(state: State) -> None:
     assert (decision.trigger, decision.target, decision.due_at) == (Trigger.RESTORED, State.NEEDS_REVIEW, None)
     assert decision.data == {"was": state, "provider_code": "1302"}
     assert decision.patch["provider_code"] == (RESTORED_QUEUED if state is State.QUEUED else RESTORED_IN_DOUBT)
+    assert decision.patch["last_error"] == REASON
+
+
+def test_what_was_held_already_keeps_its_reason() -> None:
+    """The mark keeps a policy and old refusals off it; the evidence of its own call is what a person settles it by."""
+    job = job_in(State.NEEDS_REVIEW, provider_code="answer_lost", last_error="answer_lost: reset by peer")
+    decision = decide_restore_hold(job)
+    assert "last_error" not in decision.patch
+    assert (decision.patch["provider_code"], decision.data) == (
+        RESTORED_IN_DOUBT,
+        {"was": State.NEEDS_REVIEW, "provider_code": "answer_lost"},
+    )
 
 
 @pytest.mark.parametrize("code", sorted(RESTORED_CODES))

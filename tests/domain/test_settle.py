@@ -20,6 +20,7 @@ from tests.domain.samples import (
     SUBMIT_OUTCOMES,
     VERDICTS,
     job_in,
+    make_output,
     make_submission,
 )
 
@@ -444,3 +445,14 @@ def test_what_a_held_job_knew_before_does_not_move_it() -> None:
     assert not is_moved_by_repeats(job_in(State.NEEDS_REVIEW, provider_task_id="task-1"))
     assert is_moved_by_repeats(job_in(State.NEEDS_REVIEW, provider_task_id=None))
     assert is_moved_by_repeats(job_in(State.QUEUED))
+
+
+def test_a_hold_ends_with_the_loss_of_what_its_newest_task_made() -> None:
+    """The older call was refused after all; the newest one's task had succeeded, and its file is gone."""
+    lost = make_output(0, is_lost=True)
+    calls = (tried(1, "throttled"), closed(tried(2, "task accepted")))
+    job = job_in(State.NEEDS_REVIEW, submissions=calls, outputs=(lost,))
+    decision = late(job, evidence(1, "throttled"))
+    assert move(decision) == (Trigger.OUTPUT_EXPIRED, State.FAILED)
+    assert decision is not None
+    assert decision.patch["failure_code"] == "output_expired"

@@ -33,6 +33,7 @@ class ScriptedLane:
         self.window = window
         self.renew_every_seconds = renew_every_seconds
         self.looks_when_finished = True
+        self.finishes_when_stopped = renew_every_seconds is None  # as the paid lane
         self.slow: dict[str, Future[None]] = {}
         self.broken: set[str] = set()
         self.refused: set[str] = set()

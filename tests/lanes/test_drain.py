@@ -336,6 +336,24 @@ def test_a_stop_waits_for_paid_calls() -> None:
     assert (lane.released, lane.due) == ([], ["c"])
 
 
+def test_a_stop_waits_for_what_another_has_taken_note_of() -> None:
+    """A delivery under a lease ends as a paid call does, and an abort gives it back: a receiver hears it once."""
+    lane = ScriptedLane("abc", window=2, renew_every_seconds=20.0)
+    lane.finishes_when_stopped = True
+    lane.hold("a")
+    lane.on_perform["b"] = lane.stop.request
+    lane.on_apply = lambda: None if lane.slow["a"].done() else lane.finish("a")
+    lane.drain()
+    assert sorted(lane.written) == ["a", "b"]
+    assert lane.released == []
+    aborted = ScriptedLane("a", renew_every_seconds=20.0)
+    aborted.finishes_when_stopped = True
+    aborted.hold("a")
+    aborted.on_perform["a"] = aborted.stop.abort
+    aborted.drain()
+    assert (aborted.written, aborted.released) == ([], ["a"])
+
+
 def test_an_abort_gives_up_paid_calls_too() -> None:
     """The second Ctrl-C: those jobs are held by whoever settles what this process left."""
     lane = ScriptedLane("a", renew_every_seconds=PAID)

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from orchestrator.db.sweeps import SWEEPS
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.states import State
+from orchestrator.services.lanes import sweep as sweep_module
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import (
@@ -55,6 +56,23 @@ def test_every_task_runs_and_says_what_it_did(bench: Bench) -> None:
         bench.sweep(context)
         assert rows_of(bench)["lapsed_submissions"] == "0 lapsed submissions"
     assert bench.app.batches.get(batch).finished_at is None
+
+
+def test_a_bug_in_one_task_spares_the_others(
+    sqlite_bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise 9: the process that polls and archives goes on; the bug is told with its traceback."""
+
+    def break_down(_: LaneContext) -> str:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sweep_module, "settle_lapsed", break_down)
+    with sqlite_bench.process() as context:
+        sqlite_bench.sweep(context)
+    results = rows_of(sqlite_bench)
+    assert results["lapsed_submissions"] == "crashed: RuntimeError"
+    assert results["finished_batches"] == "0 batches finished"
+    assert any(record.message == "sweep_crashed" and record.exc_info for record in caplog.records)
 
 
 def test_a_task_that_fails_spares_the_others(sqlite_bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

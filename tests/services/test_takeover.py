@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from orchestrator.domain.outcomes import CallEvidence, SubmitOutcome
 from orchestrator.domain.states import State
 from orchestrator.services.lanes.poll import PollLane
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import replay_dead_journals, settle_lapsed
+from orchestrator.zai.client import ZaiProvider
 from tests.services.desk import IMAGE, VIDEO, Desk, die
 
 
@@ -39,6 +43,34 @@ def test_a_whole_answer_in_the_journal_is_linked_too(lane_desk: Desk) -> None:
     (job,) = lane_desk.jobs(batch)
     assert job.state is State.ARCHIVING
     assert [output.role for output in job.outputs] == ["image"]
+
+
+def test_one_answer_that_cannot_be_read_takes_no_other_along(lane_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 9: a bug in our reader holds the job of that answer, with the answer; the others are linked."""
+    batch = lane_desk.take(IMAGE, VIDEO)
+    with lane_desk.process() as dead:
+        lane = SubmitLane(dead)
+        works = lane.claim([])
+        for work in works:
+            lane_desk.loop.submit(lane.perform(work)).result()
+        die(dead)
+    interpret = ZaiProvider.interpret
+
+    def break_on_images(self: ZaiProvider, kind: str, evidence: CallEvidence) -> SubmitOutcome:
+        if kind == "image":
+            raise OverflowError("date value out of range")
+        return interpret(self, kind, evidence)
+
+    monkeypatch.setattr(ZaiProvider, "interpret", break_on_images)
+    with lane_desk.process() as heir:
+        replay_dead_journals(heir)
+        assert heir.journal.dead() == []
+    states = {job.kind: job for job in lane_desk.jobs(batch)}
+    assert states["video"].state is State.PROCESSING
+    assert states["image"].state is State.NEEDS_REVIEW
+    (record,) = lane_desk.app.history.list_submissions(states["image"].id)
+    assert record.submission.provider_code == "unreadable_answer"
+    assert record.raw_answer
 
 
 def test_what_a_dead_process_was_sending_is_unknown_at_once(lane_desk: Desk) -> None:

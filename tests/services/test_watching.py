@@ -14,6 +14,7 @@ from sqlalchemy import update
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.running import RunEnd
 from orchestrator.db.rows import JOBS
+from orchestrator.domain.audit import render
 from orchestrator.domain.decide.decision import Decision, failed
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import PauseScope
@@ -21,7 +22,9 @@ from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import State, Trigger
 from orchestrator.services.explain import explain
 from orchestrator.services.lanes.submit import SubmitLane
+from orchestrator.services.lifecycle import resubmit_job, write_off_job
 from orchestrator.services.watch import BatchWatch
+from orchestrator.wiring import _make_app
 from tests.services.bench import Bench
 from tests.services.desk import IMAGE, VIDEO
 
@@ -130,6 +133,83 @@ def test_a_model_pause_is_pointless_beyond_a_quarter_of_an_hour(bench: Bench, mi
     if obstacle is not None:
         assert "viduq1-text" in obstacle
         assert "1302" in obstacle
+
+
+def set_limits(bench: Bench, **settings: object) -> None:
+    changed = bench.app.settings.model_copy(update=settings)
+    bench.app = _make_app(changed, bench.clock, bench.app.jobs._database)
+
+
+def why(bench: Bench, batch: str) -> str:
+    job = bench.only(batch)
+    return explain(job, now=bench.clock.now(), kinds=bench.app.kinds, hold=bench.app.progress.find_hold(job.id))
+
+
+LOSE_ONE = {"fault": "lost_answer", "phase": "submit", "times": 1}
+
+
+def test_a_slot_held_by_the_jobs_own_unexplained_call_is_named(bench: Bench) -> None:
+    """After a resubmission with one slot: not just a free slot that it waits for, but whose, and until when."""
+    set_limits(bench, limits={"viduq1-text": 1}, assumed_task_life={"video": timedelta(hours=3)})
+    bench.faults(LOSE_ONE)
+    with bench.process() as context:
+        batch = bench.start_processing(context)
+        job = bench.only(batch)
+        until = job.submissions[0].intent_at + timedelta(hours=3)
+        bench.advance(3600)
+        resubmit_job(bench.app.jobs, job.id, rules=bench.app.rules, actor="alex", reason="")
+        bench.submit(context)
+        assert bench.only(batch).state is State.QUEUED
+        shown = f"{until + timedelta(seconds=59):%Y-%m-%d %H:%M} UTC"
+        assert (
+            f"1 of 1 is held by unexplained calls that may still run at the provider: its own call 1 until {shown}"
+            in why(bench, batch)
+        )
+        watch = watch_of(bench, batch)
+        first, second = watch.look(), watch.look()
+        assert [f"call 1 of {job.id} until {shown}" in stop for stop in first.stops] == [True]
+        assert (list(second.stops), first.obstacle, first.is_stuck) == ([], None, False)
+        assert watch_of(bench, bench.take(IMAGE)).look().stops == []
+        bench.advance((until - bench.clock.now()).total_seconds() + 1)
+        bench.submit(context)
+        assert bench.only(batch).state is State.PROCESSING
+    assert "slot" not in why(bench, batch)
+
+
+def test_too_many_unknowns_are_the_reason_and_have_an_end(bench: Bench) -> None:
+    """By why, by the watch and by the doctor: when the count falls below the limit, and not a moment sooner."""
+    set_limits(bench, limits={"*": 50}, max_unknown_per_hour=3)
+    ends = []
+    with bench.process() as context:
+        for n in range(3):
+            bench.faults(LOSE_ONE)
+            lost = bench.start_processing(context, {**VIDEO, "custom_id": f"lost-{n}"})
+            if n == 2:
+                write_off_job(bench.app.jobs, bench.only(lost).id, actor="alex", reason="")  # lowers no count
+            ends.append(bench.clock.now() + timedelta(hours=1))
+            bench.advance(600)
+    set_limits(bench, max_unknown_per_hour=2)
+    batch = bench.take(IMAGE)
+    with bench.process() as context:
+        bench.submit(context)
+        until = ends[1]  # one of three is left then
+        shown = f"{until + timedelta(seconds=59):%Y-%m-%d %H:%M} UTC"
+        assert "3 paid calls ended unknown within an hour" in why(bench, batch)
+        assert f"submissions go on at {shown}" in why(bench, batch)
+        (stop,) = watch_of(bench, batch).look().stops
+        assert shown in stop
+        (finding,) = [
+            v for v in bench.app.audit.find_violations(max_unknown_per_hour=2) if v.code == "too_many_unknowns"
+        ]
+        assert abs(finding.facts["until"] - until) < timedelta(seconds=5)  # type: ignore[operator]
+        assert "do not lower the count" in render(finding).mend
+        assert f"{finding.facts['until']:%Y-%m-%d %H:%M:%S} UTC" in render(finding).words
+        bench.advance((finding.facts["until"] - bench.clock.now()).total_seconds() - 1)  # type: ignore[operator]
+        bench.submit(context)
+        assert bench.only(batch).state is State.QUEUED
+        bench.advance(1)
+        bench.submit(context)
+        assert bench.only(batch).state is not State.QUEUED
 
 
 def test_a_budget_that_holds_every_job_left_is_pointless(bench: Bench) -> None:

@@ -156,9 +156,7 @@ def test_what_is_read_is_handed_on_to_the_cap_and_no_further() -> None:
     async def work() -> None:
         async with serving(saying_for_ever(head(), b"a" * 70_001)) as server:
             post = GuardedPost(allow=[f"127.0.0.1:{server.port}"])
-            posted = await post.post(
-                server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=timedelta(minutes=1)
-            )
+            posted = await post.post(server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=DEADLINE)
             assert (len(posted.body), posted.trouble) == (MAX_ANSWER_BYTES, None)
             await post.close()
 
@@ -173,9 +171,7 @@ def test_a_gzip_bomb_stays_packed() -> None:
     async def work() -> None:
         async with serving(saying(head("Content-Encoding: gzip", f"Content-Length: {len(bomb)}"), bomb)) as server:
             post = GuardedPost(allow=[f"127.0.0.1:{server.port}"])
-            posted = await post.post(
-                server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=timedelta(minutes=1)
-            )
+            posted = await post.post(server.url(), headers={}, body=b"", max_bytes=MAX_ANSWER_BYTES, deadline=DEADLINE)
             assert posted.body == bomb[:MAX_ANSWER_BYTES]
             await post.close()
 
@@ -399,6 +395,23 @@ class TestKeptConnections:
                 await sender.close()
 
         run(work())
+
+
+def test_a_second_address_is_tried() -> None:
+    """A name whose first address takes no connection is sent to at its next one, within the same attempt."""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["::1", "127.0.0.1"]
+
+    async def work() -> None:
+        async with serving(saying(OK)) as server:
+            post = GuardedPost(allow=[f"hooks.example:{server.port}"], resolve=resolve)
+            sender = WebhookSender(post, version="1")
+            assert (await sender.send(sending(f"http://hooks.example:{server.port}/"))).code is None
+            assert (server.connection_count, len(server.requests)) == (1, 1)
+            await sender.close()
+
+    run(work())
 
 
 def test_a_cancelled_attempt_passes_the_cancellation_on() -> None:

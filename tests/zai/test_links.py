@@ -24,6 +24,7 @@ IN_2026 = datetime(2026, 11, 23, 14, tzinfo=UTC)
         ("X-Amz-Expires=3600", None),
         ("X-Amz-Date=20261123T130000Z", None),
         ("X-Amz-Date=2026-11-23&X-Amz-Expires=3600", None),
+        ("X-Amz-Date=99991231T235959Z&X-Amz-Expires=604800", None),  # ends after the last day that there is
         ("X-Amz-Date=20261123T130000Z&X-Amz-Expires=99999999999", None),
         ("Expires=1795442400000", None),
         ("Expires=-1", None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from fastapi import APIRouter, Response
@@ -12,11 +13,15 @@ from orchestrator.api.answers import answers
 from orchestrator.api.auth import Canceller, Decider
 from orchestrator.api.desk import Desk, DeskOf
 from orchestrator.domain.access import Principal
-from orchestrator.domain.errors import Conflict, Fault, InvalidParams
+from orchestrator.domain.errors import ConfigError, Conflict, Fault, InvalidParams, StepError
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.adoption import AdoptRequest, adopt_task
+from orchestrator.services.asking import is_to_be_asked, require_known
 from orchestrator.services.lifecycle import attach_task, cancel_job, resubmit_job, retry_job, write_off_job
+from orchestrator.wiring import ask_provider
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/jobs", tags=["actions"])
 ACTED = answers(schemas.Job, 404, 409)
@@ -82,15 +87,16 @@ def retry(desk: DeskOf, caller: Decider, job_id: str, body: schemas.RetryRequest
 
 @router.post("/{job_id}/attach", summary="Attach a task", responses=ACTED)
 def attach(desk: DeskOf, caller: Decider, job_id: str, body: schemas.AttachRequest) -> Response:
-    """Give a job the task that a person found in the provider's console; nothing is paid again."""
+    """Give a job the task that a person found in the provider's console; nothing is paid again.
+
+    The provider is asked first whether it knows the task, which costs nothing; when it cannot be asked, the id is believed.
+    """
     app = desk.app
-    return _act(
-        desk,
-        caller,
-        job_id,
-        "job.attach",
-        body.reason,
-        lambda: attach_task(
+
+    def perform() -> None:
+        if not body.unchecked:
+            _ask_first(desk, job_id, body.task_id)
+        attach_task(
             app.jobs,
             job_id,
             body.task_id,
@@ -99,8 +105,9 @@ def attach(desk: DeskOf, caller: Decider, job_id: str, body: schemas.AttachReque
             rng=app.rng,
             actor=caller.actor,
             reason=body.reason,
-        ),
-    )
+        )
+
+    return _act(desk, caller, job_id, "job.attach", body.reason, perform)
 
 
 @router.post("/{job_id}/resubmit", summary="Resubmit a held job", responses=ACTED)
@@ -146,7 +153,19 @@ def _act(
     return JSONResponse(desk.show_job(desk.app.history.get_job(job_id)))
 
 
+def _ask_first(desk: Desk, job_id: str, task_id: str) -> None:
+    """Raise Conflict for a task that the provider says it does not know."""
+    job = desk.app.history.get_job(job_id)
+    if not is_to_be_asked(job, task_id, desk.app.kinds):
+        return
+    try:
+        ask_provider(desk.app, lambda provider: require_known(provider, job, task_id))
+    except (ConfigError, StepError) as error:
+        log.warning("task_not_asked_about", extra={"job_id": job_id, "task_id": task_id, "error": str(error)})
+
+
 def _without_commands(conflict: Conflict) -> Conflict:
     """A hint to a command line is of no use here, and could name another owner's job."""
-    hint = conflict.hint if conflict.hint and "orchestrator " not in conflict.hint else None
+    is_plain = conflict.hint is not None and "orchestrator " not in conflict.hint and "--" not in conflict.hint
+    hint = conflict.hint if is_plain else None
     return Conflict(conflict.message, param=conflict.param, hint=hint)

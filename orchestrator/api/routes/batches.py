@@ -25,9 +25,8 @@ from orchestrator.services.access_views import check_object
 from orchestrator.services.batch_files import iter_jobs
 from orchestrator.services.batch_views import batch_object, error_group_object
 from orchestrator.services.forecast import find_known
-from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
+from orchestrator.services.intake import CheckedFile, check_file, take_file
 from orchestrator.services.jobfile.entries import Form, form_of
-from orchestrator.services.uploads import UploadReader
 from orchestrator.services.views import Object, results_line
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -54,7 +53,7 @@ class Terms:
     allow_unknown_model: bool
     force_new: bool
     max_cost_micros: int | None
-    form: str | None
+    webhook: str | None
 
 
 @router.post(
@@ -77,6 +76,7 @@ async def create_batch(
     allow_unknown_model: Annotated[bool, Query(description="Let models through that are in no table.")] = False,
     force_new: Annotated[bool, Query(description="Pay for every line again, even if the file has run before.")] = False,
     max_cost: Annotated[Decimal | None, Query(ge=0, max_digits=12, decimal_places=6)] = None,
+    webhook: Annotated[str | None, Query(max_length=2000, description="Hears of the batch and of every job.")] = None,
     format: Annotated[Literal["jsonl", "csv", "yaml"] | None, Query()] = None,  # noqa: A002 - as the command line's
 ) -> Response:
     """Take a job file in: the part `file` of a form, or the lines themselves. All lines or none, unless `allow_partial`.
@@ -84,7 +84,7 @@ async def create_batch(
     Files in it are ids of uploads. The same file again is the same batch, and nothing of it is paid twice.
     """
     limit = int(max_cost * MICROS) if max_cost is not None else None
-    terms = Terms(allow_partial, allow_unknown_model, force_new, limit, format)
+    terms = Terms(allow_partial, allow_unknown_model, force_new, limit, webhook)
     plain = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     async with received(request, desk.app.settings.spool_dir, plain_types=tuple(PLAIN_TYPES)) as got:
         form = Form(format) if format else PLAIN_TYPES.get(plain) or form_of(got.name)
@@ -154,9 +154,10 @@ def _lines(desk: Desk, batch_id: str, family: list[str] | tuple[str, ...]) -> It
 
 
 def _read(desk: Desk, caller: Principal, got: Received, terms: Terms, form: Form) -> CheckedFile:
-    owner = caller.creates_for
-    reader = UploadReader(lambda upload_id: desk.app.uploads.find(upload_id, owner=owner))
-    options = CheckOptions(desk.environment, terms.allow_unknown_model, owner)
+    if terms.webhook is not None:
+        desk.judge_webhook(terms.webhook)
+    options = desk.options(caller, allow_unknown_model=terms.allow_unknown_model)
+    reader = desk.reader(caller)
     return check_file(got.path, desk.app.kinds, options=options, name=got.name[:255], form=form, reader=reader)
 
 
@@ -185,6 +186,7 @@ def _take(desk: Desk, caller: Principal, got: Received, terms: Terms, form: Form
         is_forced=terms.force_new,
         max_cost_micros=terms.max_cost_micros,
         is_partial=terms.allow_partial,
+        webhook=terms.webhook,
     )
     desk.wake(LaneName.SUBMIT)
     headers = {"Location": f"/v1/batches/{intake.batch.id}"}

@@ -23,8 +23,7 @@ from orchestrator.domain.job import Job, as_queued
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.query import parse_query, within
 from orchestrator.services.access_views import check_object
-from orchestrator.services.intake import CheckedRequest, CheckOptions, KeptKey, SingleRequest, check_one, take_single
-from orchestrator.services.uploads import UploadReader
+from orchestrator.services.intake import CheckedRequest, KeptKey, SingleRequest, check_one, take_single
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -87,7 +86,7 @@ def list_jobs(
     order: Annotated[Literal["desc"], Query(description="Newest first.")] = "desc",
 ) -> Response:
     """List jobs, newest first. A page goes on behind an id, so nothing is shown twice while jobs come and change."""
-    wanted = within(parse_query(q, now=desk.app.clock.now()), caller.scope)
+    wanted = within(parse_query(q, now=desk.app.clock.now(), kinds=desk.app.kinds), caller.scope)
     page = desk.app.history.list_jobs(wanted, limit=limit, after=read_cursor(after))
     rows = desk.show_jobs(page.jobs)
     answer = list_of(rows, limit=limit)
@@ -119,7 +118,6 @@ async def get_job(
 
 
 def _check(desk: Desk, caller: Principal, body: schemas.JobRequest) -> CheckedRequest:
-    owner = caller.creates_for
     single = SingleRequest(
         kind=body.kind,
         body=body.body,
@@ -127,10 +125,10 @@ def _check(desk: Desk, caller: Principal, body: schemas.JobRequest) -> CheckedRe
         tags=body.tags,
         priority=body.priority,
         not_before=_aware(body),
+        webhook=body.webhook,
     )
-    options = CheckOptions(desk.environment, body.allow_unknown_model, owner)
-    reader = UploadReader(lambda upload_id: desk.app.uploads.find(upload_id, owner=owner))
-    return check_one(single, desk.app.kinds, options=options, reader=reader)
+    options = desk.options(caller, allow_unknown_model=body.allow_unknown_model)
+    return check_one(single, desk.app.kinds, options=options, reader=desk.reader(caller))
 
 
 def _aware(body: schemas.JobRequest) -> datetime | None:

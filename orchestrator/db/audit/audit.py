@@ -7,10 +7,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, Select, and_, func, or_, select
 
-from orchestrator.db.audit import batches, jobs, lanes, outputs, submissions
+from orchestrator.db.audit import batches, jobs, lanes, outputs, submissions, webhooks
 from orchestrator.db.audit.spans import find_broken, find_each, iter_spans
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS
+from orchestrator.db.outbox import WEBHOOK_EVENTS
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_output
 from orchestrator.db.tokens import token_prefix
 from orchestrator.db.types import Utc
@@ -45,9 +46,13 @@ class SqlAudit:
         for span in iter_spans(database, batches.BATCHES.c.id):
             yield from find_broken(database, batches.select_batches(span), batches.batch_rules(now))
         yield from find_each(database, "task_id_twice", submissions.select_shared_tasks())
-        yield from find_each(database, "too_many_unknowns", submissions.select_unknowns(now, max_unknown_per_hour))
+        yield from database.read(lambda c: submissions.find_unknowns(c, now, max_unknown_per_hour))
         for query in lanes.select_dead_probes(now):
             yield from find_each(database, "probe_dead", query)
+        for span in iter_spans(database, WEBHOOK_EVENTS.c.id):
+            yield from find_each(database, "event_unaddressed", webhooks.select_unaddressed(span))
+        yield from find_each(database, "deliveries_wait", webhooks.select_waiting(now, is_disabled=False))
+        yield from find_each(database, "deliveries_stranded", webhooks.select_waiting(now, is_disabled=True))
         yield from database.read(lambda c: lanes.find_idle_sweeps(c, now))
         yield from database.read(_find_held)
 

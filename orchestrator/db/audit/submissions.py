@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Select, and_, func, literal, literal_column, or_, select
+from sqlalchemy import Connection, Select, and_, func, literal_column, or_, select
 
 from orchestrator.db.audit.spans import RowRule, Span
 from orchestrator.db.rows import SUBMISSIONS
-from orchestrator.db.slots import UNKNOWN_WINDOW
+from orchestrator.db.slots import UNKNOWN_WINDOW, find_unknowns_end
+from orchestrator.domain.audit import Violation
 from orchestrator.domain.job import Verdict
 
 
@@ -37,9 +38,17 @@ def select_shared_tasks() -> Select[tuple[object, ...]]:
     return grouped.having(func.count() > 1)
 
 
-def select_unknowns(now: datetime, limit: int) -> Select[tuple[object, ...]]:
-    """Return credentials that submit nothing more because too many calls of the hour ended unknown."""
+def find_unknowns(connection: Connection, now: datetime, limit: int) -> list[Violation]:
+    """Return credentials that submit nothing more because too many calls of the hour ended unknown, and until when."""
     is_unknown = SUBMISSIONS.c.verdict == literal_column("'unknown'")
     recent = and_(is_unknown, SUBMISSIONS.c.verdict_at > now - UNKNOWN_WINDOW)
-    columns = (SUBMISSIONS.c.credential.label("subject"), func.count().label("count"), literal(limit).label("limit"))
-    return select(*columns).where(recent).group_by(SUBMISSIONS.c.credential).having(func.count() >= limit)
+    query = select(SUBMISSIONS.c.credential, func.count()).where(recent).group_by(SUBMISSIONS.c.credential)
+    found = connection.execute(query.having(func.count() >= limit).order_by(SUBMISSIONS.c.credential)).all()
+    return [
+        Violation(
+            "too_many_unknowns",
+            name,
+            {"count": count, "limit": limit, "until": find_unknowns_end(connection, name, now=now, limit=limit)},
+        )
+        for name, count in found
+    ]

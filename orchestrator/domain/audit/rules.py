@@ -79,7 +79,9 @@ _SUBMISSIONS = (
     Rule("task_id_twice", _BROKEN, "task {subject} is held by {holders} submissions", SHOW.replace("subject", "job")),
     Rule("verdict_incomplete", _BROKEN, "{subject} of {job} says {verdict} without what belongs to it", REPORT),
     Rule("too_many_unknowns", _ATTENTION, "{count} paid calls of credential {subject} ended unknown within an hour; "
-         "at {limit} nothing more is submitted", "orchestrator jobs review"),
+         "from {limit} on nothing more is submitted; it goes on at {until}",
+         "wait until then: jobs review, write-off and resubmit do not lower the count; "
+         "ORCHESTRATOR_MAX_UNKNOWN_PER_HOUR is the limit"),
 )  # fmt: skip
 
 _OUTPUTS = (
@@ -103,6 +105,14 @@ _LANES = (
     Rule("sweep_failing", _ATTENTION, "{subject} says: {result}", FIX),
     Rule("lease_of_the_dead", _ATTENTION, "{count} jobs are held by {subject}, a process of this host that is gone",
          FIX),
+)  # fmt: skip
+
+_WEBHOOKS = (
+    Rule("event_unaddressed", _BROKEN, "{subject} ({type}) goes to no endpoint", REPORT),
+    Rule("deliveries_wait", _ATTENTION, "{count} deliveries to {subject} have been due since {due_at}; nobody makes them",
+         "start a worker, or any orchestrator run"),
+    Rule("deliveries_stranded", _ATTENTION, "{count} deliveries to {subject}, which is disabled, are still queued",
+         "start a worker: its next look cancels them"),
 )  # fmt: skip
 
 _HOST = (
@@ -155,6 +165,6 @@ _PLACE = (
 
 RULES: Mapping[str, Rule] = {
     rule.code: rule
-    for group in (_JOBS, _SUBMISSIONS, _OUTPUTS, _BATCHES, _LANES, _HOST, _ARCHIVE, _LEDGER, _PLACE)
+    for group in (_JOBS, _SUBMISSIONS, _OUTPUTS, _BATCHES, _LANES, _WEBHOOKS, _HOST, _ARCHIVE, _LEDGER, _PLACE)
     for rule in group
 }

@@ -9,7 +9,7 @@ from orchestrator.domain.decide.archive import decide_archive
 from orchestrator.domain.decide.attach import choose_submission
 from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane
 from orchestrator.domain.decide.dependency import Standing, decide_dependent, find_due
-from orchestrator.domain.decide.late import Evidence, is_moved_by_repeats, settle_ended, settle_late
+from orchestrator.domain.decide.late import Evidence, is_moved_by_repeats, may_end_otherwise, settle_ended, settle_late
 from orchestrator.domain.decide.person import (
     decide_cancel,
     decide_policy_resubmit,
@@ -53,6 +53,7 @@ __all__ = [
     "find_due",
     "is_moved_by_repeats",
     "is_nothing_new",
+    "may_end_otherwise",
     "settle_ended",
     "settle_late",
 ]

@@ -35,8 +35,8 @@ _REFUSALS: Mapping[Verdict, tuple[type[SubmitOutcome], ...]] = {
 """The verdicts that move a job by themselves, and the outcomes that say them. The others are open, unsettled, in
 flight, or behind the job: a task that has ended, an unknown that a person has superseded."""
 
-_DEAD_ENDS = (FinalAnswer.FAIL, FinalAnswer.LOST)
-"""The last words about a task that leave the job without its result."""
+_TASK_ENDS = (Trigger.PROVIDER_FAILED, Trigger.RESULT_LOST, Trigger.OUTPUT_EXPIRED, Trigger.NOTHING_USABLE)
+"""What leaves a job without the result of the task that it asks about."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,9 @@ def settle(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: Rando
     if unsettled:
         return _hold(job, min(unsettled, key=lambda s: s.number), rules, now, rng)
     newest = max(job.submissions, key=lambda s: s.number)
-    if not isinstance(evidence.outcome, TaskAccepted | AnswerComplete) and newest.final_answer in _DEAD_ENDS:
-        return _fail_with(job, newest, rules, now)
+    is_paid = isinstance(evidence.outcome, TaskAccepted | AnswerComplete)
+    if job.state is State.NEEDS_REVIEW and not is_paid and newest.final_at is not None:
+        return _end_of(job, newest, rules, now)
     if newest.verdict is None or newest.verdict not in _REFUSALS:
         return None
     is_news = newest.id == evidence.submission_id and isinstance(evidence.outcome, _REFUSALS[newest.verdict])
@@ -91,7 +92,7 @@ def settle_late(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: 
     match job.state:
         case State.SUBMITTING if newest.id == evidence.submission_id:
             return settle(job, evidence, rules, now, rng)
-        case State.NEEDS_REVIEW if is_paid or _is_held_for_a_call(job):
+        case State.NEEDS_REVIEW if is_paid or is_held_for_a_call(job):
             return settle(job, evidence, rules, now, rng)
         case State.QUEUED if is_paid:
             return settle(job, evidence, rules, now, rng)
@@ -101,60 +102,96 @@ def settle_late(job: Job, evidence: Evidence, rules: Rules, now: datetime, rng: 
             return None
 
 
-def settle_ended(job: Job, decision: Decision, now: datetime) -> Decision:
-    """Return what becomes of a job whose task has ended in `decision`, by all of its calls (design section 6).
+def may_end_otherwise(job: Job, decision: Decision) -> bool:
+    """Return True when `decision` ends the job's task without its result and other calls of the job may have a say."""
+    is_end = decision.trigger in _TASK_ENDS and decision.target in (State.FAILED, State.NEEDS_REVIEW)
+    return is_end and (job.submission_count > 1 or decision.trigger is Trigger.RESULT_LOST)
 
-    A decision that fails the job stands only when no other call of it may still bring the result: another paid task
+
+def settle_ended(job: Job, decision: Decision, now: datetime) -> Decision:
+    """Return what becomes of a job whose task has ended in `decision`, by all of its calls (docs/decisions/0014).
+
+    What would fail or hold the job stands only when no other call of it may still bring the result: another paid task
     that has not ended is asked about next, and a call that nobody can explain holds the job, for its provider may have
-    taken it (promise 3). `job.submissions` are as they were before this end.
+    taken it (promise 3). A lost task that a person attached may have been a slip of the pen: that is held as well.
+    `job.submissions` are as they were before this end, its outputs are loaded.
     """
-    if decision.target is not State.FAILED or decision.final_answer not in _DEAD_ENDS:
+    if not may_end_otherwise(job, decision):
         return decision
-    others = [s for s in job.submissions if s.task_id != job.provider_task_id]
+    others = [s for s in job.submissions if s.task_id is None or s.task_id != job.provider_task_id]
     paid = [s for s in others if s.is_paid_and_open and s.task_id is not None]
     if paid:
         return _go_on(decision, min(paid, key=lambda s: s.number), now)
+    if decision.target is State.NEEDS_REVIEW:
+        return decision
     unsettled = [s for s in others if s.is_unsettled]
-    return _hold_ended(decision, min(unsettled, key=lambda s: s.number)) if unsettled else decision
+    if unsettled:
+        doubtful = min(unsettled, key=lambda s: s.number)
+        why = f"call {doubtful.number} of it is unexplained and may have been taken"
+        return _hold_ended(job, decision, why, doubtful.provider_code)
+    own = next((s for s in job.submissions if s.task_id is not None and s.task_id == job.provider_task_id), None)
+    if decision.trigger is Trigger.RESULT_LOST and own is not None and own.decided_by not in (None, "system"):
+        return _hold_ended(job, decision, f"{own.decided_by} gave that id; the right one may be another", None)
+    return decision
 
 
 def is_moved_by_repeats(job: Job) -> bool:
     """False when evidence that was known before must not move the job: it is held for what its task or its outputs did
     after that evidence was used, and a journal that says it again knows nothing of that (fault B9).
     """
-    return job.state is not State.NEEDS_REVIEW or _is_held_for_a_call(job)
+    return job.state is not State.NEEDS_REVIEW or is_held_for_a_call(job)
 
 
 def _go_on(decision: Decision, paid: Submission, now: datetime) -> Decision:
+    """Outputs that were lost with the ended task are not lost yet: the other task may make them."""
     why = f"{decision.reason}; another task of it, {paid.task_id}, is paid for"
     patch = JobPatch(provider_task_id=paid.task_id, attempt_count=0, ask_count=0, missing_since=None, last_error=None)
-    data = {**decision.data, "task_id": paid.task_id}
-    return replace(decision, target=State.PROCESSING, due_at=now, reason=why, patch=patch, data=data)
+    return replace(
+        decision,
+        target=State.PROCESSING,
+        due_at=now,
+        reason=why,
+        patch=patch,
+        data={**decision.data, "task_id": paid.task_id},
+        lost_output_ids=(),
+        forgets_asks=True,
+    )
 
 
-def _hold_ended(decision: Decision, doubtful: Submission) -> Decision:
-    """Its task is forgotten on the job, as it has nothing more to say; the ledger keeps it."""
-    why = f"{decision.reason}; call {doubtful.number} of it is unexplained and may have been taken"
+def _hold_ended(job: Job, decision: Decision, why: str, code: str | None) -> Decision:
+    """Hold the job for a call, not for its task: that has nothing more to say, the ledger keeps it, and what it had
+    announced is lost.
+    """
+    reason = f"{decision.reason}; {why}"
     patch = JobPatch(
         provider_task_id=None,
         attempt_count=0,
         missing_since=None,
-        last_error=why,
-        provider_code=doubtful.provider_code,
+        last_error=reason,
+        provider_code=code,
         cost_final_micros=None,
     )
-    return replace(decision, target=State.NEEDS_REVIEW, due_at=None, reason=why, patch=patch)
+    lost = dict.fromkeys((*decision.lost_output_ids, *(o.id for o in job.outputs if not o.is_settled)))
+    return replace(
+        decision, target=State.NEEDS_REVIEW, due_at=None, reason=reason, patch=patch, lost_output_ids=tuple(lost)
+    )
 
 
-def _fail_with(job: Job, ended: Submission, rules: Rules, now: datetime) -> Decision:
-    """The last doubt about another call is gone: what the provider said of the newest call's task is the end."""
+def _end_of(job: Job, ended: Submission, rules: Rules, now: datetime) -> Decision | None:
+    """The last doubt about another call is gone: return the end that the newest call's task came to, None for none."""
     if ended.final_answer is FinalAnswer.FAIL:
         return provider_failed(job, None, f"task {ended.task_id} had ended in FAIL", rules, now)
-    message = f"the provider no longer knows task {ended.task_id}"
-    return failed(job, Trigger.RESULT_LOST, now, code="result_lost", message=message, cost=None)
+    if ended.final_answer is FinalAnswer.LOST:
+        message = f"the provider no longer knows task {ended.task_id}"
+        return failed(job, Trigger.RESULT_LOST, now, code="result_lost", message=message, cost=None)
+    needed = [output for output in job.outputs if not output.is_optional]
+    if ended.final_answer is FinalAnswer.SUCCESS and any(output.is_lost for output in needed):
+        message = f"what task {ended.task_id} made was lost before it was archived"
+        return failed(job, Trigger.OUTPUT_EXPIRED, now, code="output_expired", message=message, cost=None)
+    return None
 
 
-def _is_held_for_a_call(job: Job) -> bool:
+def is_held_for_a_call(job: Job) -> bool:
     """A job held for what its task or its outputs did is not moved by what another call of it was told.
 
     Journals repeat old refusals: one of those must neither queue nor fail a job that is paid for, nor undo a hold.

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from orchestrator.domain.decide.decision import Decision, JobPatch, cancelled, failed
+from orchestrator.domain.decide.late import is_held_for_a_call
 from orchestrator.domain.decide.submit import spent_micros
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import (
@@ -66,11 +67,12 @@ def _find_way(
         return Decision(job.state, Trigger.RETRIED, State.SUCCEEDED, None, "every output is already archived", patch)
     if mandatory and all(o.stored or _is_fetchable(o, now) for o in mandatory):
         return Decision(job.state, Trigger.RETRIED, State.ARCHIVING, now, "its outputs can still be fetched", patch)
-    is_askable = job.provider_task_id is not None and last_final_answer not in (FinalAnswer.FAIL, FinalAnswer.LOST)
-    if is_askable and job.failure_code != "output_expired":
-        return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "its task can still be asked about", patch)
     others = [s for s in job.submissions if s.is_paid_and_open]
     others = [s for s in others if s.task_id is None or s.task_id != job.provider_task_id]
+    is_askable = job.provider_task_id is not None and last_final_answer not in (FinalAnswer.FAIL, FinalAnswer.LOST)
+    is_spent = last_final_answer is FinalAnswer.SUCCESS and bool(others)  # it has said all; another has not
+    if is_askable and not is_spent and job.failure_code != "output_expired":
+        return Decision(job.state, Trigger.RETRIED, State.PROCESSING, now, "its task can still be asked about", patch)
     if others:
         return _use_paid(job, min(others, key=lambda s: s.number), patch, now)
     if job.state is State.NEEDS_REVIEW:
@@ -125,9 +127,13 @@ def decide_policy_resubmit(job: Job, rules: Rules, now: datetime, *, done_count:
     """Return the same move by the opt-in policy, None where it must not act.
 
     Only a job that is held because a call is unexplained: not after `cap` such moves (`done_count` were made), not
-    when a person cancelled it, a restore holds it, or the evidence says that an earlier try landed.
+    when a person cancelled it, a restore holds it, the evidence says that an earlier try landed, or a task of it has
+    ended without a result: what the provider refused once is not paid for again unasked.
     """
     if job.state is not State.NEEDS_REVIEW or job.is_held_by_restore or job.is_cancelling or done_count >= cap:
+        return None
+    has_failed = any(s.final_answer in (FinalAnswer.FAIL, FinalAnswer.LOST) for s in job.submissions)
+    if has_failed or not is_held_for_a_call(job):
         return None
     unsettled = [s for s in job.submissions if s.is_unsettled]
     landed = rules.landed_codes | {DUPLICATE_TASK_ID} | RESTORED_CODES

@@ -17,10 +17,12 @@ REASON = "restored from a backup: it may have been submitted since"
 
 def decide_restore_hold(job: Job) -> Decision:
     """Return the move of a job that could still be paid for to `needs_review`; nothing but a paid answer or a person
-    moves it on.
+    moves it on. One that is held already keeps its reason: the evidence of its own call is what settles it.
     """
     code = RESTORED_QUEUED if job.state is State.QUEUED else RESTORED_IN_DOUBT
-    patch = JobPatch(provider_code=code, last_error=REASON, cost_final_micros=None)
+    patch = JobPatch(provider_code=code, cost_final_micros=None)
+    if job.state is not State.NEEDS_REVIEW or job.last_error is None:
+        patch["last_error"] = REASON
     data = {"was": job.state, "provider_code": job.provider_code}
     return Decision(job.state, Trigger.RESTORED, State.NEEDS_REVIEW, None, REASON, patch, data)
 

@@ -31,7 +31,7 @@ from orchestrator.domain.ports.jobs import (
 from orchestrator.domain.ports.journal import DeadJournal, Journal, JournalRecord
 from orchestrator.domain.ports.post import Post, Posted
 from orchestrator.domain.ports.provider import PaidRequest, PollAnswer, PollQuestion, Provider, SubmitAnswer
-from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob
+from orchestrator.domain.ports.reports import BatchReports, Costs, ErrorGroup, LineJob, Shared
 from orchestrator.domain.ports.running import Clock, LaneName, Wakeup
 from orchestrator.domain.ports.send import Send, Sending, Sent
 
@@ -75,6 +75,7 @@ __all__ = [
     "Send",
     "Sending",
     "Sent",
+    "Shared",
     "SingleIntake",
     "SingleIntakes",
     "Store",

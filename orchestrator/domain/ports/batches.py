@@ -36,17 +36,19 @@ class Member:
 class UnpaidCost:
     """What the queued members of a batch will cost; those without a table price are counted.
 
-    `charged_micros`: what the submissions of its own jobs cost or may cost already.
+    `charged_micros`: what the submissions of its own jobs cost or may cost already. `linked_micros`: the part of `micros`
+    that is of jobs which other batches made; it is charged to those (docs/decisions/0013).
     """
 
     micros: int
     unpriced_count: int
     charged_micros: int = 0
+    linked_micros: int = 0
 
     @property
     def total_micros(self) -> int:
-        """What the batch comes to if every queued member is paid for."""
-        return self.micros + self.charged_micros
+        """What is charged to the batch if every queued member is paid for."""
+        return self.micros - self.linked_micros + self.charged_micros
 
 
 class Batches(Protocol):
@@ -69,9 +71,12 @@ class Batches(Protocol):
         self, batch_id: str, jobs: Sequence[NewJob], *, actor: str, links: Sequence[tuple[int, str, str]] = ()
     ) -> int:
         """Insert jobs with their `accepted` events in one transaction, and make `links` members with them; lines
-        already there (batch, line_number) are left alone. Return how many jobs were new: none once the batch's
-        cancellation was asked for.
+        already there (batch, line_number) are left alone. Return how many jobs were new: none once the intake is done
+        or the batch's cancellation was asked for.
         """
+
+    def link_webhook(self, batch_id: str, url: str) -> None:
+        """Let a webhook hear of the batch and of its jobs from now on; naming it again changes nothing."""
 
     def find_last_line(self, batch_id: str) -> int:
         """Return the last line that is in, 0 before the first: the checkpoint of an intake that adds lines in order."""

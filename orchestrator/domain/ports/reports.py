@@ -31,6 +31,16 @@ class Costs:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Members that other batches have as well. `linked_count`: jobs that those made, and are charged for;
+    `stoppable_count`: members of both that a cancel would still stop or flag.
+    """
+
+    linked_count: int
+    stoppable_count: int
+
+
+@dataclass(frozen=True)
 class ErrorGroup:
     """Members that ended alike without success; `code` is the failure's, the provider's behind it, or None."""
 
@@ -55,6 +65,12 @@ class BatchReports(Protocol):
 
     def count_unpriced(self, batch_id: str) -> int:
         """Count the members without a table price."""
+
+    def list_archives(self, batch_ids: Collection[str]) -> Sequence[str]:
+        """Return the URL of every archive that members of these batches have their files in."""
+
+    def count_shared(self, batch_id: str) -> Shared:
+        """Count the members that are jobs of other batches too."""
 
     def list_family(self, batch_id: str) -> Sequence[Batch]:
         """Return the batch that all of its family try again, and every batch that does; the oldest first."""

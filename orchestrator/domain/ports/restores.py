@@ -24,6 +24,9 @@ class Restores(Protocol):
         Return how many there were, per state; those held by an earlier restore are left alone.
         """
 
+    def count_in_doubt(self) -> int:
+        """Count the jobs that a restore holds and no release queues: each waits for a person's word."""
+
     def list_held(self, *, after: str = "", limit: int = 500) -> Sequence[Job]:
         """Return jobs that a restore found queued and still holds, by id."""
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class LaneName(StrEnum):
-    """The lanes; also the names of their queues. `deliver` has a queue already; its lane comes with webhooks."""
+    """The lanes; also the names of their queues."""
 
     SUBMIT = "submit"
     POLL = "poll"

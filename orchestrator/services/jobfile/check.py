@@ -21,7 +21,9 @@ from orchestrator.domain.job import Json, Price
 from orchestrator.domain.kind import Kind
 from orchestrator.services.inputs import InputReader, LocatedInput
 from orchestrator.services.jobfile.entries import Entry, Form, digest_entry, form_of, read_entries
+from orchestrator.services.jobfile.fields import Judge, judge_webhook
 from orchestrator.services.jobfile.graph import Graph
+from orchestrator.services.jobfile.inline import JudgeLink
 from orchestrator.services.jobfile.lines import find_foreign, read_chunks
 from orchestrator.services.jobfile.paths import Roots
 from orchestrator.services.jobfile.request import ReadLine, Request, in_body
@@ -50,6 +52,8 @@ class CheckOptions:
 
     environment: str
     allow_unknown_model: bool = False
+    judge: Judge | None = field(default=None, compare=False, repr=False)
+    """Looks at the URLs of webhooks; no part of the identity."""
     owner: str = LOCAL
     """Two owners' equal files are two batches."""
 
@@ -134,6 +138,7 @@ def check_file(
     file_roots: Sequence[Path] = (),
     name: str | None = None,
     form: Form | None = None,
+    judge_link: JudgeLink | None = None,
     reader: InputReader | None = None,
 ) -> CheckedFile:
     """Read the file to its end and return everything that can be said of it; nothing is stored.
@@ -141,7 +146,7 @@ def check_file(
     Local files are read by `reader`, or else below `folder` (default: the job file's) and `file_roots` only. Raises NotFound for no file
     and RequestError for what is no file at all. `form` is told by the file's name unless it is given.
     """
-    reader = reader or InputReader(Roots.make(folder or path.parent, file_roots))
+    reader = reader or InputReader(Roots.make(folder or path.parent, file_roots), judge_link)
     with open_job_file(path) as stream:
         check = _Check(kinds, reader, options, form or form_of(path.name))
         check.read(stream)
@@ -164,9 +169,13 @@ class _Check:
         self._line_digests: array[int] = array("Q")
         self._refused: set[int] = set()
         self._is_whole = True
+        self._last_number = 0
         self._ids = SeenIds()
         self._graph = Graph(self._ids)
         self._prices = PriceSum()
+        self._priced_last: dict[
+            int, tuple[str, str, Price | None]
+        ] = {}  # the graph may yet refuse what depends on others
         self._has_inputs = False
 
     def read(self, stream: BinaryIO) -> None:
@@ -208,18 +217,29 @@ class _Check:
         self._digest.update(chunk)
 
     def _take(self, entry: Entry) -> None:
+        index = len(self._line_digests)
         self._line_digests.append(digest_entry(entry))
         line = entry.read(self._kinds, allow_unknown_model=self._options.allow_unknown_model)
-        if line.custom_id and (double := self._ids.check(line.custom_id, line.number)):
+        if line.custom_id and (double := self._ids.check(line.custom_id, line.number, index)):
             line = line.also(double)
-        prepared, faults = prepare(line, self._reader)
-        self.log.add(faults)
+        if entry.number == self._last_number:
+            line = line.also([_share_line(entry.number)])
+        self._last_number = entry.number
+        prepared, faults = prepare(line, self._reader, self._options.judge)
+        self.log.add(replace(fault, custom_id=line.custom_id) for fault in faults)
         self._graph.take(line, prepared.body_sha256 if prepared else None)
         if prepared is None:
-            self._refused.add(len(self._line_digests) - 1)
+            self._refused.add(index)
         else:
-            self._prices.add(prepared.request.kind.name, prepared.request.model, prepared.price)
+            self._price(index, prepared)
             self._has_inputs = self._has_inputs or bool(prepared.inputs)
+
+    def _price(self, index: int, line: PreparedLine) -> None:
+        item = (line.request.kind.name, line.request.model, line.price)
+        if line.request.depends_on:
+            self._priced_last[index] = item
+        else:
+            self._prices.add(*item)
 
     def finish(self, path: Path, name: str) -> CheckedFile:
         sha256 = self._digest.hexdigest()
@@ -227,6 +247,9 @@ class _Check:
         self.log.add(fault for _, fault in verdict.faults)
         self.log.add(self._graph.warn(verdict.orphans))
         self._refused.update(verdict.orphans, (index for index, _ in verdict.faults))
+        for index, item in self._priced_last.items():
+            if index not in self._refused:
+                self._prices.add(*item)
         return CheckedFile(
             path=path,
             name=name,
@@ -251,14 +274,23 @@ class _Check:
         )
 
 
-def prepare(line: ReadLine, reader: InputReader) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
+def _share_line(number: int) -> Fault:
+    """A job's line is what it is known by in its batch."""
+    message = "another job begins on this line already"
+    return Fault("shared_line", None, message, "begin each job on a line of its own", line=number)
+
+
+def prepare(
+    line: ReadLine, reader: InputReader, judge: Judge | None = None
+) -> tuple[PreparedLine | None, tuple[Fault, ...]]:
     """Check the files of a line too; return it ready to keep, None when anything refuses it, and all its faults."""
     request = line.request
     if request is None:
         return None, line.faults
     frozen, found = reader.freeze(request.kind, request.body)
+    found = [*(in_body(fault) for fault in found), *judge_webhook(request.webhook, judge)]
     if found:
-        line = line.also([in_body(fault) for fault in found])
+        line = line.also(found)
     if line.is_refused:
         return None, line.faults
     price = request.kind.price(request.body)

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from orchestrator.domain.errors import Fault
+from orchestrator.domain.errors import Fault, RequestError
 from orchestrator.domain.job import Json
 from orchestrator.domain.kind import Kind
 
 FIELDS = ("custom_id", "method", "url", "kind", "body", "tags", "priority", "not_before", "webhook", "depends_on")
-LATER_FIELDS = frozenset({"webhook"})
 
 MAX_CUSTOM_ID = 128
 MAX_TAGS = 32  # as many as anybody filters by; each is shown and searched
@@ -26,6 +25,8 @@ DEFAULT_PRIORITY = 5
 MAX_PRIORITY = 9
 MAX_DEPENDS_ON = 100  # as many as anybody writes; each is a row, and is counted whenever one of them ends
 
+Judge = Callable[[str], None]
+"""The guard's look at a webhook's URL (ports.Send.check); raises RequestError."""
 _VERSION = re.compile(r"(?:/[a-z0-9_-]+)*/v[0-9]+/")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -33,12 +34,10 @@ _TIME = re.compile(
 
 
 def check_names(fields: Iterable[str]) -> list[Fault]:
-    """Return a fault for every top-level field that we do not know, or not yet."""
+    """Return a fault for every top-level field that we do not know."""
     faults: list[Fault] = []
     for name in fields:
-        if name in LATER_FIELDS:
-            faults.append(Fault("not_supported", name, f"{name} is not supported yet", "leave it out"))
-        elif name not in FIELDS:
+        if name not in FIELDS:
             near = get_close_matches(name, FIELDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(FIELDS)}"
             faults.append(Fault("unknown_field", name, f"there is no field {show(name)}", hint))
@@ -147,6 +146,24 @@ def check_not_before(value: object) -> tuple[datetime | None, list[Fault]]:
             pass
     message = f"not_before is {show(value)}; an RFC 3339 time is allowed"
     return None, [Fault("invalid_time", "not_before", message, "for example 2026-11-30T08:00:00Z")]
+
+
+def check_webhook(value: object) -> tuple[str | None, list[Fault]]:
+    """Text; whether that URL may be called is the guard's to say (`judge_webhook`)."""
+    if value is None or isinstance(value, str):
+        return value, []
+    return None, [Fault("invalid_webhook", "webhook", f"webhook is {show(value)}; a URL is allowed")]
+
+
+def judge_webhook(url: str | None, judge: Judge | None) -> list[Fault]:
+    """Return what the guard has against a webhook's URL: refused at intake, not at the first delivery (H18)."""
+    if url is None or judge is None:
+        return []
+    try:
+        judge(url)
+    except RequestError as error:
+        return [Fault("invalid_webhook", "webhook", printable(error.message), error.hint)]
+    return []
 
 
 def check_depends_on(value: object) -> tuple[tuple[str, ...], list[Fault]]:

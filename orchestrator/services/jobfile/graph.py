@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -98,8 +97,7 @@ class Graph:
             yield replace(place, code="dependency_refused", message=message, is_warning=True)
 
     def _find(self, name: str) -> int | None:
-        number = self._ids.find_line(name)
-        return None if number is None else bisect_left(self._numbers, number)
+        return self._ids.find_index(name)
 
     def _parents_of(self, index: int) -> frozenset[int]:
         found = (self._find(edge.name) for edge in self._edges[index])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from orchestrator.domain.errors import Fault
@@ -84,14 +85,24 @@ def check_declared(slot: InputSlot) -> None:
         raise InputRefused(Fault("unsupported_format", param_of(slot), message))
 
 
-def check_link(value: str, param: str, *, may_be_link: bool) -> None:
-    """Refuse a link where a file belongs, and one that is spelled to deceive. Raises InputRefused."""
+JudgeLink = Callable[[str], str | None]
+"""Says why a link is not one that foreign links may be, None when it may."""
+
+
+def check_link(value: str, param: str, *, may_be_link: bool, judge: JudgeLink | None = None) -> None:
+    """Refuse a link where a file belongs, one that is spelled to deceive, and one that leads inside. Raises
+    InputRefused.
+    """
     if not may_be_link:
         message = f"{param} is a link; a file belongs here"
         raise InputRefused(Fault("link_refused", param, message, "download it, and name the file"))
     reason = _refuse_link(value)
     if reason:
         raise InputRefused(Fault("invalid_link", param, f"{param} is {show(value)}: {reason}"))
+    refusal = judge(value) if judge is not None else None
+    if refusal:
+        hint = "name the file instead; an operator may list hosts in ORCHESTRATOR_EGRESS_ALLOW"
+        raise InputRefused(Fault("link_leads_inside", param, f"{param} is {show(value)}: {refusal}", hint))
 
 
 def _refuse_link(value: str) -> str | None:

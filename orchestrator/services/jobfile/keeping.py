@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.ports import Store
@@ -40,7 +40,7 @@ def keep_file(checked: CheckedFile, batch_id: str, store: Store) -> None:
         remember_upload=_forget,
     )
     if checked.refused:
-        store.put_bytes(refused_key_of(batch_id), _as_lines(checked.faults), content_type="application/jsonl")
+        store.put_bytes(refused_key_of(batch_id), _as_lines(_refused_rows(checked)), content_type="application/jsonl")
 
 
 def _hash_file(checked: CheckedFile) -> str:
@@ -51,8 +51,19 @@ def _hash_file(checked: CheckedFile) -> str:
     return digest.hexdigest()
 
 
-def _as_lines(faults: Iterable[Fault]) -> bytes:
-    return "".join(f"{json.dumps(fault.as_dict(), ensure_ascii=False)}\n" for fault in faults).encode()
+def _refused_rows(checked: CheckedFile) -> Iterator[Mapping[str, object]]:
+    """Yield the faults that were kept, each with the name of its line; a last row says how many more there were."""
+    for fault in checked.faults:
+        yield {"custom_id": fault.custom_id, **fault.as_dict()}
+    more = checked.fault_count - len(checked.faults)
+    if more:
+        message = f"{more} more faults are not listed; {len(checked.refused)} lines are left out"
+        hint = "check what is left of the file once these are mended"
+        yield {"custom_id": None, **Fault("faults_not_listed", None, message, hint).as_dict()}
+
+
+def _as_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
 
 
 def _forget(upload_id: str) -> None:

@@ -19,7 +19,7 @@ _UNUSED = (
     "a reference stands in a text that is sent as it is written",
     "references are used in fields that take a file, as the whole value",
 )
-KEY_CODES = frozenset({"unknown_field", "not_supported"})
+KEY_CODES = frozenset({"unknown_field"})
 """Faults of a key rather than of its value: their column is the key's."""
 
 
@@ -37,6 +37,7 @@ class Request:
     named: tuple[str, ...] = ()
     """The custom_ids in `depends_on`; `is_one_name` when it is written without a list."""
     is_one_name: bool = False
+    webhook: str | None = None
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -120,6 +121,7 @@ def read_request(
     priority, priority_faults = check.check_priority(value.get("priority"))
     not_before, time_faults = check.check_not_before(value.get("not_before"))
     named, name_faults = check.check_depends_on(value.get("depends_on"))
+    webhook, webhook_faults = check.check_webhook(value.get("webhook"))
     body, body_faults = _read_body(value.get("body"), kind, allow_unknown_model=allow_unknown_model)
     custom_id = value.get("custom_id")
     # A single request may go without a custom_id; a line of a file may not.
@@ -134,12 +136,13 @@ def read_request(
         *priority_faults,
         *time_faults,
         *name_faults,
+        *webhook_faults,
     ]
     if kind is None or not isinstance(value.get("body"), Mapping):
         return None, faults
     name = custom_id if isinstance(custom_id, str) else None
     is_one_name = isinstance(value.get("depends_on"), str)
-    return Request(kind, body, name, line_number, tags, priority, not_before, named, is_one_name), faults
+    return Request(kind, body, name, line_number, tags, priority, not_before, named, is_one_name, webhook), faults
 
 
 def _read_body(value: object, kind: Kind | None, *, allow_unknown_model: bool) -> tuple[Json, list[Fault]]:

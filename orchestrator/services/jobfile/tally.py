@@ -41,14 +41,16 @@ class SeenIds:
     """custom_ids of a file, kept as digests: exact bytes are identity, what only looks alike is told (H8)."""
 
     def __init__(self) -> None:
-        self._lines: dict[bytes, int] = {}
+        self._firsts: dict[bytes, tuple[int, int]] = {}
         self._look_alikes: dict[bytes, int] = {}
 
-    def check(self, custom_id: str, line: int) -> list[Fault]:
-        """Remember an id; return a fault when it stood before, a warning when one before it looks the same."""
-        first = self._lines.setdefault(_digest(custom_id), line)
-        if first != line:
-            message = f"custom_id {show(custom_id)} stands on line {first} already"
+    def check(self, custom_id: str, line: int, index: int) -> list[Fault]:
+        """Remember an id; return a fault when it stood before, a warning when one before it looks the same. `index` is
+        the entry's, counted from 0: in YAML several may stand on one line.
+        """
+        first, first_line = self._firsts.setdefault(_digest(custom_id), (index, line))
+        if first != index:
+            message = f"custom_id {show(custom_id)} stands on line {first_line} already"
             return [Fault("duplicate_custom_id", "custom_id", message, "ids are unique in a file")]
         alike = self._look_alikes.setdefault(_digest(unicodedata.normalize("NFC", custom_id).casefold()), line)
         if alike == line:
@@ -56,9 +58,9 @@ class SeenIds:
         message = f"custom_id {show(custom_id)} differs from line {alike} only by case or composed letters"
         return [Fault("similar_custom_id", "custom_id", message, is_warning=True)]
 
-    def find_line(self, custom_id: str) -> int | None:
-        """Return the line on which an id stood first."""
-        return self._lines.get(_digest(custom_id))
+    def find_index(self, custom_id: str) -> int | None:
+        """Return the entry that had an id first."""
+        return self._firsts.get(_digest(custom_id), (None, 0))[0]
 
 
 def _digest(text: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,11 +19,14 @@ from orchestrator.domain.ports import (
     Journal,
     LaneName,
     Provider,
+    Send,
     Stores,
     Wakeup,
 )
+from orchestrator.domain.ports.webhooks import Deliveries, Secrets
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import ACTIVE, State
+from orchestrator.domain.webhooks import JOB_EVENTS
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class LaneLimits:
     poll_lease: timedelta = timedelta(seconds=60)
     archive_lease: timedelta = timedelta(seconds=120)
     sweep_lease: timedelta = timedelta(seconds=120)
+    deliver_window: int = 32  # endpoints at a time: each has up to deliver_at_once requests under way
+    deliver_failing: int = 16  # of which only fail: those that work always have the other half
+    deliver_at_once: int = 8
+    deliver_lease: timedelta = timedelta(seconds=60)
     sweep_every: timedelta = timedelta(seconds=30)
     output_max_bytes: int = 4 * 1024**3
     fetch_deadline: timedelta = timedelta(hours=1)
@@ -53,6 +60,21 @@ class LaneLimits:
     call_deadlines: Mapping[str, timedelta] = field(default_factory=dict)
     task_lives: Mapping[str, timedelta] = field(default_factory=dict)
     slots: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Delivering:
+    """What the deliver lane works with: it needs neither provider nor archive."""
+
+    deliveries: Deliveries
+    send: Send
+    open_secrets: Callable[[], Secrets]
+    """Opens the keeper of secrets. Raises ConfigError without a usable ORCHESTRATOR_SECRET_KEY."""
+    clock: Clock
+    rng: Random
+    limits: LaneLimits
+    process: str = ""
+    """Begins its lease tokens, so that what it held can be given back once it is dead."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +98,13 @@ class LaneContext:
     archive_url: str
     limits: LaneLimits
     tool_version: str
+    delivering: Delivering
     batch_id: str | None = None
+
+    async def close(self) -> None:
+        """Close every connection that is kept; on the event loop that used them."""
+        await self.provider.close()
+        await self.delivering.send.close()
 
     def deadline_of(self, kind: str) -> timedelta:
         """Return the call deadline of a kind: the setting, else the kind's own, else (a newer release's) the longest."""
@@ -102,6 +130,8 @@ class LaneContext:
             self.wakeup.wake(LaneName.SUBMIT)  # others may have waited for it
         if decision.target not in ACTIVE:
             self.wakeup.wake(LaneName.SWEEP)
+        if decision.target in JOB_EVENTS and decision.target is not decision.source:
+            self.wakeup.wake(LaneName.DELIVER)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ class Lane(Protocol[W, R]):
     """True: what has ended may have left a place or a slot, so look for work at once. False: places are plenty, and
     rows end all the time: look each second, and again as long as looking brings something."""
 
+    finishes_when_stopped: bool
+    """True: what is in flight when a stop is asked for ends by itself, within its own deadline; an abort cuts it.
+    False: it is given back at once."""
+
     def claim(self, held: Collection[W]) -> Sequence[W]:
         """Take due work for the places that `held` leaves free."""
 
@@ -304,9 +308,11 @@ class Drain(Generic[W, R]):
                 flight.future.cancel()
 
     def _let_go(self) -> None:
-        """After a stop: what costs nothing is given back; paid calls end by themselves, unless the stop is an abort."""
+        """After a stop: what may be done again is given back; what somebody else has taken note of (a paid call, a
+        delivery) ends by itself, unless the stop is an abort.
+        """
         is_paid = self._lane.renew_every_seconds is None
-        if not self._held or (is_paid and not self._stop.is_aborting):
+        if not self._held or (self._lane.finishes_when_stopped and not self._stop.is_aborting):
             return
         given_up = {key: flight.work for key, flight in self._held.items() if flight.future.cancel()}
         self._held = {key: flight for key, flight in self._held.items() if key not in given_up}

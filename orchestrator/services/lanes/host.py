@@ -13,6 +13,7 @@ from orchestrator.domain.errors import StepError
 from orchestrator.domain.ports import Clock, LaneName
 from orchestrator.services.lanes.archive import ArchiveLane
 from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.lanes.deliver import DeliverLane
 from orchestrator.services.lanes.drain import Drain, Lane, Mailbox, Stop
 from orchestrator.services.lanes.loop import LoopThread
 from orchestrator.services.lanes.poll import PollLane
@@ -117,6 +118,12 @@ class LaneHost:
 
 
 def make_lanes(context: LaneContext, names: Collection[LaneName] = tuple(LaneName)) -> list[Lane[Any, Any]]:
-    """Return the lanes of `names` that there are. `deliver` has a queue already; its lane comes with webhooks."""
-    lanes: list[Lane[Any, Any]] = [SubmitLane(context), PollLane(context), ArchiveLane(context), SweepLane(context)]
+    """Return the lanes of `names`."""
+    lanes: list[Lane[Any, Any]] = [
+        SubmitLane(context),
+        PollLane(context),
+        ArchiveLane(context),
+        DeliverLane(context.delivering),
+        SweepLane(context),
+    ]
     return [lane for lane in lanes if lane.name in names]

@@ -37,6 +37,7 @@ class LeasedLane(Generic[W]):
 
     name: LaneName
     looks_when_finished = True
+    finishes_when_stopped = False
 
     def __init__(self, context: LaneContext, *, lease: timedelta) -> None:
         self._context = context

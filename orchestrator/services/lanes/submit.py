@@ -61,6 +61,7 @@ class SubmitLane:
     name = LaneName.SUBMIT
     renew_every_seconds: float | None = None
     looks_when_finished = True
+    finishes_when_stopped = True
 
     def __init__(self, context: LaneContext) -> None:
         self._context = context
@@ -189,6 +190,9 @@ def read_answer(context: LaneContext, kind: str, evidence: CallEvidence) -> Subm
     except StepError as error:
         outcome = outcome_of_call_error(error)
         return Unknown(error.code, error.message) if isinstance(outcome, NotSent | InputUnusable) else outcome
+    except Exception as error:  # a bug of the reader: the answer is kept and held, and its neighbours go on
+        log.exception("answer_unreadable", extra={"kind": kind})
+        return Unknown("unreadable_answer", f"our reader broke on it: {type(error).__name__}")
 
 
 def store_evidence(

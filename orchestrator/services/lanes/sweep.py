@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.decide import Decision, decide_policy_resubmit
-from orchestrator.domain.errors import NotFound, StepError
+from orchestrator.domain.errors import NotFound, Permanent, StepError
 from orchestrator.domain.job import SURE_REFUSALS
 from orchestrator.domain.outcomes import CallEvidence, Unknown
 from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, HeldUnknown, LaneName
@@ -45,6 +45,7 @@ class SweepLane:
     name = LaneName.SWEEP
     renew_every_seconds: float | None = None
     looks_when_finished = True
+    finishes_when_stopped = True
 
     def __init__(self, context: LaneContext) -> None:
         self._context = context
@@ -96,6 +97,9 @@ class SweepLane:
         except StepError as error:
             result = f"failed: {error}"
             log.warning("sweep_failed", extra={"sweep": task.name, "error": str(error)})
+        except Exception as error:  # a bug in one kind of upkeep must not end the process that polls and archives
+            result = f"crashed: {type(error).__name__}"
+            log.exception("sweep_crashed", extra={"sweep": task.name})
         reach(CrashPoint.SWEEP_ENDED)
         jobs.finish_sweep(task.name, token, every=task.every, result=result)
 
@@ -190,6 +194,7 @@ def finish_batches(context: LaneContext) -> str:
     finished = context.batches.finish_done()
     if finished:
         reach(CrashPoint.BATCHES_CLOSED)
+        context.wakeup.wake(LaneName.DELIVER)
     for batch_id in finished:
         log.info("batch_finished", extra={"batch_id": batch_id})
     return f"{len(finished)} batches finished"
@@ -239,8 +244,9 @@ def _replay(context: LaneContext, journal: DeadJournal) -> tuple[int, int]:
         outcome = read_answer(context, record.kind, record.evidence)
         try:
             applied = store_evidence(context, record.submission_id, record.evidence, outcome, token=None)
-        except NotFound:
+        except (NotFound, Permanent) as error:
             unmatched += verdict_of(outcome) not in SURE_REFUSALS
+            log.warning("answer_not_linked", extra={"submission_id": record.submission_id, "error": str(error)})
             continue
         reach(CrashPoint.ANSWER_LINKED)
         report(applied, applied.job_id, record.submission_id, verdict_of(outcome))

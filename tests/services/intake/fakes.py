@@ -24,6 +24,7 @@ class FakeBatches:
     batches: dict[str, Batch] = field(default_factory=dict)
     jobs: dict[str, NewJob] = field(default_factory=dict)
     members: dict[str, dict[int, Member]] = field(default_factory=dict)
+    webhooks: set[tuple[str, str]] = field(default_factory=set)
     steps_left: int | None = None
     asked_counts: list[int] = field(default_factory=list)
 
@@ -96,6 +97,10 @@ class FakeBatches:
     def price_unpaid(self, batch_id: str) -> UnpaidCost:
         prices = [self.jobs[member.job_id].price for member in self.members[batch_id].values()]
         return UnpaidCost(sum(price.micros for price in prices if price), prices.count(None))
+
+    def link_webhook(self, batch_id: str, url: str) -> None:
+        self._step()
+        self.webhooks.add((batch_id, url))
 
     def set_budget(self, batch_id: str, micros: int) -> None:
         self._step()

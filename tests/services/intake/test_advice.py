@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.domain.job import RESTORED_CODES, Job, Submission, Verdict
+from orchestrator.domain.decide.restore import REASON
+from orchestrator.domain.job import RESTORED_CODES, RESTORED_IN_DOUBT, Job, Submission, Verdict
 from orchestrator.domain.progress import Hold
 from orchestrator.domain.states import State
-from orchestrator.services.explain import advise, advise_waiting
-from orchestrator.services.views import error_object, failure_object, results_line
+from orchestrator.services.explain import advise, advise_waiting, explain
+from orchestrator.services.views import error_object, failure_object, job_object, results_line
 from orchestrator.wiring import error_catalogue
 from tests.services.intake.desk import KINDS
 from tests.services.intake.test_views import NOW, make_job
 
 CATALOGUE = error_catalogue()
+PAID = Submission("sub_2", "job_1", 2, NOW, verdict=Verdict.ANSWERED)
 
 
 def failed(code: str, **fields: object) -> Job:
@@ -60,10 +63,40 @@ def test_a_job_that_stands_still_is_told_what_to_do(job: Job, words: str) -> Non
     assert words in advice_of(job)
 
 
+@pytest.mark.parametrize("code", ["answer_lost", "1231", "http_502", "process_died", "restored_in_doubt", None])
+@pytest.mark.parametrize(("kind", "model"), [("image", "cogview-4-250304"), ("transcription", "glm-asr-2512")])
+def test_nobody_is_told_to_attach_what_has_no_task(kind: str, model: str, code: str | None) -> None:
+    """A model that answers at once leaves none: attaching is a conflict there. Other images have one."""
+    doubtful = Submission("sub_1", "job_1", 1, NOW, verdict=Verdict.UNKNOWN, provider_code=code)
+    job = held(code, kind=kind, model=model, submissions=(doubtful,))
+    shown = (job_object(job, now=NOW, kinds=KINDS), results_line(job, now=NOW, kinds=KINDS)["error"])
+    for words in (advice_of(job), explain(job, now=NOW, kinds=KINDS), *map(str, shown)):
+        assert "attaches" not in words
+        assert "attach its" not in words
+        assert "attach the" not in words
+        assert "resubmit" in words
+    assert "retry ID` takes it up at no charge" in advice_of(replace(job, submissions=(PAID,)))
+    with_task = held(code, kind="image", model="glm-image", submissions=(doubtful,))
+    assert "attach" in advice_of(with_task)
+    assert "attaches its task id" in explain(with_task, now=NOW, kinds=KINDS)
+
+
 @pytest.mark.parametrize("code", sorted(RESTORED_CODES))
 def test_a_restored_job_is_not_told_to_resubmit_first(code: str) -> None:
     """docs/decisions/0008: first somebody looks."""
     assert advice_of(held(code)).startswith("Look ")
+
+
+def test_a_restore_leaves_the_reason_of_what_was_held_before() -> None:
+    """Its own call is what is settled; that a restore has marked it is said beside it."""
+    lost = Submission("sub_1", "job_1", 1, NOW, verdict=Verdict.UNKNOWN, provider_code="duplicate_task_id")
+    job = held(RESTORED_IN_DOUBT, submissions=(lost,))
+    assert advice_of(job).startswith("Compare the two jobs")
+    sentence = explain(job, now=NOW, kinds=KINDS)
+    assert "took it (m); it was held already when the database was restored from a backup" in sentence
+    fresh = replace(job, last_error=REASON, submissions=(replace(lost, provider_code=RESTORED_IN_DOUBT),))
+    assert advice_of(fresh).startswith("Look in the provider's console")
+    assert "held already" not in explain(fresh, now=NOW, kinds=KINDS)
 
 
 def test_an_unexplained_call_counts_more_than_a_task() -> None:

@@ -80,7 +80,7 @@ TOP: list[tuple[dict[str, object], str, str | None]] = [
     ({"not_before": "0001-01-01T00:00:00+14:00"}, "invalid_time", "not_before"),
     ({"not_before": "\u0662026-11-30T08:00:00Z"}, "invalid_time", "not_before"),
     ({"not_before": 1764489600}, "invalid_time", "not_before"),
-    ({"webhook": "https://example.com"}, "not_supported", "webhook"),
+    ({"webhook": 7}, "invalid_webhook", "webhook"),
     ({"piority": 5}, "unknown_field", "piority"),
 ]
 

@@ -155,3 +155,17 @@ def test_a_line_that_uses_a_changed_line_is_another_request(desk: Desk) -> None:
     other = {line.request.custom_id: line.body_sha256 for line in desk.check([changed, film_of, after]).read_again()}
     assert first == same
     assert (other["v"] == first["v"], other["o"] == first["o"]) == (False, True)
+
+
+def test_the_estimate_leaves_out_what_only_the_graph_refuses(desk: Desk) -> None:
+    """Lines in a circle, behind a refused one or without the one they name are not paid for, and not priced."""
+    lines = [
+        image("a"),
+        image("b", depends_on="a"),
+        image("round", depends_on="trip"),
+        image("trip", depends_on="round"),
+        image("lost", depends_on="nobody"),
+        image("behind", depends_on="lost"),
+    ]
+    checked = desk.check(lines)
+    assert (checked.good_count, checked.estimate.count, checked.estimate.micros) == (2, 2, 30_000)

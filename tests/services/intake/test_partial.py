@@ -26,9 +26,9 @@ def test_good_lines_become_jobs_and_bad_ones_are_counted(desk: Desk) -> None:
     folder = f"batches/{intake.batch.id}"
     assert desk.store.objects[f"{folder}/input.jsonl"] == path.read_bytes()
     refused = [json.loads(line) for line in desk.store.objects[f"{folder}/refused.jsonl"].splitlines()]
-    assert [(row["line"], row["code"], row["param"]) for row in refused] == [
-        (2, "invalid_duration", "body.duration"),
-        (3, "invalid_json", None),
+    assert [(row["line"], row["custom_id"], row["code"], row["param"]) for row in refused] == [
+        (2, "bad", "invalid_duration", "body.duration"),
+        (3, None, "invalid_json", None),
     ]
 
 
@@ -64,12 +64,15 @@ def test_a_table_whose_columns_are_in_doubt_is_refused_in_part_too(desk: Desk, t
 
 
 def test_kept_faults_are_capped_and_counted_exactly(desk: Desk) -> None:
-    """H11."""
+    """H11: the file says how many are not in it."""
     lines: list[object] = [image("a"), *(video(f"v{number}", duration=7) for number in range(MAX_FAULTS + 5))]
     intake = take_file(desk.check(lines), desk.taker, is_partial=True)
     assert intake.batch.refused_count == MAX_FAULTS + 5
     kept = desk.store.objects[f"batches/{intake.batch.id}/refused.jsonl"]
-    assert len(kept.splitlines()) == MAX_FAULTS
+    rows = [json.loads(row) for row in kept.splitlines()]
+    assert len(rows) == MAX_FAULTS + 1
+    assert (rows[-1]["code"], rows[-1]["message"].split()[0]) == ("faults_not_listed", "5")
+    assert {row["code"] for row in rows[:-1]} == {"invalid_duration"}
 
 
 def test_a_bad_line_mended_since_the_check_is_another_file(desk: Desk) -> None:

@@ -108,3 +108,21 @@ def test_a_job_over_the_cap_is_refused_and_the_rest_is_read(desk: Desk) -> None:
     checked = check(desk, long + GOOD)
     assert codes(checked.faults) == [(1, None, "line_too_long", None)]
     assert checked.good_count == 1
+
+
+def test_two_jobs_on_one_line_are_told_apart_and_refused(desk: Desk) -> None:
+    """A batch knows a job by its line. What waits for the refused one is not left waiting for ever."""
+    entry = "{custom_id: %s, kind: image, body: {model: glm-image, prompt: x}%s}"
+    text = f"[{entry % ('a', '')}, {entry % ('b', '')},\n {entry % ('c', ', depends_on: b')},\n {entry % ('d', ', depends_on: a')}]\n"
+    checked = check(desk, text)
+    assert codes(checked.faults) == [(1, 68, "shared_line", None)]
+    assert [(fault.line, fault.code) for fault in checked.warnings] == [(2, "dependency_refused")]
+    intake = take_file(checked, desk.taker, is_partial=True)
+    assert [member.custom_id for member in desk.batches.list_members(intake.batch.id)] == ["a", "d"]
+
+
+def test_a_name_twice_on_one_line_is_a_double(desk: Desk) -> None:
+    """H8: the line alone does not tell entries apart."""
+    entry = "{custom_id: a, kind: image, body: {model: glm-image, prompt: x}}"
+    found = {fault.code for fault in check(desk, f"[{entry}, {entry}]\n").faults}
+    assert found == {"duplicate_custom_id", "shared_line"}

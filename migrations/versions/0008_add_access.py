@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006_add_access"
-down_revision = "0004_index_charged_submissions"
+revision = "0008_add_access"
+down_revision = "0007_add_model_slot_limits"
 branch_labels = None
 depends_on = None
 
 UTC = sa.DateTime(timezone=True).with_variant(sa.String(27), "sqlite")
+
+OWNED = ("jobs", "batches")
 
 
 def upgrade() -> None:
@@ -18,9 +20,13 @@ def upgrade() -> None:
     _create_audit_log()
     _create_idempotency()
     _create_files()
+    for table in OWNED:  # a page of one owner is read along it, however few of the rows are theirs
+        op.create_index(f"ix_{table}_owner", table, ["owner", "id"])
 
 
 def downgrade() -> None:
+    for table in OWNED:
+        op.drop_index(f"ix_{table}_owner", table)
     for name in ("files", "idempotency", "audit_log", "api_keys"):
         op.drop_table(name)
 
