@@ -32,9 +32,7 @@ class OverviewCache:
             seen_at, seen = self._seen.get(owner, (0.0, None))
             if seen is not None and now - seen_at < CACHED_SECONDS:
                 return seen
-            fresh = self.source.read_overview(
-                owner=owner, is_slot_held_until_final=self.is_slot_held_until_final
-            )
+            fresh = self.source.read_overview(owner=owner, is_slot_held_until_final=self.is_slot_held_until_final)
             self._seen.pop(owner, None)
             self._seen[owner] = (now, fresh)
             if len(self._seen) > MOST_OWNERS:

@@ -118,12 +118,20 @@ class SqlEndpoints:
         return found[0]
 
     def list_deliveries(
-        self, *, endpoint_id: str | None, states: Sequence[DeliveryState], limit: int, after: str | None
+        self,
+        *,
+        endpoint_id: str | None,
+        states: Sequence[DeliveryState],
+        limit: int,
+        after: str | None,
+        job_id: str | None = None,
     ) -> Sequence[DeliveryRecord]:
-        """Return the newest first, with their attempts."""
+        """Return the newest first, with their attempts; with `job_id`, only those of its events."""
         query = _select_records().order_by(DELIVERIES.c.id.desc()).limit(limit)
         if endpoint_id is not None:
             query = query.where(DELIVERIES.c.endpoint_id == endpoint_id)
+        if job_id is not None:
+            query = query.where(WEBHOOK_EVENTS.c.job_id == job_id)
         if states:
             query = query.where(DELIVERIES.c.state.in_(states))
         if after is not None:

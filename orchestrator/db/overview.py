@@ -104,7 +104,5 @@ def _count_unknown(connection: Connection, owner: str | None) -> int:
         .where(SUBMISSIONS.c.verdict == Verdict.UNKNOWN, SUBMISSIONS.c.superseded_at.is_(None))
     )
     if owner is not None:
-        query = query.where(
-            select(JOBS.c.id).where(JOBS.c.id == SUBMISSIONS.c.job_id, JOBS.c.owner == owner).exists()
-        )
+        query = query.where(select(JOBS.c.id).where(JOBS.c.id == SUBMISSIONS.c.job_id, JOBS.c.owner == owner).exists())
     return connection.execute(query).scalar_one()

@@ -124,9 +124,7 @@ def retry(
 
 
 def _return(request: Request, batch_id: str, done: str) -> Response:
-    return RedirectResponse(
-        f"{base_of(request)}/batches/{batch_id}?done={done}", status_code=303, headers=headers_of()
-    )
+    return RedirectResponse(f"{base_of(request)}/batches/{batch_id}?done={done}", status_code=303, headers=headers_of())
 
 
 def _tools(desk: Desk) -> RetryDesk:

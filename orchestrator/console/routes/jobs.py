@@ -67,4 +67,6 @@ def _lines(q: str, after: str | None) -> tuple[str, ...]:
 
 def _suggest(desk: Desk) -> list[str]:
     models = [f"model:{model}" for kind in desk.app.kinds.values() for model in kind.models]
-    return [query for _, query in VIEWS if query] + [f"kind:{kind}" for kind in sorted(desk.app.kinds)] + models + [*HINTS]
+    return (
+        [query for _, query in VIEWS if query] + [f"kind:{kind}" for kind in sorted(desk.app.kinds)] + models + [*HINTS]
+    )

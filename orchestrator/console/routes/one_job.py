@@ -20,10 +20,12 @@ from orchestrator.domain.job import Job
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.explain import advise, advise_waiting, describe
 from orchestrator.services.views import event_object, submission_object
+from orchestrator.services.webhook_views import delivery_object
 from orchestrator.wiring import error_catalogue
 
 router = APIRouter()
 
+DELIVERIES = 20  # the newest of a job; its endpoints' pages have all
 DONE = {
     "cancel": "Cancelled, or flagged if the provider has it already.",
     "retry": "It goes on.",
@@ -47,7 +49,11 @@ def show_job(
     job = desk.get_job(job_id, visitor.caller)
     values = {**_tell(desk, job), **_transcripts(desk, job), "done": DONE.get(done)}
     values["choices"] = [one for one in _choices(desk, job) if visitor.caller.may(one.capability)]
-    lines = (f"orchestrator jobs show {job.id}", f"orchestrator jobs why {job.id}", f"orchestrator jobs events {job.id}")
+    lines = (
+        f"orchestrator jobs show {job.id}",
+        f"orchestrator jobs why {job.id}",
+        f"orchestrator jobs events {job.id}",
+    )
     page = Page("job.html", job.custom_id or job.id, "jobs", lines, sources_of(desk, [job]), values=values)
     return show(request, page, visitor)
 
@@ -102,12 +108,15 @@ def attach(
     desk: DeskOf,
     visitor: Deciding,
     job_id: str,
+    *,
     task_id: Annotated[str, Form(max_length=1000)] = "",
+    unchecked: Annotated[bool, Form()] = False,
     reason: Why = "",
     back: Back = "",
 ) -> Response:
     """Give it the task that a person found."""
-    actions.attach(desk, visitor.caller, job_id, schemas.AttachRequest(task_id=task_id.strip(), reason=reason))
+    asked = schemas.AttachRequest(task_id=task_id.strip(), reason=reason, unchecked=unchecked)
+    actions.attach(desk, visitor.caller, job_id, asked)
     return _return(request, job_id, "attach", back)
 
 
@@ -149,12 +158,14 @@ def _choices(desk: Desk, job: Job) -> list[Choice]:
 def _tell(desk: Desk, job: Job) -> dict[str, object]:
     app, now = desk.app, desk.app.clock.now()
     hold = app.progress.find_hold(job.id) if job.state is State.QUEUED else None
+    sent = app.endpoints.list_deliveries(endpoint_id=None, states=(), limit=DELIVERIES, after=None, job_id=job.id)
     return {
         "job": job,
         "shown": desk.show_job(job, hold=hold),
         "why": describe(job, now=now, hold=hold),
         "advice": advise(job, app.kinds) or advise_waiting(job, error_catalogue(), hold=hold),
         "events": [event_object(event) for event in app.history.list_events(job.id)],
+        "deliveries": [delivery_object(record) for record in sent],
         "submissions": [submission_object(record) for record in app.history.list_submissions(job.id)],
         "is_moving": job.state in ACTIVE,
     }

@@ -10,6 +10,7 @@ from orchestrator.console.guard import Reader, Visitor
 from orchestrator.console.looking import Looking, OverviewCache
 from orchestrator.console.media import sources_of
 from orchestrator.console.pages import Page, show
+from orchestrator.console.routes.webhooks import list_failing
 from orchestrator.domain.overview import Overview
 from orchestrator.domain.query import parse_query, within
 from orchestrator.domain.states import ACTIVE
@@ -18,7 +19,7 @@ from orchestrator.wiring import slots_per_model
 router = APIRouter()
 
 SHOWN = 6
-CLI = ("orchestrator jobs list status:active", "orchestrator jobs review", "orchestrator doctor")
+CLI = ("orchestrator jobs list status:active", "orchestrator jobs review", "orchestrator usage --by day")
 ACTIVE_STATES = tuple(state for state in ("queued", "submitting", "processing", "archiving") if state in ACTIVE)
 
 
@@ -31,6 +32,7 @@ def overview(request: Request, desk: DeskOf, visitor: Reader, looking: Looking) 
     latest = desk.app.history.list_jobs(made, limit=SHOWN).jobs
     failed = desk.app.history.list_jobs(wrong, limit=SHOWN).jobs
     values = {**_figures(desk, visitor, looking), "latest": latest, "failed": desk.show_jobs(failed)}
+    values["failing"] = list_failing(desk, visitor.caller)
     page = Page("overview.html", "Overview", "overview", CLI, sources_of(desk, latest), values=values)
     return show(request, page, visitor)
 

@@ -113,9 +113,15 @@ class Endpoints(Protocol):
         """Return one with its attempts."""
 
     def list_deliveries(
-        self, *, endpoint_id: str | None, states: Sequence[DeliveryState], limit: int, after: str | None
+        self,
+        *,
+        endpoint_id: str | None,
+        states: Sequence[DeliveryState],
+        limit: int,
+        after: str | None,
+        job_id: str | None = None,
     ) -> Sequence[DeliveryRecord]:
-        """Return the newest first, with their attempts."""
+        """Return the newest first, with their attempts; with `job_id`, only those of its events."""
 
     def resend(self, delivery_id: str) -> None:
         """Make it due now, whatever became of it."""
