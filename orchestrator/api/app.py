@@ -54,7 +54,7 @@ def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> F
     errors.install(app)
     for module in ROUTES:
         app.include_router(module.router)
-    app.mount(CONSOLE, create_console(desk))
+    app.mount(CONSOLE, create_console(desk), name="console")
     app.add_api_route(CONSOLE, _open_console, include_in_schema=False)
     app.add_middleware(Gate, patience_seconds=patience_seconds)
     return app

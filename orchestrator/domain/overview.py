@@ -55,9 +55,9 @@ class Overview:
         return sum(hour.by_state.get(state, 0) for hour in self.hours for state in states)
 
     @property
-    def models(self) -> Sequence[str]:
-        """Models with jobs that are active or held, or with slots in use."""
-        return sorted({model for _, model in self.going} | set(self.slots_held))
+    def models(self) -> frozenset[str]:
+        """Models with jobs that are active or held."""
+        return frozenset(model for _, model in self.going)
 
 
 class OverviewSource(Protocol):

@@ -49,17 +49,17 @@ def _figures(desk: Desk, visitor: Visitor, looking: OverviewCache) -> dict[str, 
         "seen": seen,
         "active": seen.count(*ACTIVE_STATES),
         "chart": draw_hours(seen.hours),
-        "models": _models(desk, seen),
+        "models": _models(desk, seen, has_all=visitor.caller.scope is None),
         "states": ACTIVE_STATES,
     }
 
 
-def _models(desk: Desk, seen: Overview) -> list[dict[str, object]]:
-    """Every model that does anything, with its slots and what pauses it."""
+def _models(desk: Desk, seen: Overview, *, has_all: bool) -> list[dict[str, object]]:
+    """Every model that does anything for whoever looks, with its slots and what pauses it."""
     slots = slots_per_model(desk.app.kinds, desk.app.settings.limits)
     pauses = {pause.model: pause for pause in seen.pauses}
     rows: list[dict[str, object]] = []
-    for model in seen.models:
+    for model in sorted(seen.models | set(seen.slots_held if has_all else ())):
         limit, held = slots.get(model, slots["*"]), seen.slots_held.get(model, 0)
         counts = {state: seen.going.get((state, model), 0) for state in (*ACTIVE_STATES, "needs_review")}
         row = {"model": model, "limit": limit, "held": held, "used": share(held, limit, 100), "counts": counts}
