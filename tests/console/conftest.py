@@ -11,6 +11,8 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from orchestrator.domain.job import Job
+from orchestrator.domain.outcomes import Rejected
 from tests.api.conftest import House, house, open_house
 from tests.db.driver import Driver
 from tests.fixtures.clock import FakeClock
@@ -43,6 +45,13 @@ class Console:
 
     house: House
     driver: Driver
+
+    def add_failed(self, **changes: Any) -> Job:  # noqa: ANN401
+        """Insert a job that the provider refuses: nothing is charged, and a new charge can be agreed to at once."""
+        (job_id,) = self.driver.add_many(1, **changes)
+        row = next(row for row in self.driver.claim(slots={"*": 1000}) if row.job.id == job_id)
+        self.driver.report(row, Rejected("1214", "bad size"))
+        return self.driver.get(job_id)
 
     def stranger(self) -> Person:
         return Person(TestClient(self.house.api, raise_server_exceptions=False, follow_redirects=False))

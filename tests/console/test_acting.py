@@ -8,8 +8,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from orchestrator.console.routes.bulk import digest_of
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.webhooks import DeliveryState
+from orchestrator.services.bulk import BulkPlan
 from tests.console.conftest import Console
 
 
@@ -59,14 +61,16 @@ class TestOneJob:
         assert answer.headers["location"] == "/console/review?done=write_off"
         assert "left-over" not in person.get("/review").text
 
-    def test_retry_after_writing_off(self, console: Console) -> None:
+    def test_retry(self, console: Console) -> None:
         """Without agreement 409 and nothing moves; with it the job is queued and the lanes are told."""
-        job = console.driver.add_held()
+        job = console.add_failed()
         person = console.person()
-        person.post(f"/jobs/{job.id}/write_off")
         assert "I agree to a new charge of 0.20 USD" in person.get(f"/jobs/{job.id}").text
         assert person.post(f"/jobs/{job.id}/retry").status_code == 409
         assert console.driver.state(job.id) == "failed"
+        assert person.post(f"/jobs/{job.id}/retry", may_charge="true").status_code == 303
+        assert console.driver.state(job.id) == "queued"
+        assert LaneName.SUBMIT in console.house.woken.lanes
 
     def test_viewers_see_no_button(self, console: Console) -> None:
         """What may not be pressed is not shown."""
@@ -95,18 +99,16 @@ class TestManyJobs:
         assert LaneName.SUBMIT in console.house.woken.lanes
 
     def test_no_job_is_paid_for_that_was_not_shown(self, console: Console) -> None:
-        """When others would be, it is asked again (409), and nothing is done."""
-        first, second = console.driver.add_many(2)
+        """When others would be, it is asked again (409) and nothing is done; what was shown is done once agreed to."""
+        first = console.add_failed()
         person = console.person()
-        person.post(f"/jobs/{first}/cancel")
-        page = person.get("/bulk/retry?q=status%3Acancelled").text
-        assert "1 new charge" in page or "Retry 1 job" in page
-        fields = hidden(page)
-        person.post(f"/jobs/{second}/cancel")
-        answer = person.post("/bulk/retry", **{**fields, "newest": second})
-        assert (answer.status_code, "Nothing was done" in answer.text) in {(409, True), (303, False)}
-        if answer.status_code == 409:
-            assert console.driver.state(first) == "cancelled"
+        fields = hidden(person.get("/bulk/retry?q=status%3Afailed").text)
+        second = console.add_failed()
+        answer = person.post("/bulk/retry", **{**fields, "newest": second.id})
+        assert (answer.status_code, "Nothing was done" in answer.text) == (409, True)
+        assert {console.driver.state(job.id) for job in (first, second)} == {"failed"}
+        assert person.post("/bulk/retry", **fields).status_code == 303
+        assert [console.driver.state(job.id) for job in (first, second)] == ["queued", "failed"]
 
     def test_only_ones_own(self, console: Console) -> None:
         """The query of one owner finds nothing of another's."""
@@ -114,15 +116,8 @@ class TestManyJobs:
         person = console.person("operator", "studio")
         page = person.get("/bulk/cancel?q=status%3Aqueued").text
         assert "There is nothing to cancel" in page
-        person.post("/bulk/cancel", q="status:queued", newest="job_z", paid=hidden_digest())
+        person.post("/bulk/cancel", q="status:queued", newest="job_z", paid=digest_of(BulkPlan()))
         assert console.driver.state(theirs) == "queued"
-
-
-def hidden_digest() -> str:
-    """Return the digest of nothing to pay for."""
-    import hashlib
-
-    return hashlib.sha256(b"").hexdigest()
 
 
 def test_a_batch_is_cancelled(console: Console) -> None:
@@ -139,9 +134,8 @@ def test_a_batch_is_cancelled(console: Console) -> None:
 
 def test_what_a_batch_may_cost_again_is_shown_first(console: Console) -> None:
     """The page before trying again names count and price; without the ticked box nothing is paid."""
-    job = console.driver.add_held()
+    job = console.add_failed()
     person = console.person()
-    person.post(f"/jobs/{job.id}/write_off")
     page = person.get(f"/batches/{job.batch_id}/retry").text
     assert "I agree to 1 new charges of 0.20 USD" in page
     assert person.post(f"/batches/{job.batch_id}/retry", max_cost="0.2").status_code == 409

@@ -5,14 +5,12 @@ from __future__ import annotations
 import html
 import re
 import shlex
-from typing import Any
 
-import click
 import pytest
 
-from orchestrator.cli.main import main
 from orchestrator.console.routes.jobs import PAGE_SIZE
 from tests.console.conftest import Console, Person
+from tests.repo.test_documents import parse_command
 
 HOSTILE = "</p><script>document.title='owned'</script><img src=x onerror=alert(1)> \" ' & <b>{{ 7 * 7 }}"
 PAGES = ("/", "/overview/live", "/jobs", "/review", "/batches", "/models", "/webhooks", "/usage", "/keys", "/audit")
@@ -106,19 +104,9 @@ def test_what_a_page_offers_can_be_typed(console: Console) -> None:
         for line in lines_of(person.get(path).text):
             words = shlex.split(line)
             if words[0] == "orchestrator":
-                parse(words[1:])
+                parse_command(words[1:])
                 count += 1
     assert count > 25
-
-
-def parse(words: list[str]) -> None:
-    """Read a command line as the program would, without running it."""
-    command: Any = main
-    context = main.make_context("orchestrator", list(words))
-    while isinstance(command, click.Group):
-        name, command, words = command.resolve_command(context, [*context.protected_args, *context.args])
-        assert command is not None, name
-        context = command.make_context(name, list(words), parent=context)
 
 
 def test_a_query_is_quoted_for_the_shell(console: Console) -> None:
