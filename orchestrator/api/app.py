@@ -25,7 +25,6 @@ from orchestrator.api.routes import (
     operations,
     outputs,
 )
-from orchestrator.console.app import create_console
 
 DATABASE_THREADS = 16
 """At most so many requests work on the database at once: somewhat more than its connections, so that none stands idle
@@ -39,6 +38,8 @@ DESCRIPTION = "Media jobs on the Z.ai API: paid once, archived before the links 
 
 def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> FastAPI:
     """Return the application. `patience_seconds` is how long the next part of a body may take to come."""
+    from orchestrator.console.app import create_console  # here: it stands on the parts of this package
+
     app = FastAPI(
         title="media-orchestrator",
         version=version,

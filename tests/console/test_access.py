@@ -100,7 +100,12 @@ def test_no_form_works_from_elsewhere(console: Console) -> None:
     admin, other = console.person("admin"), console.person("admin")
     job = console.driver.add_held()
     for path, _ in [*guarded(console, "POST"), (f"/jobs/{job.id}/write_off", Capability.DECIDE)]:
-        for headers in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://testserver.evil"}):
+        for headers in (
+            {},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://testserver.evil"},
+        ):
             answer = admin.client.post(f"/console{path}", data={"csrf": admin.csrf}, headers=headers)
             assert answer.status_code == 403, (path, headers)
         for token in ("", other.csrf, "0" * 64):
@@ -200,7 +205,9 @@ def test_a_login_leads_nowhere_else(console: Console, wanted: str, where: str) -
 def test_a_login_is_asked_for_on_a_page_of_ours(console: Console) -> None:
     """Another site cannot log anybody in."""
     stranger = console.stranger()
-    answer = stranger.client.post("/console/login", data={"key": console.house.key()}, headers={"Origin": "https://x.example"})
+    answer = stranger.client.post(
+        "/console/login", data={"key": console.house.key()}, headers={"Origin": "https://x.example"}
+    )
     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 
 
@@ -214,7 +221,9 @@ def test_what_is_anothers_is_not_there(console: Console) -> None:
         assert person.post(f"/jobs/{job.id}/{action}", may_charge="true", task_id="t-1").status_code == 404, action
     for path in ("/", "/jobs", "/review", "/batches", "/usage"):
         page = person.get(path)
-        assert (page.status_code, "secret-scene" in page.text, "viduq1-text</a>" in page.text) == (200, False, False), path
+        assert (page.status_code, "secret-scene" in page.text, "viduq1-text</a>" in page.text) == (200, False, False), (
+            path
+        )
     assert "secret-scene" in console.person("viewer", "*").get("/jobs").text
     assert console.driver.state(job.id) == "needs_review"
 

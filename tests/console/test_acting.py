@@ -18,7 +18,9 @@ from tests.console.conftest import Console
 def hidden(page: str) -> Mapping[str, str]:
     """Return the hidden fields of the one form that a page's content has."""
     main = page[page.index("<main") :]
-    return {name: html.unescape(value) for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', main)}
+    return {
+        name: html.unescape(value) for name, value in re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', main)
+    }
 
 
 def audit(console: Console) -> list[tuple[str, str, int]]:

@@ -29,7 +29,10 @@ def pages_of(console: Console) -> dict[str, tuple[str, Person]]:
     done = console.driver.add_succeeded(custom_id="it's done")
     paths = (*PAGES, f"/jobs/{held.id}", f"/jobs/{done.id}", f"/batches/{done.batch_id}", "/jobs?q=status%3Afialed")
     more = ("/jobs?q=%22red+kite%22+-status%3Afailed", "/bulk/cancel?q=status%3Aactive", "/nowhere", "/login")
-    return {path: (path, admin) for path in (*paths, *more, f"/batches/{done.batch_id}/retry", f"/jobs/{held.id}/live?state=x")}
+    return {
+        path: (path, admin)
+        for path in (*paths, *more, f"/batches/{done.batch_id}/retry", f"/jobs/{held.id}/live?state=x")
+    }
 
 
 def test_every_answer_carries_its_headers(console: Console) -> None:
@@ -111,7 +114,7 @@ def test_what_a_page_offers_can_be_typed(console: Console) -> None:
 
 def test_a_query_is_quoted_for_the_shell(console: Console) -> None:
     """Whatever stands in it, the line is one line and the query one word."""
-    hostile = "\"a'b\"; rm -rf $HOME `x`\nstatus:failed"
+    hostile = '"a\'b"; rm -rf $HOME `x`\nstatus:failed'
     page = console.person().client.get("/console/jobs", params={"q": hostile}).text
     line = next(line for line in lines_of(page) if "jobs list" in line)
     assert shlex.split(line) == ["orchestrator", "jobs", "list", " ".join(hostile.split())]
@@ -137,7 +140,9 @@ def test_a_part_that_moved_on_draws_the_page_anew(console: Console) -> None:
     assert person.get(f"/jobs/{job.id}/live?state=queued").headers["hx-refresh"] == "true"
 
 
-@pytest.mark.parametrize("path", ["/jobs/job_x", "/batches/batch_x", "/webhooks/we_x", "/outputs/out_x/content", "/nowhere"])
+@pytest.mark.parametrize(
+    "path", ["/jobs/job_x", "/batches/batch_x", "/webhooks/we_x", "/outputs/out_x/content", "/nowhere"]
+)
 def test_what_is_not_there_is_said_as_a_page(console: Console, path: str) -> None:
     """404 as a page with the request's id, for people."""
     answer = console.person("admin").get(path)
