@@ -44,6 +44,8 @@ class Overview:
     unknown_count: int = 0
     """Paid calls that nobody can explain and nobody has decided about."""
     slots_held: Mapping[str, int] = field(default_factory=dict)
+    slot_limits: Mapping[str, int] = field(default_factory=dict)
+    """Those that an operator set over the settings."""
     pauses: Sequence[ModelPause] = ()
 
     def count(self, *states: str) -> int:

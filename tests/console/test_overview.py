@@ -10,6 +10,7 @@ import pytest
 from orchestrator.console.charts import HEIGHT, draw_hours, round_up, share
 from orchestrator.console.looking import CACHED_SECONDS, OverviewCache
 from orchestrator.db.engine import Database
+from orchestrator.db.models import SqlModels
 from orchestrator.db.overview import SqlOverview
 from orchestrator.domain.overview import DAY_HOURS, HourCount, Overview
 from tests.db.conftest import database, move_engine, shared_postgres
@@ -42,7 +43,9 @@ def test_what_goes_on_and_what_ended(database: Database, clock: FakeClock, read:
     driver.add_succeeded(task_id="task-2")
     driver.add_held(model="viduq1-text")
     driver.add_many(3)
+    SqlModels(database).set_limit("default", "viduq1-text", 9)
     seen = read()
+    assert seen.slot_limits == {"viduq1-text": 9}
     assert (seen.count("queued"), seen.count("needs_review"), seen.ended("succeeded")) == (3, 1, 2)
     assert seen.going["needs_review", "viduq1-text"] == 1
     assert [hour.by_state.get("succeeded", 0) for hour in seen.hours[-3:]] == [1, 0, 1]

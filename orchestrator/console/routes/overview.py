@@ -56,7 +56,7 @@ def _figures(desk: Desk, visitor: Visitor, looking: OverviewCache) -> dict[str, 
 
 def _models(desk: Desk, seen: Overview, *, has_all: bool) -> list[dict[str, object]]:
     """Every model that does anything for whoever looks, with its slots and what pauses it."""
-    slots = slots_per_model(desk.app.kinds, desk.app.settings.limits)
+    slots = {**slots_per_model(desk.app.kinds, desk.app.settings.limits), **seen.slot_limits}
     pauses = {pause.model: pause for pause in seen.pauses}
     rows: list[dict[str, object]] = []
     for model in sorted(seen.models | set(seen.slots_held if has_all else ())):
