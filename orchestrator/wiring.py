@@ -31,6 +31,7 @@ from orchestrator.db.figures import SqlFigures
 from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.models import SqlModels
+from orchestrator.db.overview import SqlOverview
 from orchestrator.db.progress import SqlProgress, SubmitLimits
 from orchestrator.db.restoring import SqlRestores
 from orchestrator.db.single_intake import SqlSingleIntakes
@@ -96,6 +97,7 @@ class App:
     single_intakes: SqlSingleIntakes
     uploads: SqlUploads
     figures: SqlFigures
+    overview: SqlOverview
     stores: Stores
     kinds: Mapping[str, Kind]
     endpoints: SqlEndpoints
@@ -166,6 +168,7 @@ def _make_app(settings: Settings, clock: Clock, database: Database) -> App:
         single_intakes=SqlSingleIntakes(database, rng=rng),
         uploads=SqlUploads(database, rng=rng),
         figures=SqlFigures(database),
+        overview=SqlOverview(database),
         stores=_make_stores(settings),
         kinds=kinds,
         endpoints=SqlEndpoints(database, rng=rng),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
 from orchestrator.api import errors
 from orchestrator.api.desk import Desk
@@ -37,11 +38,14 @@ ROUTES = (
     *(webhook_endpoints, webhook_deliveries, usage, catalog, admin, operations),
 )
 """In the order of the document. `/v1/jobs/adopt` is a POST of its own and no `{job_id}`."""
+CONSOLE = "/console"
 DESCRIPTION = "Media jobs on the Z.ai API: paid once, archived before the links die, remembered for good."
 
 
 def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> FastAPI:
     """Return the application. `patience_seconds` is how long the next part of a body may take to come."""
+    from orchestrator.console.app import create_console  # here: it stands on the parts of this package
+
     app = FastAPI(
         title="media-orchestrator",
         version=version,
@@ -57,8 +61,15 @@ def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> F
     errors.install(app)
     for module in ROUTES:
         app.include_router(module.router)
+    app.mount(CONSOLE, create_console(desk), name="console")
+    app.add_api_route(CONSOLE, _open_console, include_in_schema=False)
     app.add_middleware(Gate, patience_seconds=patience_seconds)
     return app
+
+
+async def _open_console() -> RedirectResponse:
+    """What people type leads to the console's first page."""
+    return RedirectResponse(f"{CONSOLE}/", status_code=308)
 
 
 @asynccontextmanager

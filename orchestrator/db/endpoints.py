@@ -131,13 +131,18 @@ class SqlEndpoints:
         limit: int,
         after: str | None,
         owner: str | None = None,
+        job_id: str | None = None,
     ) -> Sequence[DeliveryRecord]:
-        """Return the newest first, with their attempts; with `owner`, only those to their endpoints."""
+        """Return the newest first, with their attempts; with `owner`, only those to their endpoints, with `job_id` only
+        those of its events.
+        """
         query = _select_records().order_by(DELIVERIES.c.id.desc()).limit(limit)
         if owner is not None:
             query = query.where(ENDPOINTS.c.owner == owner)
         if endpoint_id is not None:
             query = query.where(DELIVERIES.c.endpoint_id == endpoint_id)
+        if job_id is not None:
+            query = query.where(WEBHOOK_EVENTS.c.job_id == job_id)
         if states:
             query = query.where(DELIVERIES.c.state.in_(states))
         if after is not None:

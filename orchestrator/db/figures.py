@@ -49,7 +49,7 @@ class SqlFigures:
             cost_micros=_sum_costs(connection),
             unknown_count=_count_unknown(connection),
             slots_held=slots.count_held(connection, CREDENTIAL, now=now, is_held_until_final=is_held_until_final),
-            pauses=_list_pauses(connection, now),
+            pauses=list_pauses(connection, now),
         )
 
 
@@ -100,7 +100,8 @@ def _count_unknown(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(SUBMISSIONS).where(is_open)).scalar_one()
 
 
-def _list_pauses(connection: Connection, now: datetime) -> Sequence[ModelPause]:
+def list_pauses(connection: Connection, now: datetime) -> Sequence[ModelPause]:
+    """Return the pauses on submitting that are not over: the account's first."""
     models = select(
         MODEL_LIMITS.c.model,
         MODEL_LIMITS.c.submit_paused_until,

@@ -93,6 +93,12 @@ def authenticate(keys: Keys, text: str, *, server_key: bytes) -> Principal:
     return key.principal
 
 
+def find_principal(keys: Keys, key_id: str) -> Principal | None:
+    """Return whom a key stands for as long as it is good: for whoever has proven it before. None once it is not."""
+    key, now = keys.find(key_id)
+    return key.principal if key is not None and key.is_good(now) else None
+
+
 def _check_names(name: str, owner: str, role: Role) -> None:
     for param, text in (("name", name), ("owner", owner)):
         if not _NAME.fullmatch(text) and not (param == "owner" and text == EVERYONE):

@@ -19,6 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS_OF_ROOMS = {
     "orchestrator/sandbox": ("sandbox", "speech"),
     "orchestrator/api": ("api",),
+    "orchestrator/console": ("api",),
     "orchestrator/cli/serving.py": ("api",),
     "orchestrator/db": ("postgres",),
     "orchestrator/celery_app.py": ("fleet",),

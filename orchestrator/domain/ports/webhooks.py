@@ -122,8 +122,11 @@ class Endpoints(Protocol):
         limit: int,
         after: str | None,
         owner: str | None = None,
+        job_id: str | None = None,
     ) -> Sequence[DeliveryRecord]:
-        """Return the newest first, with their attempts; with `owner`, only those to their endpoints."""
+        """Return the newest first, with their attempts; with `owner`, only those to their endpoints, with `job_id` only
+        those of its events.
+        """
 
     def resend(self, delivery_id: str) -> None:
         """Make it due now, whatever became of it."""

@@ -1,0 +1,86 @@
+"""Logging in by a key, and out again."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from orchestrator.api.desk import Desk, DeskOf
+from orchestrator.console.guard import identify, require_own_origin
+from orchestrator.console.pages import Page, base_of, headers_of, show
+from orchestrator.console.session import COOKIE, LIFE, begin_session, seal
+from orchestrator.domain.access import AccessDenied, is_same
+from orchestrator.services.access import authenticate
+
+router = APIRouter()
+
+_INSIDE = re.compile(r"/[A-Za-z0-9_./-]*(?:\?[^\s\\]*)?", re.ASCII)
+REFUSED = "This key is not good: it is unknown, revoked or expired."
+
+
+@router.get("/login")
+def ask(request: Request, next: Annotated[str, Query(max_length=3000)] = "") -> Response:  # noqa: A002 - as links say it
+    """Show the form."""
+    return _form(request, next)
+
+
+@router.post("/login")
+def log_in(
+    request: Request,
+    desk: DeskOf,
+    key: Annotated[str, Form(max_length=200)] = "",
+    next: Annotated[str, Form(max_length=3000)] = "",  # noqa: A002
+) -> Response:
+    """Set the session's cookie. The key is looked at and forgotten."""
+    require_own_origin(request, desk)
+    try:
+        caller = authenticate(desk.app.keys, key.strip(), server_key=desk.server_key)
+    except AccessDenied:
+        return _form(request, next, problem=REFUSED, status=401)
+    session = begin_session(caller.key_id, now=desk.app.clock.now(), rng=desk.app.rng)
+    answer = _go(_inside(request, next))
+    answer.set_cookie(
+        COOKIE,
+        seal(session, desk.server_key),
+        max_age=int(LIFE.total_seconds()),
+        path=base_of(request),
+        secure=_is_secure(request, desk),
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+@router.post("/logout")
+def log_out(request: Request, desk: DeskOf, csrf: Annotated[str, Form()] = "") -> Response:
+    """Take the cookie away. Another site cannot do that to anybody."""
+    require_own_origin(request, desk)
+    if not is_same(identify(request, desk).csrf, csrf):
+        return _go(f"{base_of(request)}/")
+    answer = _go(f"{base_of(request)}/login")
+    answer.delete_cookie(COOKIE, path=base_of(request), httponly=True, samesite="strict")
+    return answer
+
+
+def _form(request: Request, wanted: str, *, problem: str | None = None, status: int = 200) -> Response:
+    values = {"next": wanted, "problem": problem}
+    return show(request, Page("login.html", "Log in", status=status, values=values))
+
+
+def _go(address: str) -> RedirectResponse:
+    return RedirectResponse(address, status_code=303, headers=headers_of())
+
+
+def _inside(request: Request, wanted: str) -> str:
+    """Return where to go on: a page of the console and nowhere else."""
+    base = base_of(request)
+    is_ours = wanted.startswith(f"{base}/") and _INSIDE.fullmatch(wanted) and "//" not in wanted.partition("?")[0]
+    return wanted if is_ours else f"{base}/"
+
+
+def _is_secure(request: Request, desk: Desk) -> bool:
+    """Behind a proxy that ends TLS, PUBLIC_URL is what says so."""
+    return request.url.scheme == "https" or (desk.public_url or "").startswith("https:")
