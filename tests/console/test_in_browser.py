@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -34,8 +34,8 @@ FLAGS = (
 HOSTILE = (
     "</p><script>document.title='owned'</script><img src=https://evil.example/x onerror=document.title='gone'> \" ' <b>"
 )
-EXPECTED = ("400 (Bad Request)", "username fields")
-"""What the browser says of a query that cannot be read, and of a login without a name."""
+EXPECTED = ("400 (Bad Request)", "404 (Not Found)", "username fields")
+"""What the browser says of a query that cannot be read, of a page that is not there, and of a login without a name."""
 SERIOUS = ("serious", "critical")
 
 
@@ -147,6 +147,15 @@ def make(place: Place, name: str, kind: str, **body: object) -> None:
     place.jobs[name] = answer.json()["id"]
 
 
+def noting(into: list[str]) -> Callable[[str], None]:
+    """Return a function that a page can call: the browser's side takes no bound method."""
+
+    def note(words: str) -> None:
+        into.append(words)
+
+    return note
+
+
 def test_from_the_query_to_the_film(place: Place) -> None:
     """Log in, ask for what succeeded, open the job, and the film plays."""
     with place.page() as page:
@@ -190,14 +199,14 @@ def test_a_held_job_is_settled(place: Place) -> None:
         page.get_by_role("status").wait_for()
         assert page.get_by_role("link", name="gone").count() == 0
         place.open(page, "gone")
-        page.get_by_text("made by hand instead").wait_for()
+        page.get_by_text("made by hand instead", exact=True).wait_for()
 
 
 def test_a_delivery_is_sent_again(place: Place) -> None:
     """An endpoint is added, a test to it fails, and the delivery is made due again."""
     with place.page() as page:
         page.goto(f"{place.url}/console/webhooks")
-        page.get_by_text("Add an endpoint").click()
+        page.get_by_text("Add an endpoint", exact=True).click()
         page.get_by_label("URL").fill("http://127.0.0.1:9/hook")
         page.get_by_role("button", name="Add it").click()
         page.get_by_text(re.compile("^whsec_")).wait_for()
@@ -212,7 +221,7 @@ def test_hostile_prompts_are_inert(place: Place) -> None:
     with place.page() as page:
         asked, reported = list[str](), list[str]()
         page.on("request", lambda request: asked.append(request.url))
-        page.expose_function("report", reported.append)
+        page.expose_function("report", noting(reported))
         page.add_init_script("document.addEventListener('securitypolicyviolation', e => report(e.violatedDirective))")
         for path in ("/", "/jobs", f"/jobs/{place.jobs['hostile']}", "/batches", "/audit"):
             page.goto(f"{place.url}/console{path}")
@@ -227,7 +236,7 @@ def test_the_policy_would_stop_what_escaping_let_through(place: Place) -> None:
     context = place.browser.new_context()
     page = context.new_page()
     reported = list[str]()
-    page.expose_function("report", reported.append)
+    page.expose_function("report", noting(reported))
     page.add_init_script("document.addEventListener('securitypolicyviolation', e => report(e.violatedDirective))")
     page.goto(f"{place.url}/console/login")
     page.evaluate(
