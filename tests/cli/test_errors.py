@@ -51,7 +51,7 @@ def test_a_code_that_nobody_knows_is_exit_5() -> None:
     ("arguments", "environment", "exit_code", "hint"),
     [
         (["jobs", "show", "job_x"], {}, 5, "--data-dir"),
-        (["run", "jobs.jsonl"], {"ORCHESTRATOR_DATABASE_URL": "nonsense"}, 5, "Check the id"),
+        (["run", "jobs.jsonl"], {"ORCHESTRATOR_DATABASE_URL": "nonsense"}, 5, "check its name and its folder"),
         (["jobs", "list"], {"ORCHESTRATOR_DATABASE_URL": "nonsense"}, 2, "docs/settings.md"),
         (["jobs", "list", "statsu:failed"], {}, 2, "status"),
     ],

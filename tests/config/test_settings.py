@@ -138,6 +138,7 @@ BAD = {
     "link_life": "video=",
     "log_format": "xml",
     "log_level": "loud",
+    "public_url": "media.example.com",
     "secret_key": "short",
 }
 

@@ -14,7 +14,7 @@ from orchestrator.db.audit import SqlAudit, spans
 from orchestrator.db.batch_cancels import MEMBERS
 from orchestrator.db.dependencies import _count_statement
 from orchestrator.db.engine import Database
-from orchestrator.db.rows import JOBS, SUBMISSIONS
+from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.db.rowset import encode_rows
 from orchestrator.db.search import PROMPTS, TAGS
 from orchestrator.domain.ports import HeldPoll, LaneName
@@ -71,6 +71,23 @@ def add_submissions(driver: Driver) -> None:
         )
         if not driver.database.is_sqlite:
             connection.execute(text("ANALYZE jobs, submissions"))
+
+
+def add_archived_outputs(driver: Driver) -> None:
+    """Give each job of `fill` that succeeded its output, long archived, and tell the planner."""
+    now = driver.clock.now()
+    template = {
+        "index": 0, "role": "video", "is_expiry_assumed": False, "attempt_count": 0, "ask_count": 0, "dead_links": [],
+        "notes": [], "created_at": now, "archived_at": now, "key": "out/video.mp4", "byte_count": 1,
+        "sha256": "0" * 64, "content_type": "video/mp4",
+    }  # fmt: skip
+    rows = [
+        template | {"id": f"out-{number:06d}", "job_id": f"succeeded-{number:06d}"} for number in range(ROWS_PER_STATE)
+    ]
+    with driver.database.begin_write() as connection:
+        connection.execute(insert(OUTPUTS), rows)
+        if not driver.database.is_sqlite:
+            connection.execute(text("ANALYZE outputs"))
 
 
 @contextmanager
@@ -175,6 +192,7 @@ def check_stragglers(full: Driver) -> None:
 
 def check_risks(full: Driver) -> None:
     """The sweep that looks for links that die reads outputs that wait, not all that were ever made."""
+    add_archived_outputs(full)
     with explained(full.database) as plans:
         assert full.jobs.tell_at_risk(limit=10) == ()
     assert_seeks(plans, "ix_outputs_at_risk")
@@ -227,7 +245,7 @@ HISTORY: Mapping[str, tuple[str, ...]] = {
     "cost:0.19": ("ix_jobs_cost",),
     "finished:2026-01-01": ("ix_jobs_finished_at",),
     "submitted:2026-01-01": ("ix_jobs_submitted_at",),
-    "batch:batch_rare": ("ix_batch_members_batch_id",),
+    "batch:batch_rare": ("on batch_members",),  # two of its indexes begin with the batch: either will do
     "tag:campaign=rare": ("ix_job_tags_value",),
     "tag:rare": ("pk_job_tags",),
     "owner:rare": ("ix_jobs_owner",),
@@ -235,6 +253,7 @@ HISTORY: Mapping[str, tuple[str, ...]] = {
     "zeppelin status:processing": ("ix_job_prompts_prompt",),
 }
 SQLITE_NAMES = {  # what SQLite calls them, or takes in their place: it keeps no statistics, and any seek will do
+    "on batch_members": "ix_batch_members_batch_id",
     "pk_jobs": "sqlite_autoindex_jobs_1",
     "pk_job_tags": "sqlite_autoindex_job_tags_1",
     "ix_job_prompts_prompt": "job_prompts VIRTUAL TABLE INDEX",
