@@ -5,8 +5,8 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from orchestrator.db.access_tables import Base
 from orchestrator.db.engine import make_engine
+from orchestrator.db.tables import Base
 
 
 def run(connection: Connection) -> None:

@@ -9,10 +9,10 @@ from random import Random
 
 from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
-from orchestrator.db.access_tables import ApiKeyRow, AuditRow
 from orchestrator.db.engine import Database
 from orchestrator.db.inserts import insert_many
 from orchestrator.db.rows import table_of
+from orchestrator.db.tables import ApiKeyRow, AuditRow
 from orchestrator.db.types import clean_text
 from orchestrator.domain import ids
 from orchestrator.domain.access import ApiKey, AuditEntry, Role

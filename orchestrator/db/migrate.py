@@ -19,8 +19,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from orchestrator.db import search
-from orchestrator.db.access_tables import Base
 from orchestrator.db.engine import Database, make_engine, translated, writing
+from orchestrator.db.tables import Base
 from orchestrator.domain.errors import ConfigError
 
 UPGRADE_LOCK = 7_246_331_905  # any number that is ours: PostgreSQL's advisory locks share one space per database

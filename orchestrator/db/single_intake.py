@@ -16,7 +16,6 @@ from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from orchestrator.db.access import append_audits
-from orchestrator.db.access_tables import IdempotencyRow
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row
 from orchestrator.db.batches import make_job_row, make_member_row
 from orchestrator.db.engine import Database
@@ -25,6 +24,7 @@ from orchestrator.db.inserts import insert_many, insert_missing
 from orchestrator.db.named_webhooks import Named, link_webhooks
 from orchestrator.db.rows import JOBS, table_of
 from orchestrator.db.search import insert_searched
+from orchestrator.db.tables import IdempotencyRow
 from orchestrator.domain import ids
 from orchestrator.domain.errors import Conflict, OrchestratorError
 from orchestrator.domain.ports import SingleIntake, Taken

@@ -10,9 +10,9 @@ from random import Random
 from sqlalchemy import Connection, RowMapping, insert, select
 
 from orchestrator.db.access import append_audit
-from orchestrator.db.access_tables import FileRow
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import table_of
+from orchestrator.db.tables import FileRow
 from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.kind import InputFacts
 from orchestrator.domain.ports import Upload

@@ -7,9 +7,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from orchestrator.db.tables import Base
-
-__all__ = ["ApiKeyRow", "AuditRow", "Base", "FileRow", "IdempotencyRow"]
+from orchestrator.db.tables.base import Base
 
 
 class ApiKeyRow(Base):
