@@ -214,7 +214,7 @@ _LINKS = (
         "the file is longer than allowed",
         "Raise ORCHESTRATOR_OUTPUT_MAX_BYTES if such files are expected; it is tried again by itself.",
     ),
-    (suspects.REDIRECTED, "the link leads on to another address; that is never followed", _FRESH),
+    (suspects.REDIRECTED, "the link leads on too often, out of TLS, or nowhere", _FRESH),
     (suspects.UNEXPECTED_STATUS, "the link gave something other than the whole file", _FRESH),
     (
         suspects.EGRESS_REFUSED,

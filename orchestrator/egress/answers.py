@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -13,9 +14,23 @@ from orchestrator.domain.media import suspects
 
 DEAD = frozenset({403, 404, 410})
 LATER = frozenset({408, 425, 429})
+ONWARD = frozenset({301, 302, 303, 307, 308})
 DOCUMENT = re.compile(r"(text/(html|xml|json)|application/(xhtml\+xml|json|xml|problem\+json))|[^;]*\+(json|xml)")
 LONGEST_WAIT = timedelta(hours=1)
 """A Retry-After above it is a mistake or an attack; the link would die meanwhile."""
+
+
+def read_onward(status: int, location: str | None, url: str) -> str | None:
+    """Return the link that a redirect of `url` names; None when the answer is none. The guard has not seen it yet.
+
+    Raises Permanent for one that leaves TLS.
+    """
+    if status not in ONWARD or not location:
+        return None
+    onward = urljoin(url, location)
+    if urlsplit(url).scheme == "https" and urlsplit(onward).scheme != "https":
+        raise Permanent(suspects.REDIRECTED, f"the link answered {status}: it leads on without TLS")
+    return onward
 
 
 def check_answer(answer: aiohttp.ClientResponse, *, max_bytes: int) -> int | None:
@@ -38,7 +53,7 @@ def _check_status(answer: aiohttp.ClientResponse) -> None:
     if status in DEAD:
         raise Gone(code, message)
     if 300 <= status < 400:
-        raise Permanent(suspects.REDIRECTED, f"{message}: redirects of result links are not followed")
+        raise Permanent(suspects.REDIRECTED, f"{message}, and names no other link")
     if status in LATER or status >= 500:
         raise Transient(code, message, retry_after=read_retry_after(answer))
     if status < 200:

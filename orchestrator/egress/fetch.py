@@ -1,7 +1,6 @@
-"""Fetch a result link into the spool: one guarded GET, no redirect, no decoding, bounded in bytes and in time.
+"""Fetch a result link into the spool: a guarded GET, no decoding, bounded in bytes and in time.
 
-A redirect of a result link is refused for good (`redirected`, Permanent): the provider's links are direct (zai-api.md
-4.7), a hop would need its own guard and its own judgement of 403, and the remedy - a fresh link - is at hand.
+A redirect is followed by hand, MOST_HOPS times at most, and each hop passes the guard like the link itself.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ import aiohttp
 from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.domain.media import suspects
 from orchestrator.domain.ports import Fetched
-from orchestrator.egress.answers import check_answer
+from orchestrator.egress.answers import check_answer, read_onward
 from orchestrator.egress.guard import EgressGuard, Resolve, resolve_with_system
 from orchestrator.egress.pinned import PinnedClient
 from orchestrator.egress.sink import SpoolSink
 from orchestrator.http import WrongPeer
+
+MOST_HOPS = 3  # the provider's links are direct (zai-api.md 4.7); a store or a CDN behind them may move once or twice
 
 
 @dataclass(frozen=True)
@@ -56,28 +57,36 @@ class GuardedFetch:
     async def fetch(self, url: str, into: Path, *, max_bytes: int, deadline: timedelta) -> Fetched:
         """Write the body of `url` whole to `into`, or leave nothing there.
 
-        Raises Gone (403, 404, 410), Permanent (the guard, a redirect, another status, the wrong kind of answer, over
+        Raises Gone (403, 404, 410), Permanent (the guard, too many redirects, another status, the wrong kind of answer, over
         `max_bytes`) or Transient. Codes for which `domain.media.is_suspect` is true call for another link.
         """
         target = self._guard.check(url)
         try:
             async with asyncio.timeout(deadline.total_seconds()):
-                return await self._fetch(target.url, into, max_bytes)
+                return await self._fetch(target.url, into, max_bytes, hops_left=MOST_HOPS)
         except aiohttp.ClientError as error:  # before TimeoutError: some of them are both
             raise classify(error) from error
         except TimeoutError as error:
             raise Transient("fetch_deadline", f"not done within {deadline.total_seconds():g} s") from error
 
-    async def _fetch(self, url: str, into: Path, max_bytes: int) -> Fetched:
+    async def _fetch(self, url: str, into: Path, max_bytes: int, *, hops_left: int) -> Fetched:
         async with self._client.open("GET", url) as answer:
-            declared = check_answer(answer, max_bytes=max_bytes)
-            async with SpoolSink(into) as sink:
-                await self._copy(answer, sink, max_bytes)
-                if sink.byte_count == 0:
-                    raise Permanent(suspects.EMPTY_BODY, "the answer has no content")
-                if declared is not None and sink.byte_count != declared:
-                    raise Transient("short_body", f"{sink.byte_count} of {declared} bytes came")
-                return Fetched(sink.byte_count, await sink.finish(), answer.headers.get("Content-Type"))
+            onward = read_onward(answer.status, answer.headers.get("Location"), url)
+            if onward is None:
+                return await self._keep(answer, into, max_bytes)
+        if hops_left == 0:
+            raise Permanent(suspects.REDIRECTED, f"the link leads on more than {MOST_HOPS} times")
+        return await self._fetch(onward, into, max_bytes, hops_left=hops_left - 1)
+
+    async def _keep(self, answer: aiohttp.ClientResponse, into: Path, max_bytes: int) -> Fetched:
+        declared = check_answer(answer, max_bytes=max_bytes)
+        async with SpoolSink(into) as sink:
+            await self._copy(answer, sink, max_bytes)
+            if sink.byte_count == 0:
+                raise Permanent(suspects.EMPTY_BODY, "the answer has no content")
+            if declared is not None and sink.byte_count != declared:
+                raise Transient("short_body", f"{sink.byte_count} of {declared} bytes came")
+            return Fetched(sink.byte_count, await sink.finish(), answer.headers.get("Content-Type"))
 
     async def _copy(self, answer: aiohttp.ClientResponse, sink: SpoolSink, max_bytes: int) -> None:
         window = self._pace.window.total_seconds()

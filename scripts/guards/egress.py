@@ -58,7 +58,7 @@ GUARDS = (
         file=PINNED,
         kept="allow_redirects=False",
         removed="allow_redirects=True",
-        tests=("tests/egress/test_fetch.py::test_redirects_are_not_followed",),
+        tests=("tests/egress/test_fetch.py::test_redirects_lead_nowhere_inside",),
     ),
     Guard(
         name="the peer is looked at before anything is sent",

@@ -19,6 +19,7 @@ from orchestrator.domain.errors import Gone, Permanent, StepError, Transient
 from orchestrator.domain.media import is_suspect
 from orchestrator.domain.ports import Fetch, Fetched
 from orchestrator.egress import GuardedFetch, Pace
+from orchestrator.egress.answers import read_onward
 from orchestrator.egress.fetch import classify
 from orchestrator.http import WrongPeer
 from tests.egress.server import (
@@ -194,29 +195,70 @@ def test_every_status_has_an_outcome(
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("target", "code", "connection_count"),
     [
-        "http://127.0.0.1:{0}/",
-        "http://169.254.169.254/",
-        "http://[::ffff:127.0.0.1]:{0}/",
-        "file:///etc/passwd",
-        "/again",
+        ("http://127.0.0.1:{0}/", "egress_refused", 1),
+        ("http://localhost:{0}/", "egress_refused", 1),
+        ("http://169.254.169.254/", "egress_refused", 1),
+        ("http://[::ffff:127.0.0.1]:{0}/", "egress_refused", 1),
+        ("//0x7f000001:{0}/", "egress_refused", 1),
+        ("file:///etc/passwd", "egress_refused", 1),
+        ("/again", "redirected", 4),
+        ("", "redirected", 1),
     ],
 )
-def test_redirects_are_not_followed(target: str, into: Path) -> None:
-    """E8: not to the inside, not to a file, not in a loop: one request, one refusal."""
+def test_redirects_lead_nowhere_inside(target: str, code: str, connection_count: int, into: Path) -> None:
+    """E8: not to the inside, not to a file, not in a loop: each hop is guarded like the link."""
 
     async def work() -> None:
         async with serving(saying(BODY)) as silent:
             location = f"Location: {target.format(silent.port)}"
             async with serving(saying(head(location, "Content-Length: 0", status="302 Found"))) as server:
-                fetch = GuardedFetch(allow=[f"127.0.0.1:{server.port}", f"127.0.0.1:{silent.port}"])
+                fetch = GuardedFetch(allow=[f"127.0.0.1:{server.port}"])
                 with pytest.raises(Permanent) as caught:
                     await fetch.fetch(server.url(), into, max_bytes=CAP, deadline=MINUTE)
-                assert caught.value.code == "redirected"
-                assert (server.connection_count, silent.connection_count) == (1, 0)
+                assert caught.value.code == code
+                assert (server.connection_count, silent.connection_count) == (connection_count, 0)
 
     run(work())
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temporary", "308 Permanent"])
+def test_a_redirect_that_the_guard_lets_pass_is_followed(status: str, into: Path) -> None:
+    """A store behind the provider's host may move: the bytes are what counts."""
+
+    async def work() -> Fetched:
+        async with serving(saying(BODY)) as store:
+            onward = head(f"Location: {store.url()}", "Content-Length: 0", status=status)
+            async with serving(saying(onward)) as server:
+                fetch = GuardedFetch(allow=[f"127.0.0.1:{server.port}", f"127.0.0.1:{store.port}"])
+                return await fetch.fetch(server.url(), into, max_bytes=CAP, deadline=MINUTE)
+
+    assert asyncio.run(work()).byte_count == 5
+    assert into.read_bytes() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "onward"),
+    [
+        (200, "https://b.example/", None),
+        (304, "https://b.example/", None),
+        (302, None, None),
+        (302, "https://b.example/x", "https://b.example/x"),
+        (307, "../y?z=1", "https://a.example/y?z=1"),
+        (308, "//b.example/y", "https://b.example/y"),
+    ],
+)
+def test_where_a_redirect_leads(status: int, location: str | None, onward: str | None) -> None:
+    """Relative to the link that named it."""
+    assert read_onward(status, location, "https://a.example/v/x") == onward
+
+
+def test_a_redirect_out_of_tls_is_refused() -> None:
+    """What was asked for in secret is not fetched in the open."""
+    with pytest.raises(Permanent) as caught:
+        read_onward(302, "http://a.example/v/x", "https://a.example/v/x")
+    assert caught.value.code == "redirected"
 
 
 BODY = head("Content-Length: 5") + b"hello"
