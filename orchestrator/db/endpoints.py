@@ -85,17 +85,22 @@ class SqlEndpoints:
         database.write(work)
 
     def rotate(self, endpoint_id: str, sealed: str, *, overlap: timedelta) -> Endpoint:
-        """Give it a new secret; the one before signs beside it for `overlap`. Raises Conflict for a shared one."""
+        """Give it a new secret; the one before signs beside it for `overlap`. Raises Conflict for a shared one, and while an
+        earlier overlap runs: a third secret would end the first before the receiver was promised.
+        """
         database = self._database
 
         def work(connection: Connection) -> Endpoint:
             endpoint = lock_endpoint(connection, endpoint_id)
             if endpoint.secrets.sealed is None:
                 raise Conflict(f"{endpoint_id} is signed with the project's secret, which others share")
+            now = database.now(connection)
+            if overlap > timedelta(0):
+                _require_no_overlap(endpoint, now)
             values: dict[str, object] = {"sealed_secret": sealed, "sealed_previous": None, "previous_until": None}
             if overlap > timedelta(0):
                 values["sealed_previous"] = endpoint.secrets.sealed
-                values["previous_until"] = database.now(connection) + overlap
+                values["previous_until"] = now + overlap
             connection.execute(update(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id).values(values))
             return lock_endpoint(connection, endpoint_id)
 
@@ -180,6 +185,13 @@ class SqlEndpoints:
             return connection.execute(again).rowcount
 
         return database.write(work)
+
+
+def _require_no_overlap(endpoint: Endpoint, now: datetime) -> None:
+    until = endpoint.secrets.previous_until
+    if endpoint.secrets.previous is not None and until is not None and now < until:
+        message = f"{endpoint.id} is being given a new secret already: the one before signs until {until:%Y-%m-%dT%H:%M:%SZ}"
+        raise Conflict(message, hint="wait until then, or end both now with an overlap of 0 (--overlap 0)")
 
 
 def _require_enabled(endpoint: Endpoint) -> None:

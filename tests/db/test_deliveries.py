@@ -230,6 +230,21 @@ def test_both_secrets_sign_while_one_replaces_the_other(post: Post) -> None:
     assert signed == [(old,), (new, old), (new, old), (new, old), (new,)]
 
 
+def test_a_second_rotation_waits_for_the_first(post: Post) -> None:
+    """F11: the secret that a receiver still has signs until its promised end; only --overlap 0 ends it before."""
+    endpoint, hour = post.add(), timedelta(hours=1)
+    sealed = [post.box.seal(post.box.new_secret(), endpoint_id=endpoint.id) for _ in range(4)]
+    post.endpoints.rotate(endpoint.id, sealed[0], overlap=hour)
+    before = post.endpoints.get(endpoint.id)
+    with pytest.raises(Conflict, match="signs until") as caught:
+        post.endpoints.rotate(endpoint.id, sealed[1], overlap=hour)
+    assert "--overlap 0" in (caught.value.hint or "")
+    assert post.endpoints.get(endpoint.id).secrets == before.secrets
+    post.clock.advance(hour)
+    assert post.endpoints.rotate(endpoint.id, sealed[2], overlap=hour).secrets.previous == sealed[0]
+    assert post.endpoints.rotate(endpoint.id, sealed[3], overlap=timedelta(0)).secrets.previous is None
+
+
 def test_a_rotation_after_the_key_was_lost_signs_at_once(post: Post) -> None:
     """The advice on a secret that does not open is to rotate: the old one, which opens no more, keeps nothing back."""
     endpoint = post.add()
