@@ -5,6 +5,7 @@ from __future__ import annotations
 from scripts.guards.guard import Guard
 
 SENDER = "orchestrator/webhooks/sender.py"
+REDACTION = "orchestrator/webhooks/redaction.py"
 SIGNING = "orchestrator/webhooks/signing.py"
 SEALING = "orchestrator/webhooks/sealing.py"
 KEYFILE = "orchestrator/webhooks/keyfile.py"
@@ -94,10 +95,18 @@ GUARDS = (
     Guard(
         name="the endpoint's own query is struck out",
         promise="A token in the URL does not come back through an answer (I3).",
-        file=SENDER,
-        kept='        text = text.replace(part, "[redacted]")\n',
+        file=REDACTION,
+        kept="        text = text.replace(part, STRUCK)\n",
         removed="        text = str(text)\n",
         tests=SENDING,
+    ),
+    Guard(
+        name="an escaped secret is found",
+        promise="A token that comes back in the escapes of JSON, HTML or a URL is struck out too (I3).",
+        file=REDACTION,
+        kept="    if any(part in plain for part in hidden) and plain != text:\n",
+        removed="    if any(part in plain for part in hidden) and not text:\n",
+        tests=("tests/webhooks/test_redaction.py",),
     ),
     Guard(
         name="what is kept of an answer is inert",
