@@ -13,7 +13,15 @@ from sqlalchemy import Connection, RowMapping, Select, insert, select, update
 
 from orchestrator.db import outbox
 from orchestrator.db.delivery_results import ATTEMPTS
-from orchestrator.db.endpoint_rows import cancel_pending, disable, lock_endpoint, make_endpoint_row, read_endpoint
+from orchestrator.db.endpoint_rows import (
+    WHERE,
+    cancel_pending,
+    disable,
+    lock_endpoint,
+    make_endpoint_row,
+    no_endpoint,
+    read_endpoint,
+)
 from orchestrator.db.engine import Database
 from orchestrator.db.outbox import DELIVERIES, ENDPOINTS, WEBHOOK_EVENTS
 from orchestrator.domain.errors import Conflict, NotFound
@@ -35,7 +43,7 @@ class SqlEndpoints:
         query = select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id)
         row = self._database.read(lambda c: c.execute(query).mappings().first())
         if row is None:
-            raise NotFound(f"there is no endpoint {endpoint_id}")
+            raise no_endpoint(endpoint_id)
         return read_endpoint(row)
 
     def list_all(
@@ -125,7 +133,7 @@ class SqlEndpoints:
         query = _select_records().where(DELIVERIES.c.id == delivery_id)
         found = self._database.read(lambda c: _read_records(c, query))
         if not found:
-            raise NotFound(f"there is no delivery {delivery_id}")
+            raise _no_delivery(delivery_id)
         return found[0]
 
     def list_deliveries(
@@ -162,7 +170,7 @@ class SqlEndpoints:
         def work(connection: Connection) -> None:
             endpoint_id = connection.execute(whose).scalar_one_or_none()
             if endpoint_id is None:
-                raise NotFound(f"there is no delivery {delivery_id}")
+                raise _no_delivery(delivery_id)
             _require_enabled(lock_endpoint(connection, endpoint_id))
             again = update(DELIVERIES).where(DELIVERIES.c.id == delivery_id)
             connection.execute(again.values(_due_again(database.now(connection))))
@@ -187,10 +195,14 @@ class SqlEndpoints:
         return database.write(work)
 
 
+def _no_delivery(delivery_id: str) -> NotFound:
+    return NotFound(f"there is no delivery {delivery_id}", hint=f"`orchestrator webhooks deliveries` {WHERE}")
+
+
 def _require_no_overlap(endpoint: Endpoint, now: datetime) -> None:
     until = endpoint.secrets.previous_until
     if endpoint.secrets.previous is not None and until is not None and now < until:
-        message = f"{endpoint.id} is being given a new secret already: the one before signs until {until:%Y-%m-%dT%H:%M:%SZ}"
+        message = f"{endpoint.id} has a new secret already, and the one before signs until {until:%Y-%m-%dT%H:%M:%SZ}"
         raise Conflict(message, hint="wait until then, or end both now with an overlap of 0 (--overlap 0)")
 
 

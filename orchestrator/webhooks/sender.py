@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from orchestrator.domain.deliveries import read_retry_after
-from orchestrator.domain.errors import RequestError, StepError
+from orchestrator.domain.errors import NotListed, RequestError, StepError
 from orchestrator.domain.ports import Post, Posted, Sending, Sent
 from orchestrator.webhooks.redaction import redact_echo
 from orchestrator.webhooks.signing import signed_headers
@@ -42,7 +42,7 @@ class WebhookSender:
         try:
             self._post.check(url)
         except StepError as error:
-            hint = "an operator may list exceptions in ORCHESTRATOR_EGRESS_ALLOW"
+            hint = f"if it is meant: ORCHESTRATOR_EGRESS_ALLOW={error.entry}" if isinstance(error, NotListed) else None
             raise RequestError(f"this URL cannot be a webhook: {error.message}", param="webhook", hint=hint) from error
 
     async def send(self, sending: Sending) -> Sent:

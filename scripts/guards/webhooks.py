@@ -19,6 +19,30 @@ DECIDED = ("tests/domain/test_deliveries.py",)
 
 GUARDS = (
     Guard(
+        name="only a used-up schedule disables",
+        promise="Days in which nothing was tried cost no event its attempts (promise 8, F14).",
+        file=DELIVERIES,
+        kept="    if attempt < len(SCHEDULE):\n",
+        removed="    if attempt < len(SCHEDULE) and (failing_since is None or now - failing_since < DISABLE_AFTER):\n",
+        tests=DECIDED,
+    ),
+    Guard(
+        name="slow endpoints share the failing's places",
+        promise="Receivers that answer after ten seconds leave half of the places to the others (F2).",
+        file="orchestrator/db/deliveries.py",
+        kept="        if row.failing_since is not None or row.id in window.slow:\n",
+        removed="        if row.failing_since is not None:\n",
+        tests=("tests/db/test_deliveries.py::test_endpoints_that_are_slow_share_half_of_the_places_too",),
+    ),
+    Guard(
+        name="a rotation waits for the one before",
+        promise="The former secret signs until its promised end (F11).",
+        file="orchestrator/db/endpoints.py",
+        kept="                _require_no_overlap(endpoint, now)\n",
+        removed="                pass\n",
+        tests=("tests/db/test_deliveries.py::test_a_second_rotation_waits_for_the_first",),
+    ),
+    Guard(
         name="a webhook has one deadline",
         promise="Connecting, sending and reading end together, whatever dribbles in (F3).",
         file=POST,
