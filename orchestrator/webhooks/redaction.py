@@ -23,7 +23,7 @@ _CREDENTIALS = re.compile(
 
 
 def redact_echo(text: str, sending: Sending, headers: Mapping[str, str]) -> str:
-    """Return an answer without what lets a reader in somewhere. Where a secret is written in escapes (`abc\\/def`, `%2f`,
+    """Return an answer without what lets a reader in somewhere. Where a secret is written in escapes (JSON's, `%2f`,
     `&amp;`) the whole text is kept unescaped: there it can be found.
     """
     hidden = _hidden_of(sending, headers)

@@ -111,9 +111,9 @@ GUARDS = (
     Guard(
         name="secrets of an answer are struck out",
         promise="What is kept of an answer lets nobody in (I3).",
-        file=SENDER,
-        kept="redact_secrets(redact_links(body.decode",
-        removed="str(redact_links(body.decode",
+        file=REDACTION,
+        kept="redact_secrets(redact_links(text))",
+        removed="redact_links(text)",
         tests=SENDING,
     ),
     Guard(
@@ -223,17 +223,17 @@ GUARDS = (
     Guard(
         name="a value of the endpoint's query is struck out alone",
         promise="A receiver that repeats a token without the rest of the query tells nobody (I3).",
-        file=SENDER,
-        kept="    written = [query, *values] if query else []\n",
-        removed="    written = [query] if query or values else []\n",
+        file=REDACTION,
+        kept="        if len(value) >= SHORTEST_TOKEN:\n",
+        removed="        if len(value) > len(query):\n",
         tests=SENDING,
     ),
     Guard(
         name="what is kept is cut last",
         promise="Half of a secret at the cut is not kept (I3).",
         file=SENDER,
-        kept="redact_links(body.decode(",
-        removed="redact_links(body[:KEPT_BYTES].decode(",
+        kept="redact_echo(body.decode(",
+        removed="redact_echo(body[:KEPT_BYTES].decode(",
         tests=SENDING,
     ),
     Guard(
