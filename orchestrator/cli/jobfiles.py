@@ -130,6 +130,8 @@ def take_checked(
         checked, taker, is_forced=is_forced, max_cost_micros=max_cost, is_partial=is_partial, webhook=webhook
     )
     _tell_intake(intake, checked)
+    if webhook is not None and intake.batch.finished_at is not None:
+        click.echo(f"{intake.batch.id} has ended: a webhook that is named now hears nothing of that", err=True)
     return intake
 
 

@@ -154,7 +154,7 @@ def _deliver_last(app: App) -> None:
     if left:
         click.echo(
             f"webhooks: {left} deliveries are still to be made; a later run or a worker goes on with them "
-            "(orchestrator webhooks deliveries)",
+            f"({program()} webhooks deliveries)",
             err=True,
         )
 

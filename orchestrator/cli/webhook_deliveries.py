@@ -10,11 +10,13 @@ import click
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import require_broker, waking
 from orchestrator.cli.options import CommonOptions, common_options
-from orchestrator.cli.output import print_one, print_rows
+from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.prefix import program
 from orchestrator.clock import SystemClock
 from orchestrator.config import parse_duration
+from orchestrator.domain.deliveries import Disable
 from orchestrator.domain.ports import LaneName
-from orchestrator.domain.webhooks import DeliveryState
+from orchestrator.domain.webhooks import DeliveryState, Endpoint
 from orchestrator.embedded import deliver_now
 from orchestrator.services.webhook_views import delivery_object
 from orchestrator.wiring import App, open_app
@@ -53,8 +55,17 @@ def test(common: CommonOptions, endpoint_id: str) -> None:
         is_handed_over = _send(app)
         record = app.endpoints.get_delivery(delivery_id)
         print_one(delivery_object(record), common.format_for(one=True))
+        _tell_if_disabled(app.endpoints.get(endpoint_id))
     if not is_handed_over and record.state is not DeliveryState.DELIVERED:
         sys.exit(Exit.NOT_ALL_SUCCEEDED)
+
+
+def _tell_if_disabled(endpoint: Endpoint) -> None:
+    """The test itself may have ended what it was to try."""
+    if endpoint.disabled_at is not None:
+        why = "it answered 410, gone" if endpoint.disabled_reason == Disable.GONE else endpoint.disabled_reason
+        back = f"{program()} webhooks enable {endpoint.id}"
+        click.echo(inert_line(f"{endpoint.id} is now disabled ({why}); once it is mended: {back}"), err=True)
 
 
 @click.command()
@@ -79,7 +90,7 @@ def deliveries(common: CommonOptions, endpoint_id: str | None, failed: bool, lim
         output = common.format_for(one=False)
         print_rows(shown if output in {"table", "csv"} else rows, COLUMNS, output)
         if len(found) > limit:
-            click.echo(f"more: orchestrator webhooks deliveries --after {found[limit - 1].id}", err=True)
+            click.echo(f"more: {program()} webhooks deliveries --after {found[limit - 1].id}", err=True)
 
 
 @click.command()

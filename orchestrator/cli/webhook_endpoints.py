@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import click
 
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one, print_rows
-from orchestrator.config import parse_duration
-from orchestrator.domain.webhooks import ALL_OF_JOBS
+from orchestrator.cli.prefix import program
+from orchestrator.config import Settings, parse_duration
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.webhooks import ALL_OF_JOBS, Endpoint
 from orchestrator.services.webhook_views import endpoint_object
 from orchestrator.services.webhooks import WithSecret, add_endpoint, rotate_secret
 from orchestrator.wiring import open_app
@@ -50,15 +53,31 @@ class Duration(click.ParamType[timedelta]):
 def add(common: CommonOptions, url: str, events: str) -> None:
     """Add an endpoint that hears of every job. Its secret is shown this once: keep it where the receiver finds it."""
     with open_app(common.settings(), may_migrate=True) as app:
-        _print_with_secret(add_endpoint(app.endpoint_desk, url, events.split(",")), common)
+        made = add_endpoint(app.endpoint_desk, url, events.split(","))
+        _print_with_secret(made, common)
+        click.echo(f"try it: {program()} webhooks test {made.endpoint.id}", err=True)
 
 
 @click.command("list")
 @common_options
 def list_endpoints(common: CommonOptions) -> None:
     """List the endpoints, those that jobs and batches named among them (scope `named`)."""
-    with open_app(common.settings()) as app:
-        print_rows(map(endpoint_object, app.endpoints.list_all()), COLUMNS, common.format_for(one=False))
+    settings = common.settings()
+    endpoints, hint = _list_all(settings)
+    print_rows(map(endpoint_object, endpoints), COLUMNS, common.format_for(one=False))
+    if not endpoints:
+        click.echo(f"there are no endpoints in {settings.data_dir} yet: {program()} webhooks add URL", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+
+
+def _list_all(settings: Settings) -> tuple[Sequence[Endpoint], str | None]:
+    """Return the endpoints; with a place where nothing has been done yet, where else there may be some."""
+    try:
+        with open_app(settings) as app:
+            return app.endpoints.list_all(), None
+    except NotFound as error:
+        return (), error.hint
 
 
 @click.command()

@@ -97,13 +97,13 @@ def _claim(connection: Connection, window: TurnWindow, database: Database) -> Cl
 
 
 def _choose(candidates: Sequence[Any], window: TurnWindow) -> list[str]:
-    """The longest waiting first; endpoints that only fail never take more than their share of the places."""
+    """The longest waiting first; endpoints that only fail or are slow never take more than their share."""
     chosen: list[str] = []
     failing_left = window.failing_limit
     for row in candidates:
         if len(chosen) == window.limit:
             break
-        if row.failing_since is not None:
+        if row.failing_since is not None or row.id in window.slow:
             if failing_left <= 0:
                 continue
             failing_left -= 1

@@ -15,6 +15,9 @@ from orchestrator.db.types import clean_text
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.webhooks import DeliveryState, Endpoint, SealedSecrets
 
+WHERE = "shows those that are here; `run --sandbox` keeps its own, in `sandbox` below its data directory"
+"""Ends the hint at what was not found."""
+
 
 def read_endpoint(row: RowMapping) -> Endpoint:
     """Return the endpoint in a row that holds every column of `webhook_endpoints`."""
@@ -58,12 +61,17 @@ def make_endpoint_row(endpoint: Endpoint) -> dict[str, object]:
     }
 
 
+def no_endpoint(endpoint_id: str) -> NotFound:
+    """Return what to raise, with where to look."""
+    return NotFound(f"there is no endpoint {endpoint_id}", hint=f"`orchestrator webhooks list` {WHERE}")
+
+
 def lock_endpoint(connection: Connection, endpoint_id: str) -> Endpoint:
     """Return the endpoint, locked. Raises NotFound, also for one that was deleted."""
     query = select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id, ENDPOINTS.c.deleted_at.is_(None)).with_for_update()
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise NotFound(f"there is no endpoint {endpoint_id}")
+        raise no_endpoint(endpoint_id)
     return read_endpoint(row)
 
 

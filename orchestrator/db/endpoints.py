@@ -13,7 +13,15 @@ from sqlalchemy import Connection, RowMapping, Select, insert, select, update
 
 from orchestrator.db import outbox
 from orchestrator.db.delivery_results import ATTEMPTS
-from orchestrator.db.endpoint_rows import cancel_pending, disable, lock_endpoint, make_endpoint_row, read_endpoint
+from orchestrator.db.endpoint_rows import (
+    WHERE,
+    cancel_pending,
+    disable,
+    lock_endpoint,
+    make_endpoint_row,
+    no_endpoint,
+    read_endpoint,
+)
 from orchestrator.db.engine import Database
 from orchestrator.db.outbox import DELIVERIES, ENDPOINTS, WEBHOOK_EVENTS
 from orchestrator.domain.errors import Conflict, NotFound
@@ -35,7 +43,7 @@ class SqlEndpoints:
         query = select(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id)
         row = self._database.read(lambda c: c.execute(query).mappings().first())
         if row is None:
-            raise NotFound(f"there is no endpoint {endpoint_id}")
+            raise no_endpoint(endpoint_id)
         return read_endpoint(row)
 
     def list_all(
@@ -85,17 +93,22 @@ class SqlEndpoints:
         database.write(work)
 
     def rotate(self, endpoint_id: str, sealed: str, *, overlap: timedelta) -> Endpoint:
-        """Give it a new secret; the one before signs beside it for `overlap`. Raises Conflict for a shared one."""
+        """Give it a new secret; the one before signs beside it for `overlap`. Raises Conflict for a shared one, and while an
+        earlier overlap runs: a third secret would end the first before the receiver was promised.
+        """
         database = self._database
 
         def work(connection: Connection) -> Endpoint:
             endpoint = lock_endpoint(connection, endpoint_id)
             if endpoint.secrets.sealed is None:
                 raise Conflict(f"{endpoint_id} is signed with the project's secret, which others share")
+            now = database.now(connection)
+            if overlap > timedelta(0):
+                _require_no_overlap(endpoint, now)
             values: dict[str, object] = {"sealed_secret": sealed, "sealed_previous": None, "previous_until": None}
             if overlap > timedelta(0):
                 values["sealed_previous"] = endpoint.secrets.sealed
-                values["previous_until"] = database.now(connection) + overlap
+                values["previous_until"] = now + overlap
             connection.execute(update(ENDPOINTS).where(ENDPOINTS.c.id == endpoint_id).values(values))
             return lock_endpoint(connection, endpoint_id)
 
@@ -120,7 +133,7 @@ class SqlEndpoints:
         query = _select_records().where(DELIVERIES.c.id == delivery_id)
         found = self._database.read(lambda c: _read_records(c, query))
         if not found:
-            raise NotFound(f"there is no delivery {delivery_id}")
+            raise _no_delivery(delivery_id)
         return found[0]
 
     def list_deliveries(
@@ -157,7 +170,7 @@ class SqlEndpoints:
         def work(connection: Connection) -> None:
             endpoint_id = connection.execute(whose).scalar_one_or_none()
             if endpoint_id is None:
-                raise NotFound(f"there is no delivery {delivery_id}")
+                raise _no_delivery(delivery_id)
             _require_enabled(lock_endpoint(connection, endpoint_id))
             again = update(DELIVERIES).where(DELIVERIES.c.id == delivery_id)
             connection.execute(again.values(_due_again(database.now(connection))))
@@ -180,6 +193,17 @@ class SqlEndpoints:
             return connection.execute(again).rowcount
 
         return database.write(work)
+
+
+def _no_delivery(delivery_id: str) -> NotFound:
+    return NotFound(f"there is no delivery {delivery_id}", hint=f"`orchestrator webhooks deliveries` {WHERE}")
+
+
+def _require_no_overlap(endpoint: Endpoint, now: datetime) -> None:
+    until = endpoint.secrets.previous_until
+    if endpoint.secrets.previous is not None and until is not None and now < until:
+        message = f"{endpoint.id} has a new secret already, and the one before signs until {until:%Y-%m-%dT%H:%M:%SZ}"
+        raise Conflict(message, hint="wait until then, or end both now with an overlap of 0 (--overlap 0)")
 
 
 def _require_enabled(endpoint: Endpoint) -> None:

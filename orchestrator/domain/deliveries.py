@@ -45,15 +45,14 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Retry:
-    """Due again. `disable` set: the endpoint is disabled and its queued deliveries are cancelled, this one too."""
+    """Due again."""
 
     due_at: datetime
-    disable: Disable | None = None
 
 
 @dataclass(frozen=True)
 class Exhausted:
-    """No further attempt is made by itself; `disable` as in Retry."""
+    """No further attempt is made by itself. `disable` set: the endpoint is disabled, its queued deliveries cancelled."""
 
     disable: Disable | None = None
 
@@ -65,16 +64,17 @@ def decide_delivery(
     attempt: int, sent: Sent, *, now: datetime, rng: Random, failing_since: datetime | None
 ) -> DeliveryDecision:
     """Return what follows attempt number `attempt` (from 1). `failing_since`: the endpoint's first failure since its
-    last success, None when this is the first.
+    last success, None when this is the first. Days in which nothing was tried say nothing about a receiver: only a
+    delivery that has used up its schedule disables.
     """
     if is_delivered(sent):
         return Delivered()
     if sent.status == GONE:
         return Exhausted(Disable.GONE)
-    disable = Disable.FAILING if failing_since is not None and now - failing_since >= DISABLE_AFTER else None
-    if attempt >= len(SCHEDULE):
-        return Exhausted(disable)
-    return Retry(now + wait_before(attempt + 1, rng=rng, at_least=sent.retry_after), disable)
+    if attempt < len(SCHEDULE):
+        return Retry(now + wait_before(attempt + 1, rng=rng, at_least=sent.retry_after))
+    has_failed_long = failing_since is not None and now - failing_since >= DISABLE_AFTER
+    return Exhausted(Disable.FAILING if has_failed_long else None)
 
 
 def is_delivered(sent: Sent) -> bool:

@@ -158,6 +158,13 @@ class Permanent(StepError):
     """It did not happen and will not as it is."""
 
 
+@dataclass
+class NotListed(Permanent):
+    """Refused because it is not on a list of the operator's. `entry` is what would have to stand there."""
+
+    entry: str = ""
+
+
 class Gone(Permanent):
     """The other side says that the thing no longer exists (or does not yet)."""
 

@@ -7,7 +7,8 @@ import re
 _LINK = re.compile(r"https?:(?:\\?/){2}[^\s\"'<>]+", re.IGNORECASE)
 """Takes every link whole, so that no text makes it begin again inside one."""
 _QUERY = re.compile(r"[?#].+")
-_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]*")
+_SECRET = re.compile(r"whsec_(?:[A-Za-z0-9+/=_-]|\\/|%2[bf]|%3d)*", re.IGNORECASE)
+"""Its base64 also with the escapes of JSON and of URLs."""
 
 
 def redact_links(text: str) -> str:

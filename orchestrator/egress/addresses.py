@@ -45,6 +45,8 @@ DENIED_V6 = tuple(
         "3fff::/20",  # documentation
     )
 )
+ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""Begins an interface identifier whose other half is the IPv4 address that a tunnel leads to."""
 
 
 @lru_cache(maxsize=512)
@@ -53,5 +55,7 @@ def is_internal(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return any(address in network for network in DENIED_V4) or not address.is_global
     if address.scope_id is not None or address not in GLOBAL_V6:
+        return True
+    if (int(address) >> 32) & 0xFFFF_FFFF in ISATAP:
         return True
     return any(address in network for network in DENIED_V6) or not address.is_global

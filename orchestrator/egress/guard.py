@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from orchestrator.domain.errors import Transient
+from orchestrator.domain.errors import NotListed, Transient
+from orchestrator.domain.media import suspects
 from orchestrator.egress.addresses import Address, is_internal
 from orchestrator.egress.allow import Allowed, is_single_label
-from orchestrator.egress.target import Target, parse_target, refused
+from orchestrator.egress.target import Target, parse_target
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Name and port to addresses, in the order to try them. Raises OSError when the name has none."""
@@ -50,13 +51,13 @@ class EgressGuard:
         """
         target = parse_target(url)
         if not self._allowed.has_port(target.host, target.port):
-            raise refused(f"port {target.port} is not one that foreign links may name")
+            raise _not_listed(target, f"port {target.port} is not one that foreign links may name")
         if self._allowed.names(target.host, target.port):
             return target
         if target.address is not None:
-            self._check_address(target.address)
+            self._check_address(target, target.address)
         elif is_single_label(target.host) or target.host.endswith(".localhost"):
-            raise refused("the link's host is a local name")
+            raise _not_listed(target, "the link's host is a local name")
         return target
 
     async def admit(self, url: str) -> Admitted:
@@ -67,7 +68,7 @@ class EgressGuard:
         addresses = await self._look_up(target)
         if not self._allowed.names(target.host, target.port):
             for address in addresses:
-                self._check_address(address)
+                self._check_address(target, address)
         return Admitted(target, addresses[:MAX_ADDRESSES])
 
     async def _look_up(self, target: Target) -> tuple[Address, ...]:
@@ -80,6 +81,10 @@ class EgressGuard:
             raise Transient("dns_failed", f"{target.host} has no address")
         return addresses
 
-    def _check_address(self, address: IPv4Address | IPv6Address) -> None:
+    def _check_address(self, target: Target, address: IPv4Address | IPv6Address) -> None:
         if is_internal(address) and not self._allowed.has_address(address):
-            raise refused("the link leads to an internal address")
+            raise _not_listed(target, "the link leads to an internal address")
+
+
+def _not_listed(target: Target, reason: str) -> NotListed:
+    return NotListed(suspects.EGRESS_REFUSED, reason, entry=target.authority)

@@ -104,7 +104,7 @@ def parse_host(host: str) -> str:
         return _parse_v6(host[1:-1])
     name = host.lower()
     labels = name.split(".")
-    if len(name) > 253 or not all(LABEL.fullmatch(label) for label in labels):
+    if not host.isascii() or len(name) > 253 or not all(LABEL.fullmatch(label) for label in labels):
         raise refused("the link's host is not a plainly written name or address")
     if NUMERIC_LABEL.fullmatch(labels[-1]):
         return _parse_v4(name)

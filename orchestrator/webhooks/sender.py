@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from urllib.parse import unquote_plus, urlsplit
 
 from orchestrator.domain.deliveries import read_retry_after
-from orchestrator.domain.errors import RequestError, StepError
+from orchestrator.domain.errors import NotListed, RequestError, StepError
 from orchestrator.domain.ports import Post, Posted, Sending, Sent
-from orchestrator.domain.redact import redact_links, redact_secrets
+from orchestrator.webhooks.redaction import redact_echo
 from orchestrator.webhooks.signing import signed_headers
 
 DEADLINE = timedelta(seconds=15)
@@ -20,8 +19,6 @@ MAX_ANSWER_BYTES = 64 * 1024
 """What is read of an answer; nobody needs more to know a status."""
 KEPT_BYTES = 4096
 """What is kept of it, for people who look for the reason."""
-SHORTEST_TOKEN = 6
-"""A shorter value of a query keeps nobody out, and would be found everywhere."""
 
 
 class WebhookSender:
@@ -45,7 +42,7 @@ class WebhookSender:
         try:
             self._post.check(url)
         except StepError as error:
-            hint = "an operator may list exceptions in ORCHESTRATOR_EGRESS_ALLOW"
+            hint = f"if it is meant: ORCHESTRATOR_EGRESS_ALLOW={error.entry}" if isinstance(error, NotListed) else None
             raise RequestError(f"this URL cannot be a webhook: {error.message}", param="webhook", hint=hint) from error
 
     async def send(self, sending: Sending) -> Sent:
@@ -62,7 +59,7 @@ class WebhookSender:
             )
         except StepError as error:
             return Sent(None, error.code, error.message, "", None, self._since(started))
-        return _describe(posted, sending, self._since(started))
+        return _describe(posted, sending, headers, self._since(started))
 
     async def close(self) -> None:
         """Close the connections that are kept; on the event loop that sent."""
@@ -72,9 +69,10 @@ class WebhookSender:
         return timedelta(seconds=self._monotonic() - started)
 
 
-def _describe(posted: Posted, sending: Sending, duration: timedelta) -> Sent:
+def _describe(posted: Posted, sending: Sending, headers: Mapping[str, str], duration: timedelta) -> Sent:
     code, message = _judge(posted)
-    return Sent(posted.status, code, message, _head(posted.body, sending.url), _wish(posted, sending.at), duration)
+    answer = _head(posted.body, sending, headers)
+    return Sent(posted.status, code, message, answer, _wish(posted, sending.at), duration)
 
 
 def _wish(posted: Posted, at: datetime) -> timedelta | None:
@@ -93,25 +91,13 @@ def _judge(posted: Posted) -> tuple[str | None, str]:
     return None, f"the endpoint answered {posted.status}"
 
 
-def _head(body: bytes, url: str) -> str:
+def _head(body: bytes, sending: Sending, headers: Mapping[str, str]) -> str:
     """Return what is kept of an answer: printable, and without what would let a reader in somewhere. Cut last: half of a
     secret is not found any more.
     """
-    text = redact_secrets(redact_links(body.decode("utf-8", errors="replace")))
-    for part in _secrets_in(url):
-        text = text.replace(part, "[redacted]")
+    text = redact_echo(body.decode("utf-8", errors="replace"), sending, headers)
     shown = "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
     return shown.encode()[:KEPT_BYTES].decode(errors="ignore")
-
-
-def _secrets_in(url: str) -> list[str]:
-    """The URL's query and its values, as they are written and as a receiver reads them; the longest first."""
-    query = urlsplit(url).query
-    values = [
-        value for _, _, value in (pair.partition("=") for pair in query.split("&")) if len(value) >= SHORTEST_TOKEN
-    ]
-    written = [query, *values] if query else []
-    return sorted({*written, *map(unquote_plus, written)}, key=lambda part: (-len(part), part))
 
 
 def _read_date(text: str | None) -> datetime | None:

@@ -12,6 +12,7 @@ from hashlib import sha256
 from orchestrator.domain.errors import RequestError
 
 PREFIX = "whsec_"
+SIGNATURE = "webhook-signature"
 SECRET_BYTES = 32
 SHORTEST, LONGEST = 24, 64
 """The bounds that the specification sets for the bytes of a secret."""
@@ -57,7 +58,7 @@ def signed_headers(secrets: Iterable[str], message_id: str, at: datetime, body: 
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(signatures),
+        SIGNATURE: " ".join(signatures),
     }
 
 
@@ -66,7 +67,7 @@ def verify(secret: str, headers: Mapping[str, str], body: bytes, *, now: datetim
 
     `headers` are by lower-case name. For our own local receiver: other people's use a library of theirs.
     """
-    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    names = ("webhook-id", "webhook-timestamp", SIGNATURE)
     missing = [name for name in names if not headers.get(name)]
     if missing:
         return f"no header {missing[0]}"

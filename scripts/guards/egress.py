@@ -13,18 +13,34 @@ SPELLED = ("tests/egress/test_target.py",)
 
 GUARDS = (
     Guard(
+        name="a host is ASCII before it is lowered",
+        promise="The Kelvin sign is no k (M-7).",
+        file=TARGET,
+        kept="    if not host.isascii() or len(name) > 253",
+        removed="    if len(name) > 253",
+        tests=SPELLED,
+    ),
+    Guard(
+        name="an ISATAP address is internal",
+        promise="It leads to the IPv4 address in its other half (M-7).",
+        file=ADDRESSES,
+        kept="    if (int(address) >> 32) & 0xFFFF_FFFF in ISATAP:\n",
+        removed="    if int(address) in ISATAP:\n",
+        tests=SPELLED,
+    ),
+    Guard(
         name="every address of a name is checked",
         promise="One internal address among public ones refuses the name.",
         file=GUARD,
-        kept="            for address in addresses:\n                self._check_address(address)\n",
-        removed="            self._check_address(addresses[0])\n",
+        kept="            for address in addresses:\n                self._check_address(target, address)\n",
+        removed="            self._check_address(target, addresses[0])\n",
         tests=TESTS,
     ),
     Guard(
         name="a literal address is checked",
         promise="An internal address is refused where it is written.",
         file=GUARD,
-        kept="        if target.address is not None:\n            self._check_address(target.address)\n        elif",
+        kept="        if target.address is not None:\n            self._check_address(target, target.address)\n        elif",
         removed="        if",
         tests=(*TESTS, *SPELLED),
     ),

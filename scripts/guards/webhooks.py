@@ -5,6 +5,7 @@ from __future__ import annotations
 from scripts.guards.guard import Guard
 
 SENDER = "orchestrator/webhooks/sender.py"
+REDACTION = "orchestrator/webhooks/redaction.py"
 SIGNING = "orchestrator/webhooks/signing.py"
 SEALING = "orchestrator/webhooks/sealing.py"
 KEYFILE = "orchestrator/webhooks/keyfile.py"
@@ -17,6 +18,30 @@ SEALED = ("tests/webhooks/test_sealing.py",)
 DECIDED = ("tests/domain/test_deliveries.py",)
 
 GUARDS = (
+    Guard(
+        name="only a used-up schedule disables",
+        promise="Days in which nothing was tried cost no event its attempts (promise 8, F14).",
+        file=DELIVERIES,
+        kept="    if attempt < len(SCHEDULE):\n",
+        removed="    if attempt < len(SCHEDULE) and (failing_since is None or now - failing_since < DISABLE_AFTER):\n",
+        tests=DECIDED,
+    ),
+    Guard(
+        name="slow endpoints share the failing's places",
+        promise="Receivers that answer after ten seconds leave half of the places to the others (F2).",
+        file="orchestrator/db/deliveries.py",
+        kept="        if row.failing_since is not None or row.id in window.slow:\n",
+        removed="        if row.failing_since is not None:\n",
+        tests=("tests/db/test_deliveries.py::test_endpoints_that_are_slow_share_half_of_the_places_too",),
+    ),
+    Guard(
+        name="a rotation waits for the one before",
+        promise="The former secret signs until its promised end (F11).",
+        file="orchestrator/db/endpoints.py",
+        kept="                _require_no_overlap(endpoint, now)\n",
+        removed="                pass\n",
+        tests=("tests/db/test_deliveries.py::test_a_second_rotation_waits_for_the_first",),
+    ),
     Guard(
         name="a webhook has one deadline",
         promise="Connecting, sending and reading end together, whatever dribbles in (F3).",
@@ -86,18 +111,26 @@ GUARDS = (
     Guard(
         name="secrets of an answer are struck out",
         promise="What is kept of an answer lets nobody in (I3).",
-        file=SENDER,
-        kept="redact_secrets(redact_links(body.decode",
-        removed="str(redact_links(body.decode",
+        file=REDACTION,
+        kept="redact_secrets(redact_links(text))",
+        removed="redact_links(text)",
         tests=SENDING,
     ),
     Guard(
         name="the endpoint's own query is struck out",
         promise="A token in the URL does not come back through an answer (I3).",
-        file=SENDER,
-        kept='        text = text.replace(part, "[redacted]")\n',
+        file=REDACTION,
+        kept="        text = text.replace(part, STRUCK)\n",
         removed="        text = str(text)\n",
         tests=SENDING,
+    ),
+    Guard(
+        name="an escaped secret is found",
+        promise="A token that comes back in the escapes of JSON, HTML or a URL is struck out too (I3).",
+        file=REDACTION,
+        kept="    if any(part in plain for part in hidden) and plain != text:\n",
+        removed="    if any(part in plain for part in hidden) and not text:\n",
+        tests=("tests/webhooks/test_redaction.py",),
     ),
     Guard(
         name="what is kept of an answer is inert",
@@ -190,17 +223,17 @@ GUARDS = (
     Guard(
         name="a value of the endpoint's query is struck out alone",
         promise="A receiver that repeats a token without the rest of the query tells nobody (I3).",
-        file=SENDER,
-        kept="    written = [query, *values] if query else []\n",
-        removed="    written = [query] if query or values else []\n",
+        file=REDACTION,
+        kept="        if len(value) >= SHORTEST_TOKEN:\n",
+        removed="        if len(value) > len(query):\n",
         tests=SENDING,
     ),
     Guard(
         name="what is kept is cut last",
         promise="Half of a secret at the cut is not kept (I3).",
         file=SENDER,
-        kept="redact_links(body.decode(",
-        removed="redact_links(body[:KEPT_BYTES].decode(",
+        kept="redact_echo(body.decode(",
+        removed="redact_echo(body[:KEPT_BYTES].decode(",
         tests=SENDING,
     ),
     Guard(

@@ -144,6 +144,7 @@ def test_a_run_says_what_it_leaves(place: dict[str, str], receiver: Receiver, tm
     path.write_text(json.dumps(LINE) + "\n")
     ended = call(place, "run", str(path), "--webhook", receiver.url)
     assert (ended.exit_code, "2 deliveries are still to be made" in ended.stderr) == (0, True), ended.stderr
+    assert f"(orchestrator --data-dir {tmp_path / 'data'} webhooks deliveries)" in ended.stderr
 
 
 def test_a_single_job_names_its_webhook(place: dict[str, str], receiver: Receiver) -> None:
@@ -153,3 +154,45 @@ def test_a_single_job_names_its_webhook(place: dict[str, str], receiver: Receive
     assert (refused.exit_code, "webhook" in refused.stderr) == (2, True)
     assert call(place, "submit", *body, "--webhook", receiver.url, "--wait").exit_code == 0
     assert [event["type"] for _, event in receiver.received] == ["job.succeeded"]
+
+
+def test_a_webhook_named_after_the_end_hears_nothing_and_that_is_said(
+    place: dict[str, str], receiver: Receiver, tmp_path: Path
+) -> None:
+    """The same file again, with a URL: nothing runs, so nothing is told."""
+    path = tmp_path / "jobs.jsonl"
+    path.write_text(json.dumps(LINE) + "\n")
+    said = "hears nothing of that"
+    first = call(place, "run", str(path))
+    again = call(place, "run", str(path), "--webhook", receiver.url)
+    assert (first.exit_code, again.exit_code, receiver.received) == (0, 0, [])
+    assert (said in first.stderr, said in again.stderr) == (False, True)
+
+
+def test_what_to_do_next_is_said_for_this_place(place: dict[str, str], receiver: Receiver, tmp_path: Path) -> None:
+    """Every command that is named begins with the data directory at hand."""
+    home = tmp_path / "data"
+    ours = f"orchestrator --data-dir {home}"
+    empty = call(place, "webhooks", "list", "-o", "json")
+    assert (empty.exit_code, json.loads(empty.stdout)) == (0, [])
+    assert f"no endpoints in {home} yet: {ours} webhooks add URL" in empty.stderr
+    assert not home.exists()
+    added = call(place, "webhooks", "add", receiver.url, "-o", "json")
+    assert f"try it: {ours} webhooks test {json.loads(added.stdout)['id']}" in added.stderr
+    for verb, thing in (("show", "we_nothing"), ("disable", "we_nothing"), ("resend", "dlv_nothing")):
+        missing = call(place, "webhooks", verb, thing)
+        assert missing.exit_code == 5
+        assert f"{ours} webhooks {'deliveries' if verb == 'resend' else 'list'}" in missing.stderr
+        assert "jobs" not in missing.stderr
+        assert ".orchestrator" not in missing.stderr
+
+
+def test_a_test_that_is_answered_410_says_what_it_did(place: dict[str, str], receiver: Receiver) -> None:
+    """F6: that it is disabled now, and how it comes back."""
+    endpoint_id, _ = add(place, receiver)
+    receiver.status = 410
+    ended = call(place, "webhooks", "test", endpoint_id)
+    assert ended.exit_code == 3
+    assert f"{endpoint_id} is now disabled (it answered 410, gone)" in ended.stderr
+    assert f"webhooks enable {endpoint_id}" in ended.stderr
+    assert read(place, "webhooks", "enable", endpoint_id)["status"] == "enabled"

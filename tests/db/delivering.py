@@ -22,6 +22,7 @@ from tests.db.driver import Driver
 
 KEY = "a key of an installation, long enough"
 OK = Sent(200, None, "the endpoint answered 200", "thanks", None, timedelta(milliseconds=12))
+SLOW = Sent(200, None, "the endpoint answered 200", "thanks", None, timedelta(seconds=10))
 DOWN = Sent(None, "connect_failed", "nobody listens there", "", None, timedelta(milliseconds=1))
 GONE = Sent(410, "http_410", "the endpoint answered 410", "", None, timedelta(milliseconds=5))
 

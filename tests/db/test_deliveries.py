@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from orchestrator.db.endpoint_rows import make_endpoint_row
 from orchestrator.db.inserts import insert_many
@@ -17,7 +17,7 @@ from orchestrator.domain.deliveries import SCHEDULE
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.webhooks import TEST, Endpoint
 from orchestrator.webhooks import SecretBox
-from tests.db.delivering import DOWN, GONE, OK, Post
+from tests.db.delivering import DOWN, GONE, OK, SLOW, Post
 from tests.db.driver import Driver
 from tests.factories import make_id
 
@@ -230,6 +230,21 @@ def test_both_secrets_sign_while_one_replaces_the_other(post: Post) -> None:
     assert signed == [(old,), (new, old), (new, old), (new, old), (new,)]
 
 
+def test_a_second_rotation_waits_for_the_first(post: Post) -> None:
+    """F11: the secret that a receiver still has signs until its promised end; only --overlap 0 ends it before."""
+    endpoint, hour = post.add(), timedelta(hours=1)
+    sealed = [post.box.seal(post.box.new_secret(), endpoint_id=endpoint.id) for _ in range(4)]
+    post.endpoints.rotate(endpoint.id, sealed[0], overlap=hour)
+    before = post.endpoints.get(endpoint.id)
+    with pytest.raises(Conflict, match="signs until") as caught:
+        post.endpoints.rotate(endpoint.id, sealed[1], overlap=hour)
+    assert "--overlap 0" in (caught.value.hint or "")
+    assert post.endpoints.get(endpoint.id).secrets == before.secrets
+    post.clock.advance(hour)
+    assert post.endpoints.rotate(endpoint.id, sealed[2], overlap=hour).secrets.previous == sealed[0]
+    assert post.endpoints.rotate(endpoint.id, sealed[3], overlap=timedelta(0)).secrets.previous is None
+
+
 def test_a_rotation_after_the_key_was_lost_signs_at_once(post: Post) -> None:
     """The advice on a secret that does not open is to rotate: the old one, which opens no more, keeps nothing back."""
     endpoint = post.add()
@@ -281,6 +296,7 @@ def test_resending_all_that_failed_since_a_time(post: Post) -> None:
     announce(post, endpoint)
     post.take_turns()
     assert post.endpoints.resend_failed(since=since) == 2
+    post.clock.advance(SECOND)
     post.take_turns()
     records = post.records()
     assert [str(record.state) for record in records].count("failed") == 1
@@ -327,6 +343,67 @@ def test_one_success_resets_the_five_days(post: Post) -> None:
         announce(post, endpoint)
         post.go_on_for(DAY)
     assert post.endpoints.get(endpoint.id).disabled_at is None
+
+
+def test_days_in_which_nothing_was_tried_disable_nobody(post: Post) -> None:
+    """F14: a quiet endpoint that failed last week: the next event has its whole schedule, and may still arrive."""
+    endpoint = post.add()
+    post.receivers.answers[endpoint.url] = DOWN
+    announce(post, endpoint)
+    post.go_on_for(6 * DAY)
+    announce(post, endpoint)
+    post.go_on_for(3 * DAY)
+    newest, oldest = post.records()
+    assert (newest.state, oldest.state) == ("pending", "failed")
+    assert newest.attempt_count > 1
+    assert post.endpoints.get(endpoint.id).disabled_at is None
+    post.receivers.answers[endpoint.url] = OK
+    post.go_on_for(2 * DAY)
+    assert post.records()[0].state == "delivered"
+
+
+def test_endpoints_that_are_slow_share_half_of_the_places_too(driver: Driver) -> None:
+    """F2: receivers that take every event after ten seconds leave the other half to those that answer at once."""
+    post = Post(driver, deliver_window=4, deliver_failing=2)
+    slow = [post.add(f"https://slow.example/{number}") for number in range(6)]
+    for endpoint in slow:
+        post.receivers.answers[endpoint.url] = SLOW
+        announce(post, endpoint)
+    post.take_turns()
+    post.clock.advance(SECOND)
+    for endpoint in slow:
+        announce(post, endpoint)
+    well = post.add("https://well.example/")
+    announce(post, well)
+    works = post.claim()
+    assert len(works) == 3
+    assert well.id in {work.turn.endpoint.id for work in works}
+    post.clock.advance(timedelta(seconds=10))
+    assert post.lane.claim(works) == []
+    for endpoint in slow:
+        post.receivers.answers[endpoint.url] = OK
+    post.perform(works)
+    post.lane.apply(works)
+    post.take_turns()
+    for endpoint in slow:
+        announce(post, endpoint)
+    assert len(post.claim()) == 4
+
+
+def test_a_turn_that_is_slow_takes_of_that_share_at_once(driver: Driver) -> None:
+    """F2: what a new process has not yet seen end counts as soon as it has lasted two seconds."""
+    post = Post(driver, deliver_window=4, deliver_failing=2)
+    dead = post.add("https://dead.example/")
+    post.receivers.answers[dead.url] = DOWN
+    announce(post, dead, 2)
+    post.take_turns()
+    for number in range(2):
+        announce(post, post.add(f"https://new.example/{number}"))
+    held = post.claim()
+    post.clock.advance(timedelta(seconds=6))
+    well = post.add("https://well.example/")
+    announce(post, well)
+    assert [work.turn.endpoint.id for work in post.lane.claim(held)] == [well.id]
 
 
 def test_ten_thousand_endpoints_take_turns(driver: Driver) -> None:

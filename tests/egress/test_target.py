@@ -27,6 +27,7 @@ HOSTILE = [
     "http://[64:ff9b:1::7f00:1]/", "http://[2002:7f00:1::]/", "http://[2001::1]/", "http://[fec0::1]/", "http://[fe80::1]/",
     "http://[fc00::1]/", "http://[fd00:ec2::254]/", "http://[ff02::1]/", "http://[ff0e::1]/", "http://[2001:db8::1]/",
     "http://[100::1]/", "http://[5f00::1]/", "http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]/", "http://[0:0:0:0:0:0:0:1]/",
+    "http://[2606:4700::5efe:10.0.0.1]/", "http://[2606:4700::200:5efe:127.0.0.1]/",
     # names for this machine and this network
     "http://localhost/", "http://LOCALHOST/", "http://localhost./", "http://a.localhost/", "http://redis/", "http://metadata/",
     "http://good.example./", "http://127.0.0.1./",
@@ -38,6 +39,7 @@ HOSTILE = [
     # dots and letters from elsewhere
     "http://127\u30020\u30020\u30021/", "http://127\uff0e0\uff0e0\uff0e1/", "http://localhost\uff61/",
     "http://\uff11\uff12\uff17.0.0.1/", "http://\u2460\u2461\u2466.0.0.1/", "http://ex\u00e4mple.com/", "http://good.ex\u0430mple/",
+    "http://\u212aube.example/", "http://good.\u017fe/",
     # white space, line ends, control characters
     "http://good.example/\r\nHost: 127.0.0.1", "http://good.example\r\n/", "http://good.exa\tmple/", " http://good.example/",
     "http://good.example/ ", "http://good.example/\x00", "http://good.example/\u2028", "http://good.example/a b",

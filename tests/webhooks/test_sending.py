@@ -517,8 +517,17 @@ def test_a_hostile_url_is_refused_at_creation_in_words() -> None:
     with pytest.raises(RequestError) as caught:
         sender.check("http://127.0.0.1/c4n4ry")
     assert caught.value.param == "webhook"
-    assert "EGRESS_ALLOW" in (caught.value.hint or "")
+    assert caught.value.hint == "if it is meant: ORCHESTRATOR_EGRESS_ALLOW=127.0.0.1"
     assert "c4n4ry" not in str(caught.value)
+    for url, entry in (("http://a.example:9000/", "a.example:9000"), ("http://[::1]:9000/", "[::1]:9000")):
+        with pytest.raises(RequestError) as caught:
+            sender.check(url)
+        assert caught.value.hint == f"if it is meant: ORCHESTRATOR_EGRESS_ALLOW={entry}"
+        WebhookSender(GuardedPost(allow=[entry]), version="1").check(url)
+    for url in ("http://user:c4n4ry@a.example/", "ftp://a.example/", "http://a.example/#c4n4ry"):
+        with pytest.raises(RequestError) as caught:
+            sender.check(url)
+        assert caught.value.hint is None
     sender.check("https://hooks.example/orchestrator?token=1")
 
 

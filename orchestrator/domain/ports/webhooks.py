@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -49,13 +49,16 @@ class Secrets(Protocol):
 
 @dataclass(frozen=True)
 class TurnWindow:
-    """How much a claim may take. Of its `limit` turns at most `failing_limit` go to endpoints that only fail."""
+    """How much a claim may take. Of its `limit` turns at most `failing_limit` go to endpoints that only fail, or are
+    among the `slow`.
+    """
 
     limit: int
     failing_limit: int
     per_endpoint: int
     lease: timedelta
     process: str = ""
+    slow: Collection[str] = ()
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class LaneLimits:
     archive_lease: timedelta = timedelta(seconds=120)
     sweep_lease: timedelta = timedelta(seconds=120)
     deliver_window: int = 32  # endpoints at a time: each has up to deliver_at_once requests under way
-    deliver_failing: int = 16  # of which only fail: those that work always have the other half
+    deliver_failing: int = 16  # of which only fail or are slow: those that work always have the other half
     deliver_at_once: int = 8
     deliver_lease: timedelta = timedelta(seconds=60)
     sweep_every: timedelta = timedelta(seconds=30)

@@ -1,6 +1,6 @@
 """The deliver lane: leases endpoints with due deliveries in turns, sends a few of each at once, writes what came back.
 
-A dead or slow endpoint holds its own turn and nobody else's; those that only fail share half of the places.
+A dead or slow endpoint holds its own turn and nobody else's; those that only fail or are slow share half of the places.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from orchestrator.services.lanes.context import Delivering, DrainTime
 
 log = logging.getLogger(__name__)
 
+SLOW = timedelta(seconds=2)
+"""Who takes longer to answer holds its place from others, whatever it answers."""
+REMEMBERED = 10_000
 SECRET_UNUSABLE = "secret_unusable"  # noqa: S105 - the code of a failure
 
 
@@ -51,18 +54,20 @@ class DeliverLane:
 
     def __init__(self, tools: Delivering) -> None:
         self._tools = tools
+        self._slow: dict[str, None] = {}  # by their last turns in this process: a new one learns it by one turn of each
         self.renew_every_seconds: float | None = tools.limits.deliver_lease.total_seconds() / 3
 
     def claim(self, held: Collection[DeliverWork]) -> Sequence[DeliverWork]:
         """Lease endpoints into the free places."""
         limits, clock = self._tools.limits, self._tools.clock
-        failing = sum(work.turn.endpoint.failing_since is not None for work in held)
+        limited = sum(self._is_limited(work) for work in held)
         window = TurnWindow(
             limit=limits.deliver_window - len(held),
-            failing_limit=limits.deliver_failing - failing,
+            failing_limit=limits.deliver_failing - limited,
             per_endpoint=limits.deliver_at_once,
             lease=limits.deliver_lease,
             process=self._tools.process,
+            slow=self._slow,
         )
         if window.limit <= 0:
             return []
@@ -71,6 +76,12 @@ class DeliverLane:
             reach(CrashPoint.DELIVERIES_CLAIMED)
         time = DrainTime(claimed.now, clock.monotonic())
         return [DeliverWork(turn, time) for turn in claimed.turns]
+
+    def _is_limited(self, work: DeliverWork) -> bool:
+        """Return True for a turn that takes of the failing's and the slow's share: a long one does even before it ends."""
+        endpoint = work.turn.endpoint
+        is_slow = endpoint.id in self._slow or work.time.now(self._tools.clock) - work.time.claimed_at > SLOW
+        return is_slow or endpoint.failing_since is not None
 
     async def perform(self, work: DeliverWork) -> DeliverWork:
         """Send the deliveries of the turn, all at once."""
@@ -110,11 +121,22 @@ class DeliverLane:
 
     def apply(self, results: Sequence[DeliverWork]) -> None:
         """Decide and write; an endpoint that was disabled or taken over meanwhile is left alone."""
+        for work in results:
+            self._note_pace(work)
         reports = [self._report(work) for work in results]
         ours = self._tools.deliveries.apply(reports)
         reach(CrashPoint.DELIVERIES_COMMITTED)
         for work, report in zip(results, reports, strict=True):
             _tell(work, report, is_ours=report.endpoint_id in ours)
+
+    def _note_pace(self, work: DeliverWork) -> None:
+        if not work.answers:
+            return
+        self._slow.pop(work.turn.endpoint.id, None)
+        if any(answer.sent.duration > SLOW for answer in work.answers):
+            self._slow[work.turn.endpoint.id] = None
+        if len(self._slow) > REMEMBERED:
+            del self._slow[next(iter(self._slow))]
 
     def _report(self, work: DeliverWork) -> TurnReport:
         endpoint = work.turn.endpoint
@@ -151,7 +173,7 @@ class DeliverLane:
 
 def _disabled_by(attempts: Sequence[Attempt]) -> Disable | None:
     decisions = (attempt.decision for attempt in attempts)
-    reasons = [d.disable for d in decisions if isinstance(d, Retry | Exhausted) and d.disable is not None]
+    reasons = [d.disable for d in decisions if isinstance(d, Exhausted) and d.disable is not None]
     return Disable.GONE if Disable.GONE in reasons else next(iter(reasons), None)
 
 
