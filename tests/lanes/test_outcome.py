@@ -8,7 +8,17 @@ from typing import get_args
 
 import pytest
 
-from orchestrator.domain.errors import Account, Gone, InputLost, Permanent, StepError, Throttled, Transient, Uncertain
+from orchestrator.domain.errors import (
+    Account,
+    Gone,
+    InputLost,
+    NotListed,
+    Permanent,
+    StepError,
+    Throttled,
+    Transient,
+    Uncertain,
+)
 from orchestrator.domain.job import SURE_REFUSALS, Verdict
 from orchestrator.domain.outcomes import (
     AccountRefused,
@@ -35,6 +45,7 @@ OF_A_CALL: dict[type[StepError], SubmitOutcome] = {
     Transient: NotSent("code", "why"),
     Throttled: ThrottledNow("code", "why", AFTER, UNTIL),
     Permanent: Rejected("code", "why"),
+    NotListed: Rejected("code", "why"),
     Gone: Rejected("code", "why"),
     InputLost: InputUnusable("code", "why"),
     Uncertain: Unknown("code", "why"),
@@ -45,6 +56,7 @@ OF_A_POLL: dict[type[StepError], PollFailed | TaskMissing] = {
     Transient: PollFailed("code", "why", AFTER, UNTIL),
     Throttled: PollFailed("code", "why", AFTER, UNTIL, PauseScope.MODEL),
     Permanent: PollFailed("code", "why", AFTER, UNTIL),
+    NotListed: PollFailed("code", "why", AFTER, UNTIL),
     Gone: TaskMissing("code", "why"),
     InputLost: PollFailed("code", "why", AFTER, UNTIL),
     Uncertain: PollFailed("code", "why", AFTER, UNTIL),
