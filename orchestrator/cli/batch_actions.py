@@ -207,7 +207,8 @@ def _tell_budget(plan: RetryPlan, max_cost: int | None) -> None:
     if not plan.cost.count:
         return
     if max_cost is not None:
-        click.echo(f"budget of the new charges: {show_micros(max_cost)}", err=True)
+        raised = "; the batch's own is raised by as much where it lacks it" if plan.left_micros is not None else ""
+        click.echo(f"budget of the new charges: {show_micros(max_cost)}{raised}", err=True)
     elif plan.left_micros is not None:
         left = show_micros(plan.left_micros)
         click.echo(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, case, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Update, case, exists, func, select, update
 
 from orchestrator.db import budgets, outbox
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row, read_batch
@@ -168,12 +168,20 @@ class SqlBatches:
 
     def set_budget(self, batch_id: str, micros: int) -> None:
         """Change the budget behind every credential's lock: a claim under way is then over, the next one holds to it."""
+        self._write_budget(update(BATCHES).where(BATCHES.c.id == batch_id), batch_id, micros)
+
+    def raise_budget(self, batch_id: str, micros: int) -> None:
+        """Change a budget that is lower; what somebody else has raised meanwhile stays."""
+        is_lower = BATCHES.c.max_cost_micros < micros
+        self._write_budget(update(BATCHES).where(BATCHES.c.id == batch_id, is_lower), batch_id, micros)
+
+    def _write_budget(self, change: Update, batch_id: str, micros: int) -> None:
         everyone = select(CREDENTIALS.c.name).order_by(CREDENTIALS.c.name).with_for_update()
 
         def work(connection: Connection) -> None:
             connection.execute(everyone)
             _lock_batch(connection, batch_id)
-            connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(max_cost_micros=micros))
+            connection.execute(change.values(max_cost_micros=micros))
 
         self._database.write(work)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, case, or_, select
 
 from orchestrator.db.batch_sums import BATCHES, MEMBERS
 from orchestrator.db.rows import JOBS
 from orchestrator.db.rowset import TEXT, encode_rows, make_rowset
-from orchestrator.domain.states import BEST_FIRST
+from orchestrator.domain.states import BEST_FIRST, State
 
 Key = tuple[str, str]
 """custom_id and body_sha256."""
@@ -19,7 +19,8 @@ def find_equal(
     connection: Connection, environment: str, keys: Sequence[Key], *, outside: str | None = None, owner: str
 ) -> Mapping[Key, str]:
     """Return this owner's job that answers each key: the one that came furthest, of equals the newest. A failed one answers only
-    where nothing better does: it was paid for, or refused, and is tried again by whoever asks for that.
+    where nothing better does: it was paid for, or refused, and is tried again by whoever asks for that. One that was
+    cancelled before any call answers nothing: it made nothing.
     """
     lines = make_rowset("lines", {"custom_id": TEXT, "sha256": TEXT}, is_sqlite=connection.dialect.name == "sqlite")
     rank = case({state: place for place, state in enumerate(BEST_FIRST)}, value=JOBS.c.state)
@@ -29,7 +30,7 @@ def find_equal(
         select(JOBS.c.id)
         .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)
         .where(MEMBERS.c.custom_id == lines.c.custom_id, JOBS.c.body_sha256 == lines.c.sha256)
-        .where(JOBS.c.owner == owner)
+        .where(JOBS.c.owner == owner, or_(JOBS.c.state != State.CANCELLED, JOBS.c.submission_count > 0))
         .where(theirs.scalar_subquery() == environment)
         .order_by(rank, JOBS.c.id.desc())
         .limit(1)

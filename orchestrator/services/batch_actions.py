@@ -147,30 +147,39 @@ def find_left(desk: RetryDesk, batch_id: str) -> int | None:
     binding: str | None = batch_id
     while binding is not None and binding in family:
         if (limit := family[binding].max_cost_micros) is not None:
-            left.append(max(limit - _sum_below(desk, family.values(), binding), 0))
+            left.append(max(limit - _sum_below(desk, family.values(), binding).total, 0))
         binding = family[binding].parent_id
     return min(left, default=None)
 
 
-def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str, *, without: str | None = None) -> int:
+class _Sum(NamedTuple):
+    """Micro-units: what was charged, and what that and everything queued come to."""
+
+    charged: int
+    total: int
+
+
+def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str, *, without: str | None = None) -> _Sum:
     whose = {batch_id}
     for batch in family:
         if batch.parent_id in whose and batch.id != without:
             whose.add(batch.id)
-    return sum(desk.batches.price_unpaid(each).total_micros for each in whose)
+    costs = [desk.batches.price_unpaid(each) for each in whose]
+    return _Sum(sum(cost.charged_micros for cost in costs), sum(cost.total_micros for cost in costs))
 
 
-def _make_room(desk: RetryDesk, parent: Batch, micros: int, begun: Batch | None) -> None:
-    """Raise the budgets of the batch and of those that it tries again until so much is left for a child: who names an
-    amount agrees to it. Repeated for a child that was begun it raises nothing more.
+def _make_room(desk: RetryDesk, parent: Batch, micros: int, child: Batch) -> None:
+    """Raise the budgets of the batch and of those that it tries again until so much is left for a child, and never by
+    more: who names an amount agrees to that. What a budget holds back stays unfunded; it may come before the child. Repeated
+    for the same child it raises nothing more.
     """
     family = {batch.id: batch for batch in desk.reports.list_family(parent.id)}
     binding: str | None = parent.id
     while binding is not None and binding in family:
         limit = family[binding].max_cost_micros
-        needed = micros + _sum_below(desk, family.values(), binding, without=begun.id if begun else None)
-        if limit is not None and limit < needed:
-            desk.batches.set_budget(binding, needed)
+        if limit is not None:
+            below = _sum_below(desk, family.values(), binding, without=child.id)
+            desk.batches.raise_budget(binding, micros + min(below.total, max(limit, below.charged)))
         binding = family[binding].parent_id
 
 
@@ -238,11 +247,10 @@ def retry_batch(
         return Retried(free_count, None, 0, refused | plan.refused)
     _require_within(plan, limit)
     links = _find_links(desk, parent, wanted, plan)
-    if max_cost_micros is not None:
-        _make_room(desk, parent, max_cost_micros, begun)
     child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
-    if begun is not None and max_cost_micros is not None:
-        desk.batches.set_budget(begun.id, max_cost_micros)
+    if max_cost_micros is not None:  # after the child: room that a kill left without one would be anybody's
+        desk.batches.set_budget(child.id, max_cost_micros)
+        _make_room(desk, parent, max_cost_micros, child)
     for some in chunks(links):  # first: whoever repeats this after a kill sees fewer lines to ask
         desk.batches.link_existing(child.id, some)
     new_count = _fill(desk, parent, child, wanted, plan, actor=actor)

@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import update
 
 from orchestrator.db.batch_sums import BATCHES
+from orchestrator.db.rows import JOBS
 from orchestrator.domain.decide import decide_cancel
 from orchestrator.domain.errors import Conflict, NotFound, Permanent
 from orchestrator.domain.outcomes import Rejected, TaskAccepted
+from orchestrator.domain.states import State
 from tests.db.driver import Driver
 from tests.db.test_plans import explained
 from tests.factories import HOUR, make_batch, make_new_job
@@ -147,6 +149,17 @@ class TestEqualJobs:
         assert driver.batches.find_equal("sandbox", [key]) == {key: failed.id}
         driver.add(good)
         assert driver.batches.find_equal("sandbox", [key]) == {key: good.id}
+
+    def test_a_job_that_was_cancelled_before_any_call_answers_nothing(self, driver: Driver) -> None:
+        """It made nothing, and a line that it answered would never run."""
+        key = ("x", "e" * 64)
+        job = make_new_job(custom_id="x", body_sha256="e" * 64)
+        driver.add(job)
+        with driver.database.begin_write() as connection:
+            gone = update(JOBS).where(JOBS.c.id == job.id)
+            now = driver.clock.now()
+            connection.execute(gone.values(state=State.CANCELLED, due_at=None, finished_at=now))
+        assert driver.batches.find_equal("sandbox", [key]) == {}
 
     def test_each_line_is_looked_up_by_its_name(self, driver: Driver) -> None:
         """Without statistics, as in a first file: to read the batch for each of its chunks took its square of time."""

@@ -6,6 +6,8 @@ import pytest
 
 from orchestrator.domain.errors import BudgetError
 from orchestrator.services.batch_actions import cancel_batch, plan_retry
+from orchestrator.services.lanes.context import LaneContext
+from orchestrator.services.lifecycle import retry_job
 from tests.services.bench import Bench
 from tests.services.desk import VIDEO
 from tests.services.test_batch_actions import desk_of, end_refused, retry, retry_until_the_kill
@@ -79,6 +81,44 @@ def test_a_budget_given_twice_to_one_child_raises_its_parents_once(bench: Bench)
             retry_until_the_kill(bench, batch)
         retry(bench, batch, max_cost=3 * PRICE)
         assert bench.app.batches.get(batch).max_cost_micros == 3 * PRICE
+
+
+def test_an_amount_for_one_line_pays_for_no_other(bench: Bench) -> None:
+    """Two that the budget holds back stay unfunded when the third is given money: what was agreed is what is spent."""
+    with bench.process() as context:
+        lines = [{"kind": "video", "body": {"model": "cogvideox-3", "prompt": f"kite {number}"}} for number in range(3)]
+        batch = bench.take(*lines)
+        bench.app.batches.set_budget(batch, 3 * PRICE)
+        bench.faults({"fault": "fail"})
+        run_rounds(bench, context, batch)
+        bench.faults()
+        for job in bench.jobs(batch)[:2]:
+            retry_job(bench.app.jobs, job.id, rules=bench.app.rules, may_charge=True, actor="ann", reason="")
+        child = retry(bench, batch, max_cost=PRICE)
+        assert child is not None
+        assert bench.app.batches.get(batch).max_cost_micros == 4 * PRICE
+        run_rounds(bench, context, batch, child.id)
+        charged = [bench.app.batches.price_unpaid(each).charged_micros for each in (batch, child.id)]
+        assert sum(charged) == 4 * PRICE
+
+
+def run_rounds(bench: Bench, context: LaneContext, *batches: str) -> None:
+    """Submit and ask as often as the jobs of these batches could need."""
+    for _ in range(5):
+        bench.submit(context)
+        for batch in batches:
+            bench.let_due(batch)
+        bench.poll(context)
+
+
+def test_a_raised_budget_is_not_lowered_by_a_retry(bench: Bench) -> None:
+    """What a person gave meanwhile stays."""
+    batch = bench.take(VIDEO)
+    bench.app.batches.set_budget(batch, 50 * PRICE)
+    bench.app.batches.raise_budget(batch, PRICE)
+    assert bench.app.batches.get(batch).max_cost_micros == 50 * PRICE
+    bench.app.batches.raise_budget(batch, 60 * PRICE)
+    assert bench.app.batches.get(batch).max_cost_micros == 60 * PRICE
 
 
 def test_lines_of_other_batches_are_counted_and_are_not_charged_here(bench: Bench) -> None:

@@ -108,6 +108,9 @@ class Batches(Protocol):
     def set_budget(self, batch_id: str, micros: int) -> None:
         """Let the batch's jobs cost so much in all from now on; every claim sees it whole, or began before."""
 
+    def raise_budget(self, batch_id: str, micros: int) -> None:
+        """The same for a budget that is lower than that; any other, and that there is none, stays."""
+
     def finish_intake(self, batch_id: str) -> None:
         """Every line is in."""
 

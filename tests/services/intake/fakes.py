@@ -112,6 +112,11 @@ class FakeBatches:
         self._step()
         self.batches[batch_id] = replace(self.batches[batch_id], max_cost_micros=micros)
 
+    def raise_budget(self, batch_id: str, micros: int) -> None:
+        limit = self.batches[batch_id].max_cost_micros
+        if limit is not None and limit < micros:
+            self.set_budget(batch_id, micros)
+
     def finish_intake(self, batch_id: str) -> None:
         self._step()
         self.batches[batch_id] = replace(self.batches[batch_id], is_intake_done=True)
