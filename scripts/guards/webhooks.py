@@ -191,7 +191,7 @@ GUARDS = (
     Guard(
         name="a fleet shares its key",
         promise="A key made on one host would open nothing on the next.",
-        file="orchestrator/wiring.py",
+        file="orchestrator/wiring/webhooks.py",
         kept='    if settings.secret_key is None and not settings.database.startswith("sqlite"):\n        raise ConfigError(',
         removed='    if settings.database == "":\n        raise ConfigError(',
         tests=("tests/webhooks/test_wiring.py",),

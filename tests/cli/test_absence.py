@@ -13,7 +13,7 @@ from orchestrator.cli.absence import ABSENCE, Absence
 from orchestrator.config import load_settings
 from orchestrator.db import sweeps
 from orchestrator.db.engine import Database, open_database
-from orchestrator.wiring import App, _make_app
+from orchestrator.wiring import App, make_app
 from tests.factories import make_batch
 from tests.fixtures.clock import FakeClock
 
@@ -29,7 +29,7 @@ def clock() -> FakeClock:
 def app(tmp_path: Path, clock: FakeClock, sqlite_url_factory: Callable[..., str]) -> Iterator[App]:
     settings = load_settings({"data_dir": tmp_path / "data", "database_url": sqlite_url_factory()})
     database: Database = open_database(settings.database, clock=clock)
-    yield _make_app(settings, clock, database)
+    yield make_app(settings, clock, database)
     database.close()
 
 

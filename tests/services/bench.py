@@ -28,7 +28,7 @@ from orchestrator.services.lanes.loop import LoopThread
 from orchestrator.services.lanes.poll import PollLane
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import SweepLane
-from orchestrator.wiring import _make_app
+from orchestrator.wiring import make_app
 from tests.fixtures.clock import FakeClock
 from tests.services.desk import HTTP, VIDEO, Desk, few_authorities
 
@@ -113,7 +113,7 @@ class Bench(Desk):
     def use_archive(self, url: str, **settings: object) -> None:
         """Archive elsewhere from now on."""
         changed = self.app.settings.model_copy(update={"archive_url": url, **settings})
-        self.app = _make_app(changed, self.clock, self.app.jobs._database)
+        self.app = make_app(changed, self.clock, self.app.jobs._database)
 
     def posts(self) -> int:
         """Return how many paid requests reached the provider; none of them came twice."""
@@ -165,7 +165,7 @@ def open_bench(
         stack.callback(database.close)
         loop = LoopThread()
         stack.callback(loop.close)
-        bench = Bench(_make_app(settings, clock, database), sandbox, loop, folder, clock, Mailbox())
+        bench = Bench(make_app(settings, clock, database), sandbox, loop, folder, clock, Mailbox())
         bench.control("reset", {}, method="POST")
         bench.control("latency", {"*": {"mean_seconds": 0, "jitter": 0}})
         yield bench

@@ -24,7 +24,7 @@ from orchestrator.services.explain import explain
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lifecycle import resubmit_job, write_off_job
 from orchestrator.services.watch import BatchWatch
-from orchestrator.wiring import _make_app
+from orchestrator.wiring import make_app
 from tests.services.bench import Bench
 from tests.services.desk import IMAGE, VIDEO
 
@@ -137,7 +137,7 @@ def test_a_model_pause_is_pointless_beyond_a_quarter_of_an_hour(bench: Bench, mi
 
 def set_limits(bench: Bench, **settings: object) -> None:
     changed = bench.app.settings.model_copy(update=settings)
-    bench.app = _make_app(changed, bench.clock, bench.app.jobs._database)
+    bench.app = make_app(changed, bench.clock, bench.app.jobs._database)
 
 
 def why(bench: Bench, batch: str) -> str:
