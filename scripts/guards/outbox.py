@@ -30,6 +30,22 @@ GUARDS = (
         tests=(f"{TESTS}::test_renewed_leases_stay_ours",),
     ),
     Guard(
+        name="a waiting endpoint is looked up once",
+        promise="Wrong statistics do not make a claim read all that waits for each endpoint (F17).",
+        file=CLAIMS,
+        kept=".where(is_theirs, condition).limit(1).lateral(",
+        removed=".where(is_theirs, condition).lateral(",
+        tests=(f"{TESTS}::test_ten_thousand_endpoints_take_turns",),
+    ),
+    Guard(
+        name="a held turn of a slow endpoint takes of the share",
+        promise="Slow receivers hold no more than half of the places from the first second on (F2).",
+        file=LANE,
+        kept="        is_slow = endpoint.id in self._slow or ",
+        removed="        is_slow = ",
+        tests=(f"{TESTS}::test_endpoints_that_are_slow_share_half_of_the_places_too",),
+    ),
+    Guard(
         name="failing endpoints share half",
         promise="However many receivers are dead, those that work have places (F2).",
         file=CLAIMS,

@@ -14,6 +14,43 @@ DECIDED = ("tests/domain/test_person.py",)
 
 GUARDS = (
     Guard(
+        name="an amount for a retry funds nothing else",
+        promise="Who names an amount agrees to that, not to what the budget holds back.",
+        file="orchestrator/services/batch_actions.py",
+        kept="micros + min(below.total, max(limit, below.charged))",
+        removed="micros + below.total",
+        tests=("tests/services/test_retrying_budgets.py::test_an_amount_for_one_line_pays_for_no_other",),
+    ),
+    Guard(
+        name="room is made for a child that is there",
+        promise="A kill leaves no raised budget without the child that it was raised for.",
+        file="orchestrator/services/batch_actions.py",
+        kept="    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)\n",
+        removed="""    if max_cost_micros is not None:
+        _make_room(desk, parent, max_cost_micros, parent)
+    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
+""",
+        tests=(
+            "tests/services/test_retrying_budgets.py::test_a_retry_that_is_killed_before_its_child_is_made_raises_nothing",
+        ),
+    ),
+    Guard(
+        name="a retry lowers no budget",
+        promise="What a person raised meanwhile stays.",
+        file="orchestrator/db/batches.py",
+        kept="BATCHES.c.id == batch_id, is_lower)",
+        removed="BATCHES.c.id == batch_id)",
+        tests=("tests/services/test_retrying_budgets.py::test_a_raised_budget_is_not_lowered_by_a_retry",),
+    ),
+    Guard(
+        name="what was cancelled unpaid answers no line",
+        promise="A line that nothing was made for is run.",
+        file="orchestrator/db/equal_jobs.py",
+        kept=", or_(JOBS.c.state != State.CANCELLED, JOBS.c.submission_count > 0))",
+        removed=", or_(JOBS.c.state != State.CANCELLED, JOBS.c.submission_count >= 0))",
+        tests=("tests/db/test_batches.py",),
+    ),
+    Guard(
         name="what has finished is not cancelled",
         promise="A batch that has finished is not marked as cancelled.",
         file="orchestrator/db/batch_cancels.py",

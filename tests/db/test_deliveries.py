@@ -378,6 +378,7 @@ def test_endpoints_that_are_slow_share_half_of_the_places_too(driver: Driver) ->
     works = post.claim()
     assert len(works) == 3
     assert well.id in {work.turn.endpoint.id for work in works}
+    assert post.lane.claim(works) == []  # the two that are held have the whole share from their beginning on
     post.clock.advance(timedelta(seconds=10))
     assert post.lane.claim(works) == []
     for endpoint in slow:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from orchestrator.db.batches import SqlBatches
 from orchestrator.domain.errors import BudgetError
-from orchestrator.services.batch_actions import cancel_batch, plan_retry
+from orchestrator.domain.job import Batch
+from orchestrator.services.batch_actions import cancel_batch, plan_retry, retry_batch
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lifecycle import retry_job
 from tests.services.bench import Bench
@@ -100,6 +104,24 @@ def test_an_amount_for_one_line_pays_for_no_other(bench: Bench) -> None:
         run_rounds(bench, context, batch, child.id)
         charged = [bench.app.batches.price_unpaid(each).charged_micros for each in (batch, child.id)]
         assert sum(charged) == 4 * PRICE
+
+
+def test_a_retry_that_is_killed_before_its_child_is_made_raises_nothing(bench: Bench) -> None:
+    """Room without a child would be anybody's: the next retry, which names no amount, would take it."""
+    with bench.process() as context:
+        batch = end_refused(bench, context)
+        bench.app.batches.set_budget(batch, PRICE)
+        desk = replace(desk_of(bench), batches=ChildlessBatches(bench.app.batches._database))
+        with pytest.raises(KeyboardInterrupt):
+            retry_batch(desk, batch, ["failed"], max_cost_micros=9 * PRICE, actor="ann", reason="")
+        assert bench.app.batches.get(batch).max_cost_micros == PRICE
+
+
+class ChildlessBatches(SqlBatches):
+    """The process dies as it makes a batch."""
+
+    def create(self, batch: Batch) -> None:
+        raise KeyboardInterrupt
 
 
 def run_rounds(bench: Bench, context: LaneContext, *batches: str) -> None:
