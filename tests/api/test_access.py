@@ -18,7 +18,7 @@ from orchestrator.domain.query import Filter
 from orchestrator.services.access import revoke_key
 from tests.api.conftest import House
 
-OPEN = {"/healthz", "/readyz", "/docs", "/console"}
+OPEN = {"/", "/healthz", "/readyz", "/docs", "/console"}
 """Routes that need no key: they tell nothing that belongs to anybody."""
 OUTSIDE = {"/openapi.json", "/console"}
 LISTS = ("/v1/jobs", "/v1/batches", "/v1/webhook_endpoints", "/v1/webhook_deliveries", "/v1/usage")

@@ -95,6 +95,12 @@ def test_a_role_sees_and_does_what_the_api_lets_it(console: Console, role: Role)
             assert status < 500, (path, status)
 
 
+def test_the_printed_address_leads_to_the_console(console: Console) -> None:
+    """`up` prints an address; whoever opens it in a browser is not met by an error."""
+    answer = console.stranger().client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/")
+
+
 def test_no_form_works_from_elsewhere(console: Console) -> None:
     """403 for another site's Origin, for none, for `null`, and for a token that is not of the session; nothing is done."""
     admin, other = console.person("admin"), console.person("admin")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from orchestrator.api import schemas
 from orchestrator.api.answers import failures
@@ -58,6 +58,12 @@ def metrics(desk: DeskOf, caller: Measurer, figures: CachedFigures) -> Response:
     """Give figures over every owner, read from the database at most once in five seconds; for keys that see all."""
     slots = slots_per_model(desk.app.kinds, desk.app.settings.limits)
     return Response(render(figures.read(), slots), media_type=CONTENT_TYPE)
+
+
+@router.get("/", include_in_schema=False)
+def root(request: Request) -> Response:
+    """Lead people who opened the printed address to the console."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/console/", status_code=303)
 
 
 @router.get("/docs", include_in_schema=False)
