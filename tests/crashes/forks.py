@@ -17,9 +17,10 @@ from pathlib import Path
 import boto3  # noqa: F401 - imported for those who are forked
 import psycopg  # noqa: F401 - as boto3
 
-from orchestrator import embedded, wiring  # noqa: F401 - as boto3
+from orchestrator import embedded  # noqa: F401 - as boto3
 from orchestrator.cli.main import main
 from orchestrator.storage.options import StoreOptions
+from orchestrator.wiring import storing
 
 SECONDS = 60.0
 LEAST_PART_BYTES = 5 << 20  # S3 takes no shorter one but the last
@@ -72,7 +73,7 @@ def _run(arguments: list[str], environment: dict[str, str], folder: Path, log: P
     _redirect(log)
     if is_in_parts:
         in_parts = partial(StoreOptions, multipart_threshold=0, part_bytes=LEAST_PART_BYTES)
-        setattr(wiring, "StoreOptions", in_parts)  # noqa: B010 - it stands in for a class, which types forbid
+        setattr(storing, "StoreOptions", in_parts)  # noqa: B010 - it stands in for a class, which types forbid
     main(arguments)
 
 
