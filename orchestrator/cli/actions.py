@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO
 
 import click
 
+from orchestrator.cli.adopting import adopt_file, open_taker
 from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import Exit, tell_request_error
 from orchestrator.cli.fleet import require_broker
@@ -19,7 +21,6 @@ from orchestrator.domain.errors import ConfigError, RequestError, StepError
 from orchestrator.domain.job import Job
 from orchestrator.services.adoption import AdoptRequest, adopt_task
 from orchestrator.services.asking import is_to_be_asked, require_known
-from orchestrator.services.batches import Taker
 from orchestrator.services.lifecycle import attach_task, resubmit_job, write_off_job
 from orchestrator.services.views import job_object
 from orchestrator.wiring import App, ask_provider, open_app
@@ -121,8 +122,11 @@ def write_off(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> N
 
 
 @click.command()
-@click.option("--task-id", required=True, metavar="T", help="The task's id at the provider.")
-@click.option("--kind", required=True, help="video, or image (models that are not answered at once).")
+@click.option("--task-id", metavar="T", help="The task's id at the provider.")
+@click.option(
+    "--file", "source", type=click.File("rb"), metavar="FILE", help="Many tasks: one on each line. - reads stdin."
+)
+@click.option("--kind", help="video, or image (models that are not answered at once). A line of FILE may name its own.")
 @click.option("--model", "-m", help="The provider's model name. [the kind's first that gives tasks]")
 @click.option("--custom-id", help="Your own name for the job.")
 @click.option("--tag", "tags", metavar="K=V", multiple=True, help="Label for searching.")
@@ -130,33 +134,49 @@ def write_off(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> N
 @common_options
 def adopt(
     common: CommonOptions,
-    task_id: str,
-    kind: str,
+    task_id: str | None,
+    source: BinaryIO | None,
+    kind: str | None,
     model: str | None,
     custom_id: str | None,
     tags: tuple[str, ...],
     reason: str,
 ) -> None:
-    """Make a job of a task that was submitted elsewhere: it is polled and archived like any other, and never paid here.
+    """Make jobs of tasks that were submitted elsewhere: they are polled and archived like any other, and never paid here.
 
-    The same task again answers the same job.
+    \b
+    One task:    orchestrator jobs adopt --task-id T --kind video
+    Many:        orchestrator jobs adopt --file ids.txt --kind video
+
+    FILE holds a bare id on each line, or an object {"task_id", "kind", "model", "custom_id", "tags"} of which only
+    task_id is needed. It is checked whole before anything is adopted. The same task again answers the same job, so a
+    file that was interrupted is simply given again.
     """
+    if (task_id is None) == (source is None):
+        raise click.UsageError("name one task with --task-id, or a file of tasks with --file")
+    if source is not None and custom_id is not None:
+        raise click.UsageError("--custom-id is for one task; in a file each line has its own")
+    if source is None and kind is None:
+        raise click.UsageError("Missing option '--kind': video, or image")
     settings = common.settings()
     if settings.broker_url is not None:
         require_broker(settings)
     request = AdoptRequest(
-        kind=kind,
-        task_id=task_id,
+        kind=kind or "",
+        task_id=task_id or "",
         environment=settings.zai_base_url,
         model=model,
         custom_id=custom_id,
         tags=dict(read_pair("--tag", tag) for tag in tags),
     )
     with open_app(settings, may_migrate=True) as app:
+        if source is not None:
+            adopt_file(app, source, request, actor=ACTOR, reason=reason, output=common.format_for(one=False))
+            return
         adopted = adopt_task(
             app.jobs,
             request,
-            _taker(app),
+            open_taker(app),
             kinds=app.kinds,
             task_lives=settings.assumed_task_life,
             actor=ACTOR,
@@ -197,8 +217,3 @@ def _look_at(app: App, job_ids: Sequence[str]) -> tuple[list[Job], dict[str, Req
 
 def _count(jobs: Sequence[Job]) -> str:
     return f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
-
-
-def _taker(app: App) -> Taker:
-    store = app.stores.open(app.settings.archive)
-    return Taker(app.batches, store, app.clock, app.rng, app.settings.spool_dir)

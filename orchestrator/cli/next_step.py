@@ -36,14 +36,15 @@ def next_steps(app: App, jobs: Sequence[Job]) -> list[str]:
     moving = [job for job in jobs if job.state in LANES]
     ours, theirs = list[Job](), list[Job]()
     for job in moving:
-        (theirs if _is_for_workers(app, job) else ours).append(job)
+        (theirs if is_for_workers(app, job) else ours).append(job)
     steps = [_hand_over(app, theirs)] if theirs else []
     commands = list(dict.fromkeys(_name_commands(app, ours)))
     more = [f"and {len(commands) - SHOWN} more batches"] if len(commands) > SHOWN else []
     return [*steps, *commands[:SHOWN], *more]
 
 
-def _is_for_workers(app: App, job: Job) -> bool:
+def is_for_workers(app: App, job: Job) -> bool:
+    """Return True when running workers take the job: it is in a database that they share, and not of a sandbox."""
     settings = app.settings
     if settings.broker_url is None or settings.database.startswith("sqlite"):
         return False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.adopting import open_taker
 from orchestrator.cli.exits import fault_text
 from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.jobfiles import WEBHOOK
@@ -18,10 +19,10 @@ from orchestrator.cli.output import print_one
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.domain.errors import ConfigError
-from orchestrator.services.batches import Taker, show_micros
+from orchestrator.services.batches import show_micros
 from orchestrator.services.intake import CheckOptions, SingleRequest, check_one, take_one
 from orchestrator.services.views import job_object
-from orchestrator.wiring import App, kinds_by_name, make_link_judge, open_app, webhook_judge
+from orchestrator.wiring import kinds_by_name, make_link_judge, open_app, webhook_judge
 
 
 class KindName(click.ParamType[str]):
@@ -122,7 +123,7 @@ def submit(
         if sandbox:
             settings = stack.enter_context(sandboxed(settings))
         app = stack.enter_context(open_app(settings, may_migrate=True))
-        intake = take_one(checked, _taker(app), idempotency_key=idempotency_key)
+        intake = take_one(checked, open_taker(app), idempotency_key=idempotency_key)
         job = app.history.get_job(intake.job_id or "")
         if not wait:
             print_one(job_object(job, now=app.clock.now(), kinds=app.kinds), common.format_for(one=True))
@@ -132,16 +133,6 @@ def submit(
         how = HowToRun(broker_url=broker_url)
         code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), how=how)
     sys.exit(code)
-
-
-def _taker(app: App) -> Taker:
-    return Taker(
-        batches=app.batches,
-        store=app.stores.open(app.settings.archive),
-        clock=app.clock,
-        rng=app.rng,
-        spool=app.settings.spool_dir,
-    )
 
 
 def _make_body(

@@ -45,10 +45,7 @@ def adopt_task(
     Its submission has no price of ours and counts for slots. Raises UnknownKind, InvalidParams, and Conflict for a
     model that is answered at once.
     """
-    check_task_id(request.task_id)
-    kind = _find_kind(kinds, request.kind)
-    model = _find_model(kind, request.model)
-    require_tasks(kinds, kind.name, model)
+    kind, model = check_adoption(request, kinds)
     batch = _make_batch(request, taker)
     adoption = Adoption(
         batch=batch,
@@ -59,6 +56,15 @@ def adopt_task(
         reason=reason,
     )
     return jobs.adopt(adoption)
+
+
+def check_adoption(request: AdoptRequest, kinds: Mapping[str, Kind]) -> tuple[Kind, str]:
+    """Return the kind and the model whose slots the task counts for. Raises as `adopt_task` does."""
+    check_task_id(request.task_id)
+    kind = _find_kind(kinds, request.kind)
+    model = _find_model(kind, request.model)
+    require_tasks(kinds, kind.name, model)
+    return kind, model
 
 
 def _find_kind(kinds: Mapping[str, Kind], name: str) -> Kind:

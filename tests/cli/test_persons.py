@@ -259,6 +259,54 @@ def test_what_adopt_refuses(tmp_path: Path, arguments: tuple[str, ...], words: s
     assert words in refused.stderr
 
 
+def test_a_file_of_tasks_is_adopted(place: dict[str, str], provider: RunningSandbox, tmp_path: Path) -> None:
+    """Bare ids and objects; each task once, known ones said; the file again adopts nothing new, and nothing is paid."""
+    httpx.put(f"{provider.control_url}/faults", json=[], trust_env=False).raise_for_status()
+    for _ in range(2):  # by a script elsewhere
+        body = {"model": "cogvideox-3", "prompt": "a lamp"}
+        key = {"Authorization": "Bearer id.secret"}
+        url = f"{provider.base_url}/videos/generations"
+        httpx.post(url, json=body, headers=key, trust_env=False).raise_for_status()
+    one, two, three = (row["id"] for row in tasks(provider) if row["kind"] == "video")
+    path = tmp_path / "ids.jsonl"
+    path.write_text(f"# from the old script\n{one}\n\n{json.dumps({'task_id': two, 'model': 'cogvideox-3'})}\r\n")
+    adopted = jobs(place, "adopt", "--file", str(path), "--kind", "video", "--tag", "from=script", "-o", "jsonl")
+    assert adopted.exit_code == 0, adopted.output
+    rows = [json.loads(line) for line in adopted.stdout.splitlines()]
+    assert [(row["line"], row["task_id"], row["adopted"]) for row in rows] == [(2, one, True), (4, two, True)]
+    assert ("2 tasks: 2 adopted, 0 known already" in adopted.stderr, "archive sweep" in adopted.stderr) == (True, True)
+    again = jobs(place, "adopt", "--file", "-", "--kind", "video", text=f"{one}\n{three}\n")
+    assert "2 tasks: 1 adopted, 1 known already" in again.stderr
+    shown = json.loads(jobs(place, "show", rows[1]["id"]).stdout)
+    assert (shown["model"], shown["tags"], shown["status"]) == ("cogvideox-3", {"from": "script"}, "processing")
+    assert shown["cost"]["estimate"] is None
+    assert len(tasks(provider)) == 4  # two of the place's, two of the script's
+
+
+def test_a_wrong_file_of_tasks_adopts_nothing(place: dict[str, str]) -> None:
+    """Every fault with its line, none of the file's tasks taken; the kind of a bare id must be said."""
+    lines = (
+        "good-1",
+        '{"task_id": 5}',
+        '{"taskid": "x", "kind": "video"}',
+        "two words",
+        "good-1",
+        '{"task_id": "a"',
+        "",
+    )
+    refused = jobs(place, "adopt", "--file", "-", "--kind", "video", text="\n".join(lines))
+    assert refused.exit_code == 2, refused.output
+    assert all(f"line {number}" in refused.stderr for number in (2, 3, 4, 5, 6)), refused.stderr
+    assert ("did you mean task_id?" in refused.stderr, "stands on line 1 already" in refused.stderr) == (True, True)
+    assert "good-1" not in jobs(place, "list", "-o", "jsonl").stdout
+    bare = jobs(place, "adopt", "--file", "-", text="good-1\n")
+    assert (bare.exit_code, "--kind" in bare.stderr) == (2, True)
+    empty = jobs(place, "adopt", "--file", "-", "--kind", "video", text="# nothing\n")
+    assert (empty.exit_code, "names no task" in empty.stderr) == (2, True)
+    both = jobs(place, "adopt", "--file", "-", "--task-id", "x", "--kind", "video", text="y\n")
+    assert (both.exit_code, "--file" in both.stderr) == (2, True)
+
+
 def test_a_policy_without_a_cap_is_refused(place: dict[str, str]) -> None:
     """ON_UNKNOWN=resubmit alone would do nothing, silently."""
     adopted = jobs(place, "adopt", "--task-id", "task-1", "--kind", "video", "-o", "json")
