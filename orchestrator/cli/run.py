@@ -28,8 +28,9 @@ from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import BudgetError, ConfigError, Conflict
 from orchestrator.domain.states import State
-from orchestrator.services.batch_actions import find_left, find_own_failed
+from orchestrator.services.batch_actions import find_own_failed
 from orchestrator.services.batches import show_micros
+from orchestrator.services.family_budgets import find_left
 from orchestrator.services.intake import CheckOptions
 from orchestrator.services.lifecycle import needs_new_charge, retry_job
 from orchestrator.wiring import App, open_app, webhook_judge
@@ -130,7 +131,7 @@ def _retry_failed(app: App, batch_id: str, *, is_sure: bool) -> None:
             f"retrying {len(failed)} failed jobs, {len(charged)} as new charges of about {show_micros(micros)}",
             err=True,
         )
-    left = find_left(desk, batch_id) if charged else None
+    left = find_left(app.batches, app.reports, batch_id) if charged else None
     if left is not None and micros > left:
         raise BudgetError(
             f"trying them again costs about {show_micros(micros)}; {show_micros(left)} of the budget is left",

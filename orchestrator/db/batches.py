@@ -7,16 +7,15 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Update, case, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, exists, func, select, update
 
-from orchestrator.db import budgets, outbox
+from orchestrator.db import budgets, family_budgets, outbox
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row, read_batch
 from orchestrator.db.engine import Database
 from orchestrator.db.equal_jobs import find_equal
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many, insert_missing
 from orchestrator.db.named_webhooks import Named, inherit_job_webhooks, inherit_webhooks, link_webhooks
-from orchestrator.db.pauses import CREDENTIALS
 from orchestrator.db.rows import JOBS, price_columns
 from orchestrator.db.search import insert_searched
 from orchestrator.db.waiting import enter_parents, insert_dependencies
@@ -166,24 +165,13 @@ class SqlBatches:
 
         return self._database.read(work)
 
-    def set_budget(self, batch_id: str, micros: int) -> None:
-        """Change the budget behind every credential's lock: a claim under way is then over, the next one holds to it."""
-        self._write_budget(update(BATCHES).where(BATCHES.c.id == batch_id), batch_id, micros)
+    def price_family(self, batch_id: str) -> UnpaidCost:
+        """The same of a batch and all that try it again."""
+        return self._database.read(lambda c: family_budgets.price_family(c, batch_id))
 
-    def raise_budget(self, batch_id: str, micros: int) -> None:
-        """Change a budget that is lower; what somebody else has raised meanwhile stays."""
-        is_lower = BATCHES.c.max_cost_micros < micros
-        self._write_budget(update(BATCHES).where(BATCHES.c.id == batch_id, is_lower), batch_id, micros)
-
-    def _write_budget(self, change: Update, batch_id: str, micros: int) -> None:
-        everyone = select(CREDENTIALS.c.name).order_by(CREDENTIALS.c.name).with_for_update()
-
-        def work(connection: Connection) -> None:
-            connection.execute(everyone)
-            _lock_batch(connection, batch_id)
-            connection.execute(change.values(max_cost_micros=micros))
-
-        self._database.write(work)
+    def set_budget(self, batch_id: str, micros: int) -> Sequence[str]:
+        """Raises NotFound."""
+        return self._database.write(lambda c: family_budgets.set_budget(c, batch_id, micros))
 
     def finish_intake(self, batch_id: str) -> None:
         """Every line is in: what the jobs depend on is looked up, then the intake is done."""

@@ -61,15 +61,22 @@ def keep_fitting(connection: Connection, heads: Sequence[Head], budgets: Budgets
 
 
 def take_fitting(connection: Connection, turns: Sequence[Turn], budgets: Budgets, *, limit: int) -> list[Turn]:
-    """Return the first `limit` turns, in order, that fit into their budgets together."""
+    """Return the first `limit` turns, in order, that fit into their budgets together.
+
+    Nothing passes one of its batch, model and priority that does not fit: it is the next claim's head.
+    """
     prices = find_prices(connection, [turn.job_id for turn in turns if turn.fair_key in budgets])
     left = {budget.batch_id: budget.left for bound in budgets.values() for budget in bound}
     taken: list[Turn] = []
+    closed: set[tuple[str, int, str]] = set()
     for turn in turns:
         if len(taken) == limit:
             break
+        if turn.place in closed:
+            continue
         binding = [budget.batch_id for budget in budgets.get(turn.fair_key, ())]
         if not _fits(prices, turn.job_id, min((left[batch_id] for batch_id in binding), default=None)):
+            closed.add(turn.place)
             continue
         for batch_id in binding:
             left[batch_id] -= prices[turn.job_id] or 0

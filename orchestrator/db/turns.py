@@ -65,6 +65,12 @@ class Turn:
     rank: tuple[int, int, datetime, datetime]
     job_id: str
     fair_key: str = field(compare=False)
+    model: str = field(compare=False)
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """Return the part of the queue behind one head: model, priority and fair key."""
+        return self.model, -self.rank[0], self.fair_key
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def _pick_of_priority(
         asked = queue.parameters | _parameters_of(part, limit if len(ordered) < limit else 1, now)
         for row in connection.execute(_first_of_each(queue.batch_id is not None, len(part)), asked):
             rank = (-part[0].priority, row.place, served.get(row.fair_key) or NEVER, row.due_at)
-            turns.append(Turn(rank, row.id, row.fair_key))
+            turns.append(Turn(rank, row.id, row.fair_key, queue.model))
     return sorted(turns)[:limit]
 
 

@@ -22,6 +22,7 @@ from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import State
 from orchestrator.services.batch_files import iter_lines
 from orchestrator.services.batches import CHUNK, chunks, require_within
+from orchestrator.services.family_budgets import find_left
 from orchestrator.services.jobfile.tally import Estimate, PriceSum
 from orchestrator.services.lifecycle import last_final_answer, retry_job
 
@@ -121,7 +122,7 @@ def plan_retry(desk: RetryDesk, batch_id: str, only: Iterable[str]) -> RetryPlan
     for each in charged.values():
         prices.add(each.kind, each.model, each.price)
     plan.names, plan.cost = set(charged), prices.total()
-    plan.left_micros = find_left(desk, batch_id)
+    plan.left_micros = find_left(desk.batches, desk.reports, batch_id)
     return plan
 
 
@@ -135,52 +136,6 @@ def find_own_failed(desk: RetryDesk, batch_id: str) -> tuple[list[Job], int]:
     best = (line.job for line in iter_lines(desk.reports, batch_id, family=family))
     failed = [job for job in best if job.id in own]
     return failed, len(own) - len(failed)
-
-
-def find_left(desk: RetryDesk, batch_id: str) -> int | None:
-    """Return what may still be spent on trying a batch again; None where nothing limits it.
-
-    A budget is for a batch and all that try it again, so those of the batches that this one tries again bind as well.
-    """
-    family = {batch.id: batch for batch in desk.reports.list_family(batch_id)}  # parents before their children
-    left: list[int] = []
-    binding: str | None = batch_id
-    while binding is not None and binding in family:
-        if (limit := family[binding].max_cost_micros) is not None:
-            left.append(max(limit - _sum_below(desk, family.values(), binding).total, 0))
-        binding = family[binding].parent_id
-    return min(left, default=None)
-
-
-class _Sum(NamedTuple):
-    """Micro-units: what was charged, and what that and everything queued come to."""
-
-    charged: int
-    total: int
-
-
-def _sum_below(desk: RetryDesk, family: Iterable[Batch], batch_id: str, *, without: str | None = None) -> _Sum:
-    whose = {batch_id}
-    for batch in family:
-        if batch.parent_id in whose and batch.id != without:
-            whose.add(batch.id)
-    costs = [desk.batches.price_unpaid(each) for each in whose]
-    return _Sum(sum(cost.charged_micros for cost in costs), sum(cost.total_micros for cost in costs))
-
-
-def _make_room(desk: RetryDesk, parent: Batch, micros: int, child: Batch) -> None:
-    """Raise the budgets of the batch and of those that it tries again until so much is left for a child, and never by
-    more: who names an amount agrees to that. What a budget holds back stays unfunded; it may come before the child. Repeated
-    for the same child it raises nothing more.
-    """
-    family = {batch.id: batch for batch in desk.reports.list_family(parent.id)}
-    binding: str | None = parent.id
-    while binding is not None and binding in family:
-        limit = family[binding].max_cost_micros
-        if limit is not None:
-            below = _sum_below(desk, family.values(), binding, without=child.id)
-            desk.batches.raise_budget(binding, micros + min(below.total, max(limit, below.charged)))
-        binding = family[binding].parent_id
 
 
 class _Charged(NamedTuple):
@@ -231,8 +186,9 @@ def retry_batch(
     """Try a batch again: what costs nothing goes on where it stands, the rest is paid for in a child batch.
 
     Repeated after a kill it fills the child that it had begun, and two at once make one: the child's identity is its
-    parent and its generation. Without `max_cost_micros` the child gets what is left of its parent's budget. Raises NotFound, BudgetError before anything is made, Conflict when another process has
-    just made the same child.
+    parent and its generation. The child has a budget of its own only with `max_cost_micros`; those of its parents bind it
+    in any case. Raises NotFound, BudgetError before anything is made, Conflict when another process has just made the
+    same child.
     """
     wanted = frozenset(only)
     first = plan_retry(desk, batch_id, wanted)
@@ -247,10 +203,9 @@ def retry_batch(
         return Retried(free_count, None, 0, refused | plan.refused)
     _require_within(plan, limit)
     links = _find_links(desk, parent, wanted, plan)
-    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
+    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links))
     if max_cost_micros is not None:  # after the child: room that a kill left without one would be anybody's
         desk.batches.set_budget(child.id, max_cost_micros)
-        _make_room(desk, parent, max_cost_micros, child)
     for some in chunks(links):  # first: whoever repeats this after a kill sees fewer lines to ask
         desk.batches.link_existing(child.id, some)
     new_count = _fill(desk, parent, child, wanted, plan, actor=actor)
@@ -274,9 +229,7 @@ def _go_on(desk: RetryDesk, plan: RetryPlan, *, actor: str, reason: str) -> tupl
     return count, refused
 
 
-def _create_child(
-    desk: RetryDesk, parent: Batch, newest: Batch | None, line_count: int, max_cost_micros: int | None
-) -> Batch:
+def _create_child(desk: RetryDesk, parent: Batch, newest: Batch | None, line_count: int) -> Batch:
     now = desk.clock.now()
     generation = newest.generation + 1 if newest else 1
     child = Batch(
@@ -290,7 +243,6 @@ def _create_child(
         is_intake_done=False,
         created_at=now,
         generation=generation,
-        max_cost_micros=max_cost_micros,
         parent_id=parent.id,
     )
     return _create_or_join(desk, child)

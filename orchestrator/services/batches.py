@@ -156,13 +156,18 @@ def price_new(batch: Batch, lines: Iterable[PreparedLine], taker: Taker) -> Esti
 
 def require_within(micros: int, unpriced_count: int, limit: int) -> None:
     """Raise BudgetError unless so much money (micro-units) is allowed; what has no price cannot be held to a limit."""
+    refuse_unpriced(unpriced_count)
+    if micros > limit:
+        message = f"this would cost {show_micros(micros)}; at most {show_micros(limit)} was allowed"
+        raise BudgetError(message, hint="raise --max-cost")
+
+
+def refuse_unpriced(unpriced_count: int) -> None:
+    """Raise BudgetError when there are jobs without a price: what they cost cannot be held to a limit."""
     if unpriced_count:
         jobs = "1 job has" if unpriced_count == 1 else f"{unpriced_count:,} jobs have"
         hint = "run without --max-cost, or leave those models out"
         raise BudgetError(f"{jobs} no table price, so the cost cannot be held to a limit", hint=hint)
-    if micros > limit:
-        message = f"this would cost {show_micros(micros)}; at most {show_micros(limit)} was allowed"
-        raise BudgetError(message, hint="raise --max-cost")
 
 
 def show_micros(micros: int) -> str:

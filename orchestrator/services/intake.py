@@ -18,7 +18,7 @@ from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.errors import BatchFileError, Fault, InvalidParams, UnknownKind
 from orchestrator.domain.job import Batch, Json, NewJob
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.ports import RepeatKey, SingleIntake, SingleIntakes, Taken
+from orchestrator.domain.ports import RepeatKey, SingleIntake, SingleIntakes, Taken, UnpaidCost
 from orchestrator.services.batches import (
     Intake,
     Taker,
@@ -30,6 +30,7 @@ from orchestrator.services.batches import (
     price_new,
     require_within,
 )
+from orchestrator.services.family_budgets import require_family_within
 from orchestrator.services.inputs import InputReader, copy_inputs, in_line
 from orchestrator.services.jobfile.check import CheckedFile, CheckOptions, PreparedLine, check_file, prepare
 from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, Judge, printable, show
@@ -79,7 +80,8 @@ def take_file(
     checked.require_good(is_partial=is_partial)
     found = taker.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if found is not None and found.is_intake_done and not is_forced:
-        _hold_rest(found, taker, max_cost_micros)
+        if max_cost_micros is not None:
+            require_family_within(taker.batches, found.id, max_cost_micros)
         _link(found, taker, webhook)
         batch = change_budget(found, taker, max_cost_micros)
         return Intake(batch, 0, 0, is_resumed=True, former_budget=found.max_cost_micros)
@@ -88,8 +90,7 @@ def take_file(
     is_resumed = found is not None and (not is_forced or is_half_forced)
     batch = found if found is not None and is_resumed else _make_file_batch(checked, found, taker, max_cost_micros)
     if max_cost_micros is not None:
-        cost = price_new(batch, checked.read_again(), taker)
-        require_within(cost.micros, cost.unpriced_count, max_cost_micros)
+        _require_room(checked, batch, taker, max_cost_micros, is_begun=is_resumed)
     _copy_all(checked, taker)
     if not is_resumed:
         batch, is_first = create_or_join(batch, taker)
@@ -119,10 +120,13 @@ def _link(batch: Batch, taker: Taker, webhook: str | None) -> None:
         taker.batches.link_webhook(batch.id, webhook)
 
 
-def _hold_rest(batch: Batch, taker: Taker, limit: int | None) -> None:
-    if limit is not None:
-        rest = taker.batches.price_unpaid(batch.id)
-        require_within(rest.total_micros, rest.unpriced_count, limit)
+def _require_room(checked: CheckedFile, batch: Batch, taker: Taker, limit: int, *, is_begun: bool) -> None:
+    """Of a batch that is half in, what it and its retries have charged and queued counts beside the lines to come."""
+    last = taker.batches.find_last_line(batch.id) if is_begun else 0
+    there = taker.batches.price_family(batch.id) if is_begun else UnpaidCost(0, 0)
+    rest = price_new(batch, (line for line in checked.read_again() if (line.request.line_number or 0) > last), taker)
+    unpriced_count = rest.unpriced_count + there.unpriced_count
+    require_within(rest.micros + there.total_micros, unpriced_count, limit)
 
 
 def _copy_all(checked: CheckedFile, taker: Taker) -> None:

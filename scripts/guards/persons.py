@@ -16,30 +16,46 @@ GUARDS = (
     Guard(
         name="an amount for a retry funds nothing else",
         promise="Who names an amount agrees to that, not to what the budget holds back.",
-        file="orchestrator/services/batch_actions.py",
-        kept="micros + min(below.total, max(limit, below.charged))",
-        removed="micros + below.total",
+        file="orchestrator/db/family_budgets.py",
+        kept="return min(others.total_micros, max(left, others.charged_micros))",
+        removed="return others.total_micros",
         tests=("tests/services/test_retrying_budgets.py::test_an_amount_for_one_line_pays_for_no_other",),
     ),
     Guard(
         name="room is made for a child that is there",
         promise="A kill leaves no raised budget without the child that it was raised for.",
         file="orchestrator/services/batch_actions.py",
-        kept="    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)\n",
+        kept="    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links))\n",
         removed="""    if max_cost_micros is not None:
-        _make_room(desk, parent, max_cost_micros, parent)
-    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links), limit)
+        desk.batches.set_budget(parent.id, max_cost_micros)
+    child = begun or _create_child(desk, parent, newest, plan.cost.count + len(links))
 """,
         tests=(
             "tests/services/test_retrying_budgets.py::test_a_retry_that_is_killed_before_its_child_is_made_raises_nothing",
         ),
     ),
     Guard(
+        name="a budget is judged by the whole family",
+        promise="A budget that would only stop a retry half-way is refused when it is named.",
+        file="orchestrator/services/family_budgets.py",
+        kept="cost = batches.price_family(batch_id)",
+        removed="cost = batches.price_unpaid(batch_id)",
+        tests=("tests/services/test_family_budgets.py",),
+    ),
+    Guard(
+        name="what a retry was given before is not given again",
+        promise="Naming the same amount twice raises the budgets above once.",
+        file="orchestrator/db/family_budgets.py",
+        kept="each, limit - taken, without",
+        removed="each, limit, without",
+        tests=("tests/services/test_family_budgets.py",),
+    ),
+    Guard(
         name="a retry lowers no budget",
         promise="What a person raised meanwhile stays.",
-        file="orchestrator/db/batches.py",
-        kept="BATCHES.c.id == batch_id, is_lower)",
-        removed="BATCHES.c.id == batch_id)",
+        file="orchestrator/db/family_budgets.py",
+        kept="without=batch_id)) > limit\n",
+        removed="without=batch_id)) is not None\n",
         tests=("tests/services/test_retrying_budgets.py::test_a_raised_budget_is_not_lowered_by_a_retry",),
     ),
     Guard(

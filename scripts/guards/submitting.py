@@ -92,6 +92,14 @@ GUARDS = (
         tests=("tests/db/test_budgets.py",),
     ),
     Guard(
+        name="within one claim nothing overtakes a job that its budget has no room for",
+        promise="A budget that runs short lets nothing of a batch pass its next job (docs/decisions/0013).",
+        file="orchestrator/db/budgets.py",
+        kept="            closed.add(turn.place)\n            continue",
+        removed="            continue",
+        tests=("tests/db/test_budgets.py::test_nothing_overtakes_a_dearer_job_of_its_batch_within_one_claim",),
+    ),
+    Guard(
         name="claims fit the batch's budget together",
         promise="A budget is never exceeded by a cent.",
         file=CLAIM,

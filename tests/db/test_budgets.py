@@ -177,6 +177,21 @@ def test_what_is_left_is_shared_by_the_models_of_a_batch(driver: Driver) -> None
     assert charged(driver, mine) == 6
 
 
+def test_nothing_overtakes_a_dearer_job_of_its_batch_within_one_claim(driver: Driver) -> None:
+    """Claimed together or one by one, the same jobs go: the second, which does not fit, keeps the third behind it. Other
+    models and priorities of the batch go on.
+    """
+    first, dear, cheap = priced(6), priced(8), priced(2)
+    other, lower = priced(1, model="glm-image"), priced(1, priority=1)
+    mine = add(driver, 10, first, dear, cheap, other, lower)
+    taken = {row.job.id for row in driver.claim(slots=ROOMY)}
+    assert taken == {first.id, other.id, lower.id}
+    assert charged(driver, mine) == 8
+    assert (driver.claim(slots=ROOMY), next_due(driver)) == ((), None)
+    driver.batches.set_budget(mine, 16)
+    assert [row.job.id for row in driver.claim(slots=ROOMY)] == [dear.id]
+
+
 def test_what_was_charged_is_told_with_what_is_still_to_come(driver: Driver) -> None:
     """What a second run of the file is judged by."""
     mine = add(driver, None, priced(6), priced(5))

@@ -53,15 +53,15 @@ class Desk:
     loop: LoopThread
     folder: Path
 
-    def take(self, *lines: Mapping[str, Any]) -> str:
-        """Take jobs in; return their batch."""
+    def take(self, *lines: Mapping[str, Any], max_cost: int | None = None) -> str:
+        """Take jobs in, under a budget in micro-units; return their batch."""
         path = self.folder / "jobs.jsonl"
         path.write_text("".join(json.dumps({"custom_id": f"job-{n}", **line}) + "\n" for n, line in enumerate(lines)))
         checked = check_file(path, kinds_by_name(), options=CheckOptions("test"))
         settings = self.app.settings
         store = self.app.stores.open(settings.archive)
         taker = Taker(self.app.batches, store, self.app.clock, self.app.rng, settings.spool_dir)
-        return take_file(checked, taker).batch.id
+        return take_file(checked, taker, max_cost_micros=max_cost).batch.id
 
     @contextmanager
     def process(self) -> Iterator[LaneContext]:

@@ -14,14 +14,14 @@ from orchestrator.db.outbox import LINKS
 from orchestrator.domain.errors import BudgetError
 from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.states import State
-from orchestrator.services.batch_actions import cancel_batch
+from orchestrator.services.batch_actions import cancel_batch, plan_retry
 from orchestrator.services.batches import Taker
 from orchestrator.services.intake import CheckOptions, Intake, check_file, take_file
 from orchestrator.services.lanes.sweep import finish_batches
 from orchestrator.wiring import kinds_by_name
 from tests.services.bench import Bench
 from tests.services.desk import VIDEO
-from tests.services.test_batch_actions import REFUSED, end_refused, retry
+from tests.services.test_batch_actions import REFUSED, desk_of, end_refused, retry
 
 PRICE = 200_000
 
@@ -90,8 +90,8 @@ def test_siblings_share_what_is_left(bench: Bench) -> None:
             bench.let_due(child.id)
             bench.poll(context)
         bench.advance(5)
-        second = child_of(bench, batch, "content_policy")
-        assert second.max_cost_micros == 2 * PRICE
+        child_of(bench, batch, "content_policy")
+        assert plan_retry(desk_of(bench), batch, ["provider_failed"]).left_micros == 0
         with pytest.raises(BudgetError):
             retry(bench, child.id, "provider_failed")
 

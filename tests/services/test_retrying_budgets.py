@@ -1,4 +1,4 @@
-"""What a batch may cost covers its retries: a child gets what is left, or what it is given, and says so (A20)."""
+"""What a batch may cost covers its retries: a child is held to what is left, or gets what it is given (A20)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from tests.services.test_batch_actions import desk_of, end_refused, retry, retry
 PRICE = 200_000
 
 
-def test_a_child_gets_what_is_left(bench: Bench) -> None:
-    """One charged, one refused without a charge: the child has the rest, and is held to it."""
+def test_a_child_is_held_to_what_is_left_and_has_no_budget_of_its_own(bench: Bench) -> None:
+    """One charged, one refused without a charge: the rest is for the child; a budget of its own would be one more to
+    raise.
+    """
     with bench.process() as context:
         batch = bench.take(VIDEO, {"kind": "video", "body": {"model": "cogvideox-3", "prompt": "a kite"}})
         bench.faults({"fault": "content_policy", "phase": "submit", "model": "cogvideox-3"})
@@ -31,7 +33,11 @@ def test_a_child_gets_what_is_left(bench: Bench) -> None:
         assert plan_retry(desk_of(bench), batch, ["failed"]).left_micros == PRICE
         child = retry(bench, batch)
         assert child is not None
-        assert child.max_cost_micros == PRICE
+        assert child.max_cost_micros is None
+        bench.faults()
+        bench.submit(context)
+        assert bench.only(child.id).submission_count == 1
+        assert plan_retry(desk_of(bench), batch, ["failed"]).left_micros == 0
 
 
 def test_what_the_retries_took_is_not_left_for_the_next(bench: Bench) -> None:
@@ -134,13 +140,13 @@ def run_rounds(bench: Bench, context: LaneContext, *batches: str) -> None:
 
 
 def test_a_raised_budget_is_not_lowered_by_a_retry(bench: Bench) -> None:
-    """What a person gave meanwhile stays."""
-    batch = bench.take(VIDEO)
-    bench.app.batches.set_budget(batch, 50 * PRICE)
-    bench.app.batches.raise_budget(batch, PRICE)
-    assert bench.app.batches.get(batch).max_cost_micros == 50 * PRICE
-    bench.app.batches.raise_budget(batch, 60 * PRICE)
-    assert bench.app.batches.get(batch).max_cost_micros == 60 * PRICE
+    """What a person gave stays."""
+    with bench.process() as context:
+        batch = end_refused(bench, context, 1)
+        bench.app.batches.set_budget(batch, 50 * PRICE)
+        child = retry(bench, batch, max_cost=PRICE)
+        assert child is not None
+        assert bench.app.batches.get(batch).max_cost_micros == 50 * PRICE
 
 
 def test_lines_of_other_batches_are_counted_and_are_not_charged_here(bench: Bench) -> None:

@@ -105,11 +105,14 @@ class Batches(Protocol):
     def price_unpaid(self, batch_id: str) -> UnpaidCost:
         """Add up what running the batch may still cost, and what it has cost or may have."""
 
-    def set_budget(self, batch_id: str, micros: int) -> None:
-        """Let the batch's jobs cost so much in all from now on; every claim sees it whole, or began before."""
+    def price_family(self, batch_id: str) -> UnpaidCost:
+        """The same of a batch and all that try it again, each job once, for the batch that it is charged to."""
 
-    def raise_budget(self, batch_id: str, micros: int) -> None:
-        """The same for a budget that is lower than that; any other, and that there is none, stays."""
+    def set_budget(self, batch_id: str, micros: int) -> Sequence[str]:
+        """Let the jobs of a batch and of all that try it again cost so much in all from now on, and raise the budgets of the
+        batches that it tries again by what they lack for it, all in one write; return the ids of those that were raised.
+        Every claim sees it whole, or began before. Raises NotFound.
+        """
 
     def finish_intake(self, batch_id: str) -> None:
         """Every line is in."""

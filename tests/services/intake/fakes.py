@@ -108,14 +108,13 @@ class FakeBatches:
         self.webhooks |= set(urls.items())
         return len(self.ended & set(urls))
 
-    def set_budget(self, batch_id: str, micros: int) -> None:
+    def price_family(self, batch_id: str) -> UnpaidCost:
+        return self.price_unpaid(batch_id)
+
+    def set_budget(self, batch_id: str, micros: int) -> Sequence[str]:
         self._step()
         self.batches[batch_id] = replace(self.batches[batch_id], max_cost_micros=micros)
-
-    def raise_budget(self, batch_id: str, micros: int) -> None:
-        limit = self.batches[batch_id].max_cost_micros
-        if limit is not None and limit < micros:
-            self.set_budget(batch_id, micros)
+        return []
 
     def finish_intake(self, batch_id: str) -> None:
         self._step()

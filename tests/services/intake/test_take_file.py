@@ -242,6 +242,20 @@ def test_a_budget_stays_with_the_batch_until_another_is_given(desk: Desk) -> Non
     assert desk.batches.get(first.batch.id).max_cost_micros == 300_000
 
 
+def test_a_budget_named_when_a_killed_intake_goes_on_counts_each_line_once(desk: Desk) -> None:
+    """What is in counts as it stands in the batch, with its retries; only lines to come are priced from the file."""
+    checked = desk.check([video(f"v{n}") for n in range(501)])
+    desk.batches.steps_left = 2
+    with pytest.raises(Killed):
+        take_file(checked, desk.taker)
+    desk.batches.steps_left = None
+    assert len(desk.batches.jobs) == 500
+    with pytest.raises(BudgetError, match=r"would cost 100\.20; at most 100\.199999"):
+        take_file(checked, desk.taker, max_cost_micros=501 * 200_000 - 1)
+    intake = take_file(checked, desk.taker, max_cost_micros=501 * 200_000)
+    assert (intake.new_count, intake.batch.max_cost_micros) == (1, 501 * 200_000)
+
+
 def test_a_budget_given_to_the_second_of_two_processes_holds(desk: Desk) -> None:
     """Whoever joins a batch that another process has just made sets its budget all the same."""
     desk.batches = batches = LateBatches()
