@@ -11,11 +11,13 @@ SEALING = "orchestrator/webhooks/sealing.py"
 KEYFILE = "orchestrator/webhooks/keyfile.py"
 POST = "orchestrator/egress/post.py"
 KEPT = "orchestrator/egress/kept.py"
+RESOLVE = "orchestrator/egress/resolve.py"
 DELIVERIES = "orchestrator/domain/deliveries.py"
 SENDING = ("tests/webhooks/test_sending.py",)
 SIGNED = ("tests/webhooks/test_signing.py",)
 SEALED = ("tests/webhooks/test_sealing.py",)
 DECIDED = ("tests/domain/test_deliveries.py",)
+RESOLVED = ("tests/egress/test_resolve.py",)
 
 GUARDS = (
     Guard(
@@ -102,10 +104,28 @@ GUARDS = (
     Guard(
         name="a dead name holds one thread",
         promise="A hundred events for a name that nobody answers for leave the threads to the others (promise 9).",
-        file="orchestrator/egress/resolve.py",
-        kept="        if answer is None:\n",
-        removed="        if answer is None or answer:\n",
-        tests=("tests/egress/test_resolve.py",),
+        file=RESOLVE,
+        kept="self._under_way.get((host, port)) or self._ask((host, port))",
+        removed="self._ask((host, port))",
+        tests=RESOLVED,
+        hangs=True,
+    ),
+    Guard(
+        name="names that answer have places of their own",
+        promise="However many strange names hang, an endpoint that worked is looked up (promise 9).",
+        file=RESOLVE,
+        kept="self._places[key in self._answering]",
+        removed="self._places[False]",
+        tests=RESOLVED,
+        hangs=True,
+    ),
+    Guard(
+        name="patience with a name has an end",
+        promise="Whoever waits for a name that hangs is told, and asks for no second thread (promise 9).",
+        file=RESOLVE,
+        kept="await asyncio.wait([thread], timeout=self._patience)",
+        removed="await asyncio.wait([thread])",
+        tests=RESOLVED,
         hangs=True,
     ),
     Guard(
