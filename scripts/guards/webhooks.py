@@ -29,6 +29,22 @@ GUARDS = (
         tests=DECIDED,
     ),
     Guard(
+        name="a lost key is no failure of the receiver",
+        promise="What could not be signed uses up no schedule and disables nobody (promise 8, F14).",
+        file=DELIVERIES,
+        kept="    if sent.code == SECRET_UNUSABLE:\n",
+        removed="    if sent.code == SECRET_UNUSABLE and attempt < 0:\n",
+        tests=DECIDED,
+    ),
+    Guard(
+        name="what could not be signed keeps its place in the schedule",
+        promise="Once the key is back an event has all of its attempts (promise 8).",
+        file="orchestrator/db/delivery_results.py",
+        kept="DELIVERIES.c.resent_count + case((rows.c.is_held, 1), else_=0)",
+        removed="DELIVERIES.c.resent_count",
+        tests=("tests/db/test_deliveries.py::test_a_lost_key_costs_no_event_and_no_endpoint",),
+    ),
+    Guard(
         name="slow endpoints share the failing's places",
         promise="Receivers that answer after ten seconds leave half of the places to the others (F2).",
         file="orchestrator/db/deliveries.py",
