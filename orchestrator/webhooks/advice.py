@@ -17,9 +17,8 @@ _ROWS = (
     ),
     (
         "secret_unusable",
-        "the endpoint's secret cannot be opened, so nothing could be signed",
-        "Put the former ORCHESTRATOR_SECRET_KEY back, or give the endpoint a new secret with `orchestrator webhooks rotate`; "
-        "meanwhile it is tried every half hour, which uses up none of its attempts and disables no endpoint.",
+        "the endpoint's secret cannot be opened, so nothing could be signed; its events wait and use up no attempts",
+        "Put the former ORCHESTRATOR_SECRET_KEY back, or give the endpoint a new secret with `orchestrator webhooks rotate`.",
     ),
     ("dns_failed", "the endpoint's host name does not resolve", _NET),
     ("connect_timeout", "the endpoint's host does not take the connection", _NET),
