@@ -45,6 +45,14 @@ GUARDS = (
         tests=("tests/db/test_deliveries.py::test_a_lost_key_costs_no_event_and_no_endpoint",),
     ),
     Guard(
+        name="a test leaves to another process what it is sending",
+        promise="Trying an endpoint by hand takes no turn away from who has one (F9).",
+        file="orchestrator/db/deliveries.py",
+        kept="    free = or_(_is_free(now), and_(ENDPOINTS.c.disabled_at.is_(None), ENDPOINTS.c.lease_token.is_(None)))\n",
+        removed="    free = ENDPOINTS.c.disabled_at.is_(None)\n",
+        tests=("tests/cli/test_webhooks.py::test_what_another_process_is_sending_is_left_to_it",),
+    ),
+    Guard(
         name="slow endpoints share the failing's places",
         promise="Receivers that answer after ten seconds leave half of the places to the others (F2).",
         file="orchestrator/db/deliveries.py",

@@ -85,6 +85,13 @@ class DeliverLane:
         time = DrainTime(claimed.now, clock.monotonic())
         return [DeliverWork(turn, time) for turn in claimed.turns]
 
+    def claim_one(self, delivery_id: str) -> Sequence[DeliverWork]:
+        """Take a turn of one due delivery alone; nothing while another process has a turn of its endpoint."""
+        limits, clock = self._tools.limits, self._tools.clock
+        claimed = self._tools.deliveries.claim_one(delivery_id, lease=limits.deliver_lease, process=self._tools.process)
+        time = DrainTime(claimed.now, clock.monotonic())
+        return [DeliverWork(turn, time) for turn in claimed.turns]
+
     def _is_limited(self, work: DeliverWork) -> bool:
         """Return True for a turn that takes of the failing's and the slow's share: a long one does even before it ends."""
         endpoint = work.turn.endpoint
