@@ -107,3 +107,19 @@ def deliver_now(tools: Delivering, *, limit: timedelta) -> int:
         loop.submit(tools.send.close()).result()
         loop.close()
     return tools.deliveries.count_pending()
+
+
+def deliver_one(tools: Delivering, delivery_id: str) -> bool:
+    """Make one due delivery now, and no other; return False while another process has a turn of its endpoint."""
+    loop, lane = LoopThread(), DeliverLane(tools)
+    try:
+        works = lane.claim_one(delivery_id)
+        try:
+            for work in works:
+                loop.submit(lane.perform(work)).result()
+        finally:
+            lane.apply(works)  # also of an interrupted one: its endpoint is free again
+    finally:
+        loop.submit(tools.send.close()).result()
+        loop.close()
+    return bool(works)

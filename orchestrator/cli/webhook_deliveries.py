@@ -12,14 +12,15 @@ from orchestrator.cli.fleet import require_broker, waking
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.prefix import program
+from orchestrator.cli.webhook_place import open_webhooks
 from orchestrator.clock import SystemClock
 from orchestrator.config import parse_duration
 from orchestrator.domain.deliveries import Disable
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.webhooks import DeliveryState, Endpoint
-from orchestrator.embedded import deliver_now
+from orchestrator.embedded import deliver_now, deliver_one
 from orchestrator.services.webhook_views import delivery_object
-from orchestrator.wiring import App, open_app
+from orchestrator.wiring import App
 
 COLUMNS = ("id", "status", "type", "attempt_count", "next_attempt_at", "endpoint_id", "job_id", "last.message")
 NOW_AT_MOST = timedelta(seconds=10)  # what is under way then still ends, within its 15 s
@@ -49,10 +50,12 @@ class Moment(click.ParamType[datetime]):
 @click.argument("endpoint_id", metavar="ID")
 @common_options
 def test(common: CommonOptions, endpoint_id: str) -> None:
-    """Send a webhook.test event to an endpoint. Without a broker it is sent here and now; exit 3 when it fails."""
-    with open_app(common.settings()) as app:
+    """Send a webhook.test event to an endpoint. Without a broker it is sent here and now, and nothing else that is due;
+    exit 3 when it fails.
+    """
+    with open_webhooks(common.settings()) as app:
         delivery_id = app.endpoints.add_test(endpoint_id)
-        is_handed_over = _send(app)
+        is_handed_over = _send_one(app, delivery_id)
         record = app.endpoints.get_delivery(delivery_id)
         print_one(delivery_object(record), common.format_for(one=True))
         _tell_if_disabled(app.endpoints.get(endpoint_id))
@@ -77,7 +80,7 @@ def _tell_if_disabled(endpoint: Endpoint) -> None:
 def deliveries(common: CommonOptions, endpoint_id: str | None, failed: bool, limit: int, after: str | None) -> None:
     """List deliveries, newest first, with every attempt: status, how long it took, what the receiver answered."""
     states = (DeliveryState.FAILED, DeliveryState.CANCELLED) if failed else ()
-    with open_app(common.settings()) as app:
+    with open_webhooks(common.settings()) as app:
         if endpoint_id is not None:
             app.endpoints.get(endpoint_id)
         found = app.endpoints.list_deliveries(endpoint_id=endpoint_id, states=states, limit=limit + 1, after=after)
@@ -89,6 +92,8 @@ def deliveries(common: CommonOptions, endpoint_id: str | None, failed: bool, lim
         ]
         output = common.format_for(one=False)
         print_rows(shown if output in {"table", "csv"} else rows, COLUMNS, output)
+        if not found and after is None:
+            click.echo(f"there are no {'failed ' if failed else ''}deliveries", err=True)
         if len(found) > limit:
             click.echo(f"more: {program()} webhooks deliveries --after {found[limit - 1].id}", err=True)
 
@@ -101,29 +106,38 @@ def deliveries(common: CommonOptions, endpoint_id: str | None, failed: bool, lim
 def resend(common: CommonOptions, delivery_id: str | None, failed: bool, since: datetime | None) -> None:
     """Send a delivery again, or all that failed since a time: the same id and body, a new timestamp and signature.
 
-    Its schedule begins anew. An endpoint that is disabled is to be enabled first.
+    Its schedule begins anew. An endpoint that is disabled is to be enabled first. Without a broker one DELIVERY is sent here
+    and now, and nothing else; with --failed all that is due is, for ten seconds, and the next run goes on with the rest.
     """
     if (delivery_id is None) == (not failed) or failed != (since is not None):
         raise click.UsageError("name one DELIVERY, or give --failed with --since T")
-    with open_app(common.settings()) as app:
-        count = _make_due(app, delivery_id, since)
-        _send(app)
+    with open_webhooks(common.settings()) as app:
         if delivery_id is not None:
+            app.endpoints.resend(delivery_id)
+            _send_one(app, delivery_id)
             print_one(delivery_object(app.endpoints.get_delivery(delivery_id)), common.format_for(one=True))
+            count = 1
+        else:
+            count = app.endpoints.resend_failed(since=since or app.clock.now())
+            if not _wake_workers(app):
+                deliver_now(app.delivering, limit=NOW_AT_MOST)
         click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} made due again", err=True)
 
 
-def _make_due(app: App, delivery_id: str | None, since: datetime | None) -> int:
-    if delivery_id is not None:
-        app.endpoints.resend(delivery_id)
-        return 1
-    return app.endpoints.resend_failed(since=since or app.clock.now())
+def _send_one(app: App, delivery_id: str) -> bool:
+    """Have one delivery sent: True when that is another process's work, False when it was done here."""
+    if _wake_workers(app):
+        return True
+    if deliver_one(app.delivering, delivery_id):
+        return False
+    look = f"{program()} webhooks deliveries"
+    click.echo(f"another process is sending to this endpoint, and sends it: `{look}` shows what came of it", err=True)
+    return True
 
 
-def _send(app: App) -> bool:
-    """Have what is due sent: True when workers were told, False when it was done here."""
+def _wake_workers(app: App) -> bool:
+    """Tell the workers, if there are any to tell."""
     if app.settings.broker_url is None:
-        deliver_now(app.delivering, limit=NOW_AT_MOST)
         return False
     with waking(require_broker(app.settings), clock=app.clock) as wakeup:
         wakeup.wake(LaneName.DELIVER)

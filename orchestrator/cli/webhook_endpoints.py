@@ -10,6 +10,7 @@ import click
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one, print_rows
 from orchestrator.cli.prefix import program
+from orchestrator.cli.webhook_place import open_webhooks
 from orchestrator.config import Settings, parse_duration
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.webhooks import ALL_OF_JOBS, Endpoint
@@ -85,7 +86,7 @@ def _list_all(settings: Settings) -> tuple[Sequence[Endpoint], str | None]:
 @common_options
 def show(common: CommonOptions, endpoint_id: str) -> None:
     """Show one endpoint: what it hears, whether it works, how long its last secret still signs."""
-    with open_app(common.settings()) as app:
+    with open_webhooks(common.settings()) as app:
         print_one(endpoint_object(app.endpoints.get(endpoint_id)), common.format_for(one=True))
 
 
@@ -94,7 +95,7 @@ def show(common: CommonOptions, endpoint_id: str) -> None:
 @common_options
 def enable(common: CommonOptions, endpoint_id: str) -> None:
     """Let an endpoint take events again. What was cancelled stays so; `webhooks resend` sends it after all."""
-    with open_app(common.settings()) as app:
+    with open_webhooks(common.settings()) as app:
         print_one(endpoint_object(app.endpoints.set_enabled(endpoint_id, reason=None)), common.format_for(one=True))
 
 
@@ -104,7 +105,7 @@ def enable(common: CommonOptions, endpoint_id: str) -> None:
 @common_options
 def disable(common: CommonOptions, endpoint_id: str, reason: str) -> None:
     """Let an endpoint take no more events: what is queued for it is cancelled within a second."""
-    with open_app(common.settings()) as app:
+    with open_webhooks(common.settings()) as app:
         disabled = app.endpoints.set_enabled(endpoint_id, reason=reason or BY_HAND)
         print_one(endpoint_object(disabled), common.format_for(one=True))
 
@@ -114,7 +115,7 @@ def disable(common: CommonOptions, endpoint_id: str, reason: str) -> None:
 @common_options
 def delete(common: CommonOptions, endpoint_id: str) -> None:
     """Remove an endpoint and its secrets. What is queued for it is cancelled; the log of its deliveries stays."""
-    with open_app(common.settings()) as app:
+    with open_webhooks(common.settings()) as app:
         app.endpoints.delete(endpoint_id)
         click.echo(f"{endpoint_id}: deleted", err=True)
 
@@ -131,7 +132,7 @@ def delete(common: CommonOptions, endpoint_id: str) -> None:
 @common_options
 def rotate(common: CommonOptions, endpoint_id: str, overlap: timedelta) -> None:
     """Give an endpoint a new secret, shown this once. Until the overlap is over both sign, so receivers can change."""
-    with open_app(common.settings()) as app:
+    with open_webhooks(common.settings()) as app:
         _print_with_secret(rotate_secret(app.endpoint_desk, endpoint_id, overlap=overlap), common)
 
 

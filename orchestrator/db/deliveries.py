@@ -52,6 +52,14 @@ class SqlDeliveries:
         """Lease endpoints with due deliveries, whoever waited longest first, and a few deliveries of each."""
         return self._database.write(lambda c: _claim(c, window, self._database))
 
+    def claim_one(self, delivery_id: str, *, lease: timedelta, process: str) -> ClaimedTurns:
+        """Lease the endpoint of a due delivery for a turn of that one alone; no turn while another process has a turn of it.
+
+        A person asks for it: an endpoint that rests after a failure is not waited for.
+        """
+        window = TurnWindow(limit=1, failing_limit=1, per_endpoint=1, lease=lease, process=process)
+        return self._database.write(lambda c: _claim_one(c, delivery_id, window, self._database))
+
     def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
         """Extend the leases {endpoint id: token}; return the ids that are still ours."""
         database = self._database
@@ -90,10 +98,23 @@ def _claim(connection: Connection, window: TurnWindow, database: Database) -> Cl
     if stale:  # a state changed while its endpoint was being disabled
         cancel_pending(connection, stale, now=now)
     chosen = _choose([row for row in candidates if row.disabled_at is None], window)
-    leased = _lease(connection, chosen, window, now=now, rng=database.rng)
+    leased = _lease(connection, chosen, window, _is_free(now), now=now, rng=database.rng)
     due = _read_due(connection, [row["id"] for row in leased], limit=window.per_endpoint, now=now)
     turns = [Turn(read_endpoint(row), row["lease_token"], tuple(due[row["id"]])) for row in leased]
     return ClaimedTurns(tuple(turns), now)
+
+
+def _claim_one(connection: Connection, delivery_id: str, window: TurnWindow, database: Database) -> ClaimedTurns:
+    now = database.now(connection)
+    is_due = and_(DELIVERIES.c.id == delivery_id, DELIVERIES.c.state == _PENDING, DELIVERIES.c.due_at <= now)
+    whose = connection.execute(select(DELIVERIES.c.endpoint_id).where(is_due)).scalars().all()
+    free = or_(_is_free(now), and_(ENDPOINTS.c.disabled_at.is_(None), ENDPOINTS.c.lease_token.is_(None)))
+    leased = _lease(connection, whose, window, free, now=now, rng=database.rng)
+    columns = (DELIVERIES.c[name] for name in ("id", "event_id", "attempt_count", "resent_count"))
+    query = select(*columns, WEBHOOK_EVENTS.c.type, WEBHOOK_EVENTS.c.body).where(is_due)
+    query = query.join_from(DELIVERIES, WEBHOOK_EVENTS, WEBHOOK_EVENTS.c.id == DELIVERIES.c.event_id)
+    due = tuple(_read_delivery(row) for row in connection.execute(query)) if leased else ()
+    return ClaimedTurns(tuple(Turn(read_endpoint(row), row["lease_token"], due) for row in leased), now)
 
 
 def _choose(candidates: Sequence[Any], window: TurnWindow) -> list[str]:
@@ -112,10 +133,16 @@ def _choose(candidates: Sequence[Any], window: TurnWindow) -> list[str]:
 
 
 def _lease(
-    connection: Connection, chosen: Sequence[str], window: TurnWindow, *, now: datetime, rng: Random
+    connection: Connection,
+    chosen: Sequence[str],
+    window: TurnWindow,
+    is_free: ColumnElement[bool],
+    *,
+    now: datetime,
+    rng: Random,
 ) -> list[RowMapping]:
     """Lease those that nobody else is leasing right now; return their rows in the order chosen."""
-    free = select(ENDPOINTS.c.id).where(ENDPOINTS.c.id.in_(chosen), _is_free(now))
+    free = select(ENDPOINTS.c.id).where(ENDPOINTS.c.id.in_(chosen), is_free)
     free = free.order_by(ENDPOINTS.c.id).with_for_update(skip_locked=True)
     ours = set(connection.execute(free).scalars()) if chosen else set()
     if not ours:
@@ -172,9 +199,12 @@ def _read_due(
     if endpoint_ids:
         query = _due_of_each(limit, connection.dialect.name == "sqlite")
         for row in connection.execute(query, {"leased": encode_keys(endpoint_ids), "now": now}):
-            attempt = row.attempt_count - row.resent_count + 1
-            found[row.endpoint_id].append(DueDelivery(row.id, row.event_id, row.type, row.body, attempt))
+            found[row.endpoint_id].append(_read_delivery(row))
     return found
+
+
+def _read_delivery(row: Any) -> DueDelivery:  # noqa: ANN401 - a row of two tables
+    return DueDelivery(row.id, row.event_id, row.type, row.body, row.attempt_count - row.resent_count + 1)
 
 
 @cache

@@ -17,7 +17,7 @@ from orchestrator.db.rows import table_of
 from orchestrator.db.rowset import BOOL, TEXT, UTC, encode_rows, make_rowset
 from orchestrator.db.tables import WebhookAttemptRow
 from orchestrator.db.types import clean_text
-from orchestrator.domain.deliveries import Delivered, DeliveryDecision, Retry
+from orchestrator.domain.deliveries import Delivered, DeliveryDecision, Held, Retry
 from orchestrator.domain.webhooks import Attempt, DeliveryState, Endpoint, TurnReport
 
 ATTEMPTS = table_of(WebhookAttemptRow)
@@ -53,7 +53,12 @@ def _move_deliveries(connection: Connection, attempts: Sequence[Attempt], *, now
     if not attempts:
         return {}
     rows = [
-        {"of_id": a.delivery_id, "target": _state_after(a.decision), "due": _due_after(a.decision)}
+        {
+            "of_id": a.delivery_id,
+            "target": _state_after(a.decision),
+            "due": _due_after(a.decision),
+            "is_held": a.is_held,
+        }
         for a in sorted(attempts, key=lambda a: a.delivery_id)
     ]
     move = _move_statement(connection.dialect.name == "sqlite")
@@ -63,12 +68,13 @@ def _move_deliveries(connection: Connection, attempts: Sequence[Attempt], *, now
 
 @cache
 def _move_statement(is_sqlite: bool) -> Any:  # noqa: ANN401, FBT001 - an UPDATE with RETURNING; the cache's key
-    rows = make_rowset("moves", {"of_id": TEXT, "target": TEXT, "due": UTC}, is_sqlite=is_sqlite)
+    rows = make_rowset("moves", {"of_id": TEXT, "target": TEXT, "due": UTC, "is_held": BOOL}, is_sqlite=is_sqlite)
     guard = and_(DELIVERIES.c.id == rows.c.of_id, DELIVERIES.c.state == literal_column("'pending'"))
     values = {
         "state": rows.c.target,
         "due_at": rows.c.due,
         "attempt_count": DELIVERIES.c.attempt_count + 1,
+        "resent_count": DELIVERIES.c.resent_count + case((rows.c.is_held, 1), else_=0),
         "finished_at": case((rows.c.due.is_(None), bindparam("now", type_=UTC)), else_=null()),
     }
     return update(DELIVERIES).where(guard).values(values).returning(DELIVERIES.c.id, DELIVERIES.c.attempt_count)
@@ -78,13 +84,13 @@ def _state_after(decision: DeliveryDecision) -> str:
     match decision:
         case Delivered():
             return DeliveryState.DELIVERED
-        case Retry():
+        case Retry() | Held():
             return DeliveryState.PENDING
     return DeliveryState.FAILED
 
 
 def _due_after(decision: DeliveryDecision) -> datetime | None:
-    return decision.due_at if isinstance(decision, Retry) else None
+    return decision.due_at if isinstance(decision, Retry | Held) else None
 
 
 def _attempt_row(attempt: Attempt, numbers: Mapping[str, int]) -> dict[str, object]:
@@ -111,7 +117,7 @@ def _end_turns(connection: Connection, reports: Sequence[TurnReport], *, now: da
     rows = [
         {
             "of_id": report.endpoint_id,
-            "is_tried": bool(report.attempts),
+            "is_tried": not all(attempt.is_held for attempt in report.attempts),
             "is_well": any(attempt.is_delivered for attempt in report.attempts),
         }
         for report in reports

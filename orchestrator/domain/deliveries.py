@@ -29,6 +29,9 @@ LONGEST_RETRY_AFTER = timedelta(hours=24)
 """The schedule's own longest wait; a longer wish is a mistake or an attack."""
 DISABLE_AFTER = timedelta(days=5)
 GONE = 410
+SECRET_UNUSABLE = "secret_unusable"  # noqa: S105 - the code of a failure
+UNSIGNED_WAIT = timedelta(minutes=30)
+"""Until the key is back nothing else changes: short enough to be late by little, long enough to fill no log."""
 
 
 class Disable(StrEnum):
@@ -51,13 +54,20 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class Held:
+    """Nothing could be signed, which is no fault of the receiver's: due again at the same place in the schedule."""
+
+    due_at: datetime
+
+
+@dataclass(frozen=True)
 class Exhausted:
     """No further attempt is made by itself. `disable` set: the endpoint is disabled, its queued deliveries cancelled."""
 
     disable: Disable | None = None
 
 
-DeliveryDecision = Delivered | Retry | Exhausted
+DeliveryDecision = Delivered | Retry | Held | Exhausted
 
 
 def decide_delivery(
@@ -69,6 +79,8 @@ def decide_delivery(
     """
     if is_delivered(sent):
         return Delivered()
+    if sent.code == SECRET_UNUSABLE:
+        return Held(now + UNSIGNED_WAIT)
     if sent.status == GONE:
         return Exhausted(Disable.GONE)
     if attempt < len(SCHEDULE):

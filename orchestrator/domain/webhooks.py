@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.domain.deliveries import Delivered, DeliveryDecision, Disable
+from orchestrator.domain.deliveries import Delivered, DeliveryDecision, Disable, Held
 from orchestrator.domain.ports.send import Sent
 from orchestrator.domain.states import State
 
@@ -95,6 +95,11 @@ class Attempt:
     def is_delivered(self) -> bool:
         """The receiver has it."""
         return isinstance(self.decision, Delivered)
+
+    @property
+    def is_held(self) -> bool:
+        """The receiver was not even asked: it says nothing about it, and counts for no place in the schedule."""
+        return isinstance(self.decision, Held)
 
 
 @dataclass(frozen=True)

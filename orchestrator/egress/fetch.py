@@ -18,7 +18,7 @@ from orchestrator.domain.errors import Permanent, StepError, Transient
 from orchestrator.domain.media import suspects
 from orchestrator.domain.ports import Fetched
 from orchestrator.egress.answers import check_answer, read_onward
-from orchestrator.egress.guard import EgressGuard, Resolve, resolve_with_system
+from orchestrator.egress.guard import EgressGuard, Resolve
 from orchestrator.egress.pinned import PinnedClient
 from orchestrator.egress.sink import SpoolSink
 from orchestrator.http import WrongPeer
@@ -44,7 +44,7 @@ class GuardedFetch:
         self,
         *,
         allow: Iterable[str] = (),
-        resolve: Resolve = resolve_with_system,
+        resolve: Resolve | None = None,
         ca_bundle: Path | None = None,
         pace: Pace | None = None,
         monotonic: Callable[[], float] = time.monotonic,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -12,6 +10,7 @@ from orchestrator.domain.errors import NotListed, Transient
 from orchestrator.domain.media import suspects
 from orchestrator.egress.addresses import Address, is_internal
 from orchestrator.egress.allow import Allowed, is_single_label
+from orchestrator.egress.resolve import SharedResolver
 from orchestrator.egress.target import Target, parse_target
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -28,21 +27,16 @@ class Admitted:
     addresses: tuple[Address, ...]
 
 
-async def resolve_with_system(host: str, port: int) -> Sequence[str]:
-    """Ask the system's resolver, off the event loop."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 class EgressGuard:
     """Decides by spelling, port and every address. One internal address among public ones refuses them all (F13).
 
-    `allow` holds the entries of EGRESS_ALLOW. Raises ConfigError for one that cannot be read.
+    `allow` holds the entries of EGRESS_ALLOW. Raises ConfigError for one that cannot be read. Without `resolve` the
+    system is asked for addresses.
     """
 
-    def __init__(self, allow: Iterable[str] = (), *, resolve: Resolve = resolve_with_system) -> None:
+    def __init__(self, allow: Iterable[str] = (), *, resolve: Resolve | None = None) -> None:
         self._allowed = Allowed.parse(allow)
-        self._resolve = resolve
+        self._resolve = resolve or SharedResolver()
 
     def check(self, url: str) -> Target:
         """Return the target of a URL whose spelling and port are in order, without asking any server.

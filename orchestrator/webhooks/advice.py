@@ -17,7 +17,7 @@ _ROWS = (
     ),
     (
         "secret_unusable",
-        "the endpoint's secret cannot be opened, so nothing could be signed",
+        "the endpoint's secret cannot be opened, so nothing could be signed; its events wait and use up no attempts",
         "Put the former ORCHESTRATOR_SECRET_KEY back, or give the endpoint a new secret with `orchestrator webhooks rotate`.",
     ),
     ("dns_failed", "the endpoint's host name does not resolve", _NET),

@@ -10,7 +10,7 @@ from random import Random
 from orchestrator.config import Settings
 from orchestrator.db.deliveries import SqlDeliveries
 from orchestrator.db.engine import Database
-from orchestrator.domain.errors import ConfigError, Permanent, RequestError
+from orchestrator.domain.errors import ConfigError, NotListed, Permanent, RequestError
 from orchestrator.domain.ports import Clock
 from orchestrator.egress import EgressGuard, GuardedPost
 from orchestrator.services.jobfile.fields import Judge
@@ -61,10 +61,15 @@ def make_link_judge(settings: Settings) -> Judge:
         try:
             guard.check(url)
         except Permanent as refused:
-            hint = "name the file instead; an operator may list hosts in ORCHESTRATOR_EGRESS_ALLOW"
-            raise RequestError(refused.message, hint=hint) from refused
+            raise RequestError(refused.message, hint=_hint_at(refused)) from refused
 
     return judge
+
+
+def _hint_at(refused: Permanent) -> str:
+    if isinstance(refused, NotListed):
+        return f"name the file instead; if it is meant, an operator adds {refused.entry} to ORCHESTRATOR_EGRESS_ALLOW"
+    return "name the file instead, or write the link as https://host/path"
 
 
 def make_secret_box(settings: Settings) -> SecretBox:

@@ -11,11 +11,13 @@ SEALING = "orchestrator/webhooks/sealing.py"
 KEYFILE = "orchestrator/webhooks/keyfile.py"
 POST = "orchestrator/egress/post.py"
 KEPT = "orchestrator/egress/kept.py"
+RESOLVE = "orchestrator/egress/resolve.py"
 DELIVERIES = "orchestrator/domain/deliveries.py"
 SENDING = ("tests/webhooks/test_sending.py",)
 SIGNED = ("tests/webhooks/test_signing.py",)
 SEALED = ("tests/webhooks/test_sealing.py",)
 DECIDED = ("tests/domain/test_deliveries.py",)
+RESOLVED = ("tests/egress/test_resolve.py",)
 
 GUARDS = (
     Guard(
@@ -25,6 +27,30 @@ GUARDS = (
         kept="    if attempt < len(SCHEDULE):\n",
         removed="    if attempt < len(SCHEDULE) and (failing_since is None or now - failing_since < DISABLE_AFTER):\n",
         tests=DECIDED,
+    ),
+    Guard(
+        name="a lost key is no failure of the receiver",
+        promise="What could not be signed uses up no schedule and disables nobody (promise 8, F14).",
+        file=DELIVERIES,
+        kept="    if sent.code == SECRET_UNUSABLE:\n",
+        removed="    if sent.code == SECRET_UNUSABLE and attempt < 0:\n",
+        tests=DECIDED,
+    ),
+    Guard(
+        name="what could not be signed keeps its place in the schedule",
+        promise="Once the key is back an event has all of its attempts (promise 8).",
+        file="orchestrator/db/delivery_results.py",
+        kept="DELIVERIES.c.resent_count + case((rows.c.is_held, 1), else_=0)",
+        removed="DELIVERIES.c.resent_count",
+        tests=("tests/db/test_deliveries.py::test_a_lost_key_costs_no_event_and_no_endpoint",),
+    ),
+    Guard(
+        name="a test leaves to another process what it is sending",
+        promise="Trying an endpoint by hand takes no turn away from who has one (F9).",
+        file="orchestrator/db/deliveries.py",
+        kept="    free = or_(_is_free(now), and_(ENDPOINTS.c.disabled_at.is_(None), ENDPOINTS.c.lease_token.is_(None)))\n",
+        removed="    free = ENDPOINTS.c.disabled_at.is_(None)\n",
+        tests=("tests/cli/test_webhooks.py::test_what_another_process_is_sending_is_left_to_it",),
     ),
     Guard(
         name="slow endpoints share the failing's places",
@@ -102,10 +128,28 @@ GUARDS = (
     Guard(
         name="a dead name holds one thread",
         promise="A hundred events for a name that nobody answers for leave the threads to the others (promise 9).",
-        file="orchestrator/egress/resolve.py",
-        kept="        if answer is None:\n",
-        removed="        if answer is None or answer:\n",
-        tests=("tests/egress/test_resolve.py",),
+        file=RESOLVE,
+        kept="self._under_way.get((host, port)) or self._ask((host, port))",
+        removed="self._ask((host, port))",
+        tests=RESOLVED,
+        hangs=True,
+    ),
+    Guard(
+        name="names that answer have places of their own",
+        promise="However many strange names hang, an endpoint that worked is looked up (promise 9).",
+        file=RESOLVE,
+        kept="self._places[key in self._answering]",
+        removed="self._places[False]",
+        tests=RESOLVED,
+        hangs=True,
+    ),
+    Guard(
+        name="patience with a name has an end",
+        promise="Whoever waits for a name that hangs is told, and asks for no second thread (promise 9).",
+        file=RESOLVE,
+        kept="await asyncio.wait([thread], timeout=self._patience)",
+        removed="await asyncio.wait([thread])",
+        tests=RESOLVED,
         hangs=True,
     ),
     Guard(

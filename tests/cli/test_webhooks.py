@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
+from orchestrator.config import Settings, load_settings
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 from orchestrator.webhooks import SecretBox
+from orchestrator.wiring import open_app
 from tests.receiving import Receiver, verifying_receiver
 
 KEY = "the key of an installation, of chance enough"
 LINE = {"custom_id": "lamp", "kind": "image", "body": {"model": "cogview-4-250304", "prompt": "a lamp"}}
+FRESH = (
+    *((verb, ("we_1",)) for verb in ("show", "enable", "disable", "delete", "test", "rotate")),
+    ("deliveries", ()),
+    ("resend", ("dlv_1",)),
+    ("resend", ("--failed", "--since", "1h")),
+)
+"""What can be asked of webhooks where there are none."""
 
 
 @pytest.fixture
@@ -46,6 +56,11 @@ def place(tmp_path: Path, provider: RunningSandbox, receiver: Receiver) -> dict[
 
 def call(settings: dict[str, str], *arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments), env=settings, catch_exceptions=False)
+
+
+def settings_of(place: dict[str, str]) -> Settings:
+    flags = {name.removeprefix("ORCHESTRATOR_").lower(): value for name, value in place.items()}
+    return load_settings({**flags, "egress_allow": flags["egress_allow"].split(",")})
 
 
 def read(settings: dict[str, str], *arguments: str) -> Any:  # noqa: ANN401 - whatever JSON it prints
@@ -85,6 +100,35 @@ def test_a_test_that_fails_says_so(place: dict[str, str], receiver: Receiver) ->
     again = read(place, "webhooks", "resend", delivery["id"])
     assert (again["status"], again["attempt_count"]) == ("delivered", 2)
     assert receiver.ids == [delivery["event_id"]] * 2
+
+
+def test_only_what_was_asked_for_is_sent(place: dict[str, str], receiver: Receiver) -> None:
+    """A test is no order to send everything that waits; nor is one delivery that is sent again."""
+    with verifying_receiver(SecretBox(KEY).default_secret) as other:
+        listed = f"{place['ORCHESTRATOR_EGRESS_ALLOW']},{other.host_port}"
+        place = {**place, "ORCHESTRATOR_EGRESS_ALLOW": listed}
+        other_id, _ = add(place, other)
+        endpoint_id, _ = add(place, receiver)
+        with open_app(settings_of(place)) as app:
+            waiting = [app.endpoints.add_test(each) for each in (other_id, endpoint_id)]
+        tested = read(place, "webhooks", "test", endpoint_id)
+        assert (receiver.ids, other.ids) == ([tested["event_id"]], [])
+        resent = read(place, "webhooks", "resend", waiting[0])
+        assert (resent["status"], other.ids) == ("delivered", [resent["event_id"]])
+        assert receiver.ids == [tested["event_id"]]
+        left = {each["id"] for each in read(place, "webhooks", "deliveries") if each["status"] == "pending"}
+        assert left == {waiting[1]}
+
+
+def test_what_another_process_is_sending_is_left_to_it(place: dict[str, str], receiver: Receiver) -> None:
+    """`up` beside it has a turn of the endpoint: nothing is sent twice, and that is said."""
+    endpoint_id, _ = add(place, receiver)
+    with open_app(settings_of(place)) as app:
+        first = app.endpoints.add_test(endpoint_id)
+        app.delivering.deliveries.claim_one(first, lease=timedelta(hours=1), process="another")
+    ended = call(place, "webhooks", "test", endpoint_id)
+    assert (ended.exit_code, receiver.received) == (0, [])
+    assert "another process is sending to this endpoint" in ended.stderr
 
 
 def test_rotating_keeps_both_receivers_content(place: dict[str, str], receiver: Receiver) -> None:
@@ -176,6 +220,12 @@ def test_what_to_do_next_is_said_for_this_place(place: dict[str, str], receiver:
     empty = call(place, "webhooks", "list", "-o", "json")
     assert (empty.exit_code, json.loads(empty.stdout)) == (0, [])
     assert f"no endpoints in {home} yet: {ours} webhooks add URL" in empty.stderr
+    for verb, things in FRESH:
+        fresh = call(place, "webhooks", verb, *things)
+        assert fresh.exit_code == 5, verb
+        assert f"there are no webhooks in {home} yet" in fresh.stderr
+        assert f"{ours} webhooks add URL" in fresh.stderr
+        assert "jobs" not in fresh.stderr
     assert not home.exists()
     added = call(place, "webhooks", "add", receiver.url, "-o", "json")
     assert f"try it: {ours} webhooks test {json.loads(added.stdout)['id']}" in added.stderr

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Update, update
 
+from orchestrator.db.audit import SqlAudit
 from orchestrator.db.rows import JOBS, OUTPUTS
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.job import Job
@@ -20,6 +21,7 @@ from tests.factories import HOUR, make_draft, make_file
 from tests.fixtures.clock import START
 
 SECOND = timedelta(seconds=1)
+DYING = {"output_at_risk", "output_expired"}
 
 
 @pytest.fixture
@@ -146,6 +148,27 @@ def test_a_job_at_rest_is_not_told(driver: Driver) -> None:
     database.write(lambda c: c.execute(_set(job.id, back)))
     assert driver.jobs.tell_at_risk(limit=10) == (job.id,)
     database.write(lambda c: c.execute(_set(job.id, rest)))
+
+
+def test_the_doctor_agrees_with_the_sweep(driver: Driver) -> None:
+    """Both count from when the link was learnt: a fresh one has its whole life, however old its output is."""
+
+    def seen() -> set[str]:
+        return {each.code for each in SqlAudit(driver.database).find_violations(max_unknown_per_hour=20)} & DYING
+
+    job = driver.add_archiving(make_draft(0, url="https://a.example/1", expires_at=START + 24 * HOUR))
+    driver.clock.advance(11 * HOUR)
+    ask_again(driver, job.id)
+    held = driver.hold(LaneName.POLL, job.id)
+    driver.apply(held, OutputsReady((make_draft(0, url="https://a.example/2", expires_at=START + 31 * HOUR),)))
+    driver.clock.advance(9 * HOUR)  # past half of what lies between the output's beginning and its end
+    assert (driver.jobs.tell_at_risk(limit=10), seen()) == ((), set())
+    driver.clock.advance(2 * HOUR)
+    assert seen() == {"output_at_risk"}
+    assert driver.jobs.tell_at_risk(limit=10) == (job.id,)
+    assert seen() == {"output_at_risk"}  # told, and still so
+    driver.clock.advance(10 * HOUR)
+    assert seen() == {"output_expired"}
 
 
 def _set(job_id: str, values: Mapping[str, object]) -> Update:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, update
 
 from orchestrator.db.audit import SqlAudit
 from orchestrator.db.outbox import DELIVERIES, ENDPOINTS
+from orchestrator.webhooks import SecretBox
 from tests.db.delivering import DOWN, Post
 from tests.db.driver import Driver
 
@@ -48,6 +49,16 @@ def test_deliveries_of_a_disabled_endpoint_are_told(post: Post) -> None:
     post.driver.database.write(lambda c: c.execute(update(ENDPOINTS).values(values)))
     post.clock.advance(timedelta(minutes=6))
     assert codes(post) == {"deliveries_stranded"}
+
+
+def test_deliveries_that_nobody_could_sign_are_told(post: Post) -> None:
+    """The key that sealed the endpoint's secret is gone; once it is back and the event delivered, nothing is told."""
+    key, post.box = post.box, SecretBox("another key of an installation, long enough")
+    post.take_turns()
+    assert codes(post) == {"deliveries_unsigned"}
+    post.box = key
+    post.go_on_for(timedelta(hours=1))
+    assert codes(post) == set()
 
 
 def test_an_event_for_nobody_is_told(post: Post) -> None:

@@ -258,6 +258,24 @@ def test_a_rotation_after_the_key_was_lost_signs_at_once(post: Post) -> None:
     assert [sending.secrets for sending in post.receivers.received] == [(new,)]
 
 
+def test_a_lost_key_costs_no_event_and_no_endpoint(post: Post) -> None:
+    """F14, promise 8: nothing could be signed for six days. That says nothing about the receiver: its events wait, and
+    have their whole schedule once the key is back.
+    """
+    endpoint, key = post.add(), post.box
+    announce(post, endpoint)
+    post.box = SecretBox("another key of an installation, long enough")
+    post.go_on_for(6 * DAY)
+    stored, (record,) = post.endpoints.get(endpoint.id), post.records()
+    assert (stored.disabled_at, stored.failing_since, post.receivers.received) == (None, None, [])
+    assert {attempt.code for attempt in record.attempts} == {"secret_unusable"}
+    post.box, post.receivers.answers[endpoint.url] = key, DOWN
+    post.go_on_for(4 * DAY)
+    assert len(post.receivers.received) == len(SCHEDULE)
+    (ended,) = post.records()
+    assert (ended.state, ended.attempt_count) == ("failed", record.attempt_count + len(SCHEDULE))
+
+
 def test_an_endpoint_of_the_default_secret_is_not_rotated(post: Post) -> None:
     """Others share the project's secret: it changes with ORCHESTRATOR_SECRET_KEY alone."""
     endpoint = replace(post.add(), id=make_id("we"), is_global=False, url="https://named.example/")

@@ -13,10 +13,13 @@ from orchestrator.domain.deliveries import (
     DISABLE_AFTER,
     LONGEST_RETRY_AFTER,
     SCHEDULE,
+    SECRET_UNUSABLE,
+    UNSIGNED_WAIT,
     Delivered,
     DeliveryDecision,
     Disable,
     Exhausted,
+    Held,
     Retry,
     decide_delivery,
     read_retry_after,
@@ -48,6 +51,13 @@ def test_the_schedule_spans_at_least_75_hours() -> None:
 def test_jitter_is_only_added(attempt: int, seed: int) -> None:
     wait = wait_before(attempt, rng=Random(seed))
     assert SCHEDULE[attempt - 1] <= wait <= SCHEDULE[attempt - 1] * 1.1
+
+
+@pytest.mark.parametrize("attempt", [1, len(SCHEDULE)])
+def test_what_could_not_be_signed_is_no_failure_of_the_receivers(attempt: int) -> None:
+    """F14: a key of ours that was lost uses up no schedule and disables nobody, after however many days."""
+    unsigned = sent(None, code=SECRET_UNUSABLE)
+    assert decide(attempt, unsigned, NOW - 2 * DISABLE_AFTER) == Held(NOW + UNSIGNED_WAIT)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])

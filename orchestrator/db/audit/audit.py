@@ -52,6 +52,7 @@ class SqlAudit:
         for span in iter_spans(database, WEBHOOK_EVENTS.c.id):
             yield from find_each(database, "event_unaddressed", webhooks.select_unaddressed(span))
         yield from find_each(database, "deliveries_wait", webhooks.select_waiting(now, is_disabled=False))
+        yield from find_each(database, "deliveries_unsigned", webhooks.select_unsigned())
         yield from find_each(database, "deliveries_stranded", webhooks.select_waiting(now, is_disabled=True))
         yield from database.read(lambda c: lanes.find_idle_sweeps(c, now))
         yield from database.read(_find_held)

@@ -33,17 +33,20 @@ def output_rules() -> list[RowRule]:
 
 
 def find_dying_links(database: Database, span: Span, now: datetime) -> list[Violation]:
-    """Return outputs of live jobs that are past half of their link's life (promise 7), or past all of it."""
+    """Return outputs of live jobs that are past half of their link's life (promise 7), or past all of it.
+
+    The half is the sweep's, counted from when the link was learnt; the sweep clears it where it has told of it.
+    """
     is_open = and_(OUTPUTS.c.archived_at.is_(None), OUTPUTS.c.lost_at.is_(None))
     is_live = JOBS.c.state.in_((State.ARCHIVING, State.PROCESSING))
     query = (
-        select(OUTPUTS.c.id, OUTPUTS.c.job_id, OUTPUTS.c.created_at, OUTPUTS.c.source_expires_at)
+        select(OUTPUTS.c.id, OUTPUTS.c.job_id, OUTPUTS.c.source_expires_at)
         .join(JOBS, JOBS.c.id == OUTPUTS.c.job_id)
         .where(span.of(JOBS.c.id), is_live, is_open, OUTPUTS.c.source_expires_at.is_not(None))
+        .where(or_(OUTPUTS.c.at_risk_at.is_(None), OUTPUTS.c.at_risk_at <= now))
     )
     found = []
-    for output_id, job_id, created_at, expires_at in database.read(lambda c: c.execute(query).all()):
-        if now >= created_at + (expires_at - created_at) / 2:
-            code = "output_expired" if now >= expires_at else "output_at_risk"
-            found.append(Violation(code, output_id, {"job": job_id, "expires_at": expires_at}))
+    for output_id, job_id, expires_at in database.read(lambda c: c.execute(query).all()):
+        code = "output_expired" if now >= expires_at else "output_at_risk"
+        found.append(Violation(code, output_id, {"job": job_id, "expires_at": expires_at}))
     return found

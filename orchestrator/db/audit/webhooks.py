@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Select, exists, func, literal_column, not_, select
+from sqlalchemy import Select, and_, exists, func, literal_column, not_, select
 
 from orchestrator.db.audit.jobs import SWEEP_GRACE
 from orchestrator.db.audit.spans import Span
+from orchestrator.db.delivery_results import ATTEMPTS
 from orchestrator.db.outbox import DELIVERIES, ENDPOINTS, WEBHOOK_EVENTS
+from orchestrator.domain.deliveries import SECRET_UNUSABLE
 
 
 def select_waiting(now: datetime, *, is_disabled: bool) -> Select[tuple[object, ...]]:
@@ -25,6 +27,18 @@ def select_waiting(now: datetime, *, is_disabled: bool) -> Select[tuple[object, 
         .where(disabled if is_disabled else not_(disabled))
         .group_by(ENDPOINTS.c.id)
         .order_by(ENDPOINTS.c.id)
+    )
+
+
+def select_unsigned() -> Select[tuple[object, ...]]:
+    """Return endpoints with deliveries that wait because nothing could be signed when they were last tried."""
+    was_last = and_(ATTEMPTS.c.delivery_id == DELIVERIES.c.id, ATTEMPTS.c.number == DELIVERIES.c.attempt_count)
+    return (
+        select(DELIVERIES.c.endpoint_id.label("subject"), func.count().label("count"))
+        .join_from(DELIVERIES, ATTEMPTS, was_last)
+        .where(DELIVERIES.c.state == literal_column("'pending'"), ATTEMPTS.c.code == SECRET_UNUSABLE)
+        .group_by(DELIVERIES.c.endpoint_id)
+        .order_by(DELIVERIES.c.endpoint_id)
     )
 
 

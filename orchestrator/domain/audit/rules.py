@@ -111,6 +111,9 @@ _WEBHOOKS = (
     Rule("event_unaddressed", _BROKEN, "{subject} ({type}) goes to no endpoint", REPORT),
     Rule("deliveries_wait", _ATTENTION, "{count} deliveries to {subject} have been due since {due_at}; nobody makes them",
          "start a worker, or any orchestrator run"),
+    Rule("deliveries_unsigned", _ATTENTION,
+         "{count} deliveries to {subject} wait: nothing could be signed, since its secret cannot be opened",
+         "put the former ORCHESTRATOR_SECRET_KEY back, or: orchestrator webhooks rotate {subject}"),
     Rule("deliveries_stranded", _ATTENTION, "{count} deliveries to {subject}, which is disabled, are still queued",
          "start a worker: its next look cancels them"),
 )  # fmt: skip

@@ -75,6 +75,9 @@ class Deliveries(Protocol):
     def claim_turns(self, window: TurnWindow) -> ClaimedTurns:
         """Lease endpoints with due deliveries, whoever waited longest first, and a few deliveries of each."""
 
+    def claim_one(self, delivery_id: str, *, lease: timedelta, process: str) -> ClaimedTurns:
+        """Lease the endpoint of a due delivery for a turn of that one alone; no turn while another process has a turn of it."""
+
     def renew(self, held: Mapping[str, str], *, lease: timedelta) -> frozenset[str]:
         """Extend the leases {endpoint id: token}; return the ids that are still ours."""
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.crashpoints import CrashPoint, reach
-from orchestrator.domain.deliveries import Delivered, Disable, Exhausted, Retry, decide_delivery, is_delivered
+from orchestrator.domain.deliveries import (
+    SECRET_UNUSABLE,
+    Delivered,
+    Disable,
+    Exhausted,
+    Held,
+    Retry,
+    decide_delivery,
+    is_delivered,
+)
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.ports import LaneName, Sending, Sent
 from orchestrator.domain.ports.webhooks import TurnWindow
@@ -24,7 +33,6 @@ log = logging.getLogger(__name__)
 SLOW = timedelta(seconds=2)
 """Who takes longer to answer holds its place from others, whatever it answers."""
 REMEMBERED = 10_000
-SECRET_UNUSABLE = "secret_unusable"  # noqa: S105 - the code of a failure
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,13 @@ class DeliverLane:
         claimed = self._tools.deliveries.claim_turns(window)
         if claimed.turns:
             reach(CrashPoint.DELIVERIES_CLAIMED)
+        time = DrainTime(claimed.now, clock.monotonic())
+        return [DeliverWork(turn, time) for turn in claimed.turns]
+
+    def claim_one(self, delivery_id: str) -> Sequence[DeliverWork]:
+        """Take a turn of one due delivery alone; nothing while another process has a turn of its endpoint."""
+        limits, clock = self._tools.limits, self._tools.clock
+        claimed = self._tools.deliveries.claim_one(delivery_id, lease=limits.deliver_lease, process=self._tools.process)
         time = DrainTime(claimed.now, clock.monotonic())
         return [DeliverWork(turn, time) for turn in claimed.turns]
 
@@ -195,6 +210,8 @@ def _tell(work: DeliverWork, report: TurnReport, *, is_ours: bool) -> None:
                 log.info("event_delivered", extra=fields)
             case Retry():
                 log.info("delivery_failed", extra=fields)
+            case Held():
+                pass  # `delivery_unsigned` has told it
             case Exhausted():
                 log.warning("delivery_given_up", extra=fields)
     if report.disable is not None:
