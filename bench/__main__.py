@@ -28,6 +28,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "webhooks": (),
     "outbox": (),
     "history": (),
+    "console": (),
     "searched": (),
     "schedules": (),
     "slots": (),

@@ -126,10 +126,10 @@ Times = list[float]
 """Milliseconds."""
 
 
-def fill(url: str, count: int) -> None:
-    """Make the tables and put `count` jobs into them."""
+def fill(url: str, count: int, *, ends: datetime = NOW) -> None:
+    """Make the tables and put `count` jobs into them, the newest of them at `ends`."""
     upgrade(url)
-    values = {"first": NOW - SPAN, "span": SPAN, "count": count, "batch": min(50_000, max(count // 20, 1))}
+    values = {"first": ends - SPAN, "span": SPAN, "count": count, "batch": min(50_000, max(count // 20, 1))}
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         cursor = psycopg.ClientCursor(connection)
         for statement in FILL:

@@ -57,7 +57,7 @@ def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> F
     )
     app.state.desk = desk
     is_until_final = desk.app.settings.slot_rule == "until_final"
-    app.state.figures = FiguresCache(desk.app.figures, desk.app.clock, is_until_final)
+    app.state.figures = FiguresCache(desk.app.figures, desk.app.clock, is_slot_held_until_final=is_until_final)
     errors.install(app)
     for module in ROUTES:
         app.include_router(module.router)

@@ -39,6 +39,11 @@ class OverviewCache:
                 del self._seen[next(iter(self._seen))]
             return fresh
 
+    def forget(self) -> None:
+        """Look anew for whoever comes next."""
+        with self._lock:
+            self._seen.clear()
+
 
 async def get_overview(request: Request) -> OverviewCache:
     """Return the console's own."""

@@ -1,23 +1,31 @@
-"""Figures over every owner, in one reading transaction with a fixed number of statements."""
+"""Figures over every owner: of what lives by its indexes, of the whole history in one walk over each table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from orchestrator.db import slots
 from orchestrator.db.engine import Database
+from orchestrator.db.outbox import DELIVERIES, ENDPOINTS
 from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
 from orchestrator.db.rows import JOBS, SUBMISSIONS
-from orchestrator.domain.figures import Duration, Figures, ModelPause
+from orchestrator.domain.figures import Duration, Figures, ModelPause, Totals
 from orchestrator.domain.job import Verdict
-from orchestrator.domain.states import State
+from orchestrator.domain.states import ACTIVE, FINAL, State
+from orchestrator.domain.webhooks import DeliveryState
 
 CREDENTIAL = "default"
 SECONDS_A_DAY = 86_400
+
+Key = tuple[str, str, str]
+Waits = Mapping[tuple[str, str], tuple[float, int]]
+"""Seconds and how many of them were added up, by (kind, model)."""
 
 
 class SqlFigures:
@@ -31,39 +39,77 @@ class SqlFigures:
 
     def _read(self, connection: Connection, *, is_held_until_final: bool) -> Figures:
         now = self._database.now(connection)
-        is_sqlite = self._database.is_sqlite
-        queue_wait = _seconds(JOBS.c.submitted_at, func.coalesce(JOBS.c.not_before, JOBS.c.created_at), is_sqlite)
         return Figures(
             at=now,
-            jobs=_count_jobs(connection),
-            failures=_count_failures(connection),
-            queue_waits=_sum_durations(connection, JOBS, queue_wait, JOBS.c.submitted_at),
-            provider_times=_sum_durations(
-                connection,
-                SUBMISSIONS,
-                _seconds(SUBMISSIONS.c.final_at, SUBMISSIONS.c.intent_at, is_sqlite),
-                SUBMISSIONS.c.final_at,
-            ),
+            jobs=_count_live_jobs(connection),
             oldest_queued_at=_least(connection, JOBS.c.created_at, JOBS.c.state == State.QUEUED),
+            oldest_poll_at=_find_oldest_poll(connection, now),
             soonest_expiry_at=_least(connection, JOBS.c.source_expires_at, JOBS.c.state == State.ARCHIVING),
-            cost_micros=_sum_costs(connection),
             unknown_count=_count_unknown(connection),
             slots_held=slots.count_held(connection, CREDENTIAL, now=now, is_held_until_final=is_held_until_final),
+            slot_limits=find_slot_limits(connection),
             pauses=list_pauses(connection, now),
+            oldest_delivery_at=_least(connection, DELIVERIES.c.created_at, DELIVERIES.c.state == DeliveryState.PENDING),
+            failing_endpoint_count=_count_failing(connection),
+        )
+
+    def read_totals(self) -> Totals:
+        return self._database.read(self._read_totals)
+
+    def _read_totals(self, connection: Connection) -> Totals:
+        jobs = _add_up_jobs(connection, is_sqlite=self._database.is_sqlite)
+        provider_times, notice_lags = _add_up_submissions(connection, is_sqlite=self._database.is_sqlite)
+        return replace(
+            jobs, provider_times=provider_times, notice_lags=notice_lags, deliveries=_count_deliveries(connection)
         )
 
 
-def _count_jobs(connection: Connection) -> dict[tuple[str, str, str], int]:
+def _count_live_jobs(connection: Connection) -> dict[tuple[str, str, str], int]:
     keys = (JOBS.c.state, JOBS.c.kind, JOBS.c.model)
-    rows = connection.execute(select(*keys, func.count()).group_by(*keys))
+    live = JOBS.c.state.in_(sorted([*ACTIVE, State.NEEDS_REVIEW]))
+    rows = connection.execute(select(*keys, func.count()).where(live).group_by(*keys))
     return {(row[0], row[1], row[2]): row[3] for row in rows}
 
 
-def _count_failures(connection: Connection) -> dict[str, int]:
+def _add_up_jobs(connection: Connection, *, is_sqlite: bool) -> Totals:
+    """One walk over the jobs for all that is added up of them."""
+    wait = _seconds(JOBS.c.submitted_at, func.coalesce(JOBS.c.not_before, JOBS.c.created_at), is_sqlite)
+    keys = (JOBS.c.state, JOBS.c.kind, JOBS.c.model, JOBS.c.failure_code, JOBS.c.price_currency)
+    sums = (func.count(), func.count(JOBS.c.submitted_at), func.sum(wait), func.sum(JOBS.c.cost_final_micros))
+    ended, failures, costs = Counter[Key](), Counter[Key](), Counter[str]()
+    waits: dict[tuple[str, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
+    for state, kind, model, code, currency, count, taken, waited, cost in connection.execute(
+        select(*keys, *sums).group_by(*keys)
+    ):
+        if state in FINAL:
+            ended[state, kind, model] += count
+        if code is not None:
+            failures[code, kind, model] += count
+        if currency is not None and cost is not None:
+            costs[currency] += int(cost)
+        waits[kind, model] = (waits[kind, model][0] + float(waited or 0), waits[kind, model][1] + taken)
+    return Totals(jobs=ended, failures=failures, queue_waits=_durations(waits), cost_micros=costs)
+
+
+def _add_up_submissions(connection: Connection, *, is_sqlite: bool) -> tuple[Sequence[Duration], Sequence[Duration]]:
+    """One walk over the submissions: times at the provider, and how late their ends were noticed."""
+    call = SUBMISSIONS.c
+    keys = (call.kind, call.model)
     query = (
-        select(JOBS.c.failure_code, func.count()).where(JOBS.c.failure_code.is_not(None)).group_by(JOBS.c.failure_code)
+        select(
+            *keys,
+            func.sum(_seconds(call.final_at, call.intent_at, is_sqlite)),
+            func.count(),
+            func.sum(_seconds(call.final_at, call.last_running_at, is_sqlite)),
+            func.count(call.last_running_at),
+        )
+        .where(call.final_at.is_not(None))
+        .group_by(*keys)
     )
-    return {str(row[0]): row[1] for row in connection.execute(query)}
+    rows = connection.execute(query).all()
+    times = {(row[0], row[1]): (float(row[2] or 0), row[3]) for row in rows}
+    lags = {(row[0], row[1]): (float(row[4] or 0), row[5]) for row in rows}
+    return _durations(times), _durations(lags)
 
 
 def _seconds(end: ColumnElement[Any], start: ColumnElement[Any], is_sqlite: bool) -> ColumnElement[Any]:  # noqa: FBT001
@@ -72,13 +118,9 @@ def _seconds(end: ColumnElement[Any], start: ColumnElement[Any], is_sqlite: bool
     return func.extract("epoch", end - start)
 
 
-def _sum_durations(
-    connection: Connection, table: Table, seconds: ColumnElement[Any], ended: ColumnElement[Any]
-) -> Sequence[Duration]:
+def _durations(sums: Waits) -> Sequence[Duration]:
     """A clock that was set back makes no negative duration."""
-    keys = (table.c.kind, table.c.model)
-    query = select(*keys, func.sum(seconds), func.count()).where(ended.is_not(None)).group_by(*keys)
-    return [Duration(row[0], row[1], max(float(row[2] or 0), 0.0), row[3]) for row in connection.execute(query)]
+    return [Duration(*key, max(total, 0.0), count) for key, (total, count) in sorted(sums.items()) if count]
 
 
 def _least(connection: Connection, column: ColumnElement[datetime], where: ColumnElement[bool]) -> datetime | None:
@@ -86,18 +128,41 @@ def _least(connection: Connection, column: ColumnElement[datetime], where: Colum
     return found
 
 
-def _sum_costs(connection: Connection) -> dict[str, int]:
-    query = (
-        select(JOBS.c.price_currency, func.sum(JOBS.c.cost_final_micros))
-        .where(JOBS.c.cost_final_micros.is_not(None), JOBS.c.price_currency.is_not(None))
-        .group_by(JOBS.c.price_currency)
+def _find_oldest_poll(connection: Connection, now: datetime) -> datetime | None:
+    """What is paused is due too, and is not asked about: those models and accounts are left out."""
+    models = select(MODEL_LIMITS.c.model).where(
+        MODEL_LIMITS.c.credential == JOBS.c.credential,
+        MODEL_LIMITS.c.model == JOBS.c.model,
+        MODEL_LIMITS.c.poll_paused_until.is_not(None),
     )
-    return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+    accounts = select(CREDENTIALS.c.name).where(
+        CREDENTIALS.c.name == JOBS.c.credential, CREDENTIALS.c.poll_paused_until.is_not(None)
+    )
+    is_asked = ~models.exists() & ~accounts.exists()
+    return _least(connection, JOBS.c.due_at, (JOBS.c.state == State.PROCESSING) & (JOBS.c.due_at < now) & is_asked)
+
+
+def _count_deliveries(connection: Connection) -> dict[str, int]:
+    rows = connection.execute(select(DELIVERIES.c.state, func.count()).group_by(DELIVERIES.c.state))
+    return {row[0]: row[1] for row in rows}
+
+
+def _count_failing(connection: Connection) -> int:
+    is_failing = ENDPOINTS.c.failing_since.is_not(None) & ENDPOINTS.c.deleted_at.is_(None)
+    return connection.execute(select(func.count()).select_from(ENDPOINTS).where(is_failing)).scalar_one()
 
 
 def _count_unknown(connection: Connection) -> int:
     is_open = (SUBMISSIONS.c.verdict == Verdict.UNKNOWN) & SUBMISSIONS.c.superseded_at.is_(None)
     return connection.execute(select(func.count()).select_from(SUBMISSIONS).where(is_open)).scalar_one()
+
+
+def find_slot_limits(connection: Connection) -> dict[str, int]:
+    """Return the limits that an operator set over the settings, by model."""
+    query = select(MODEL_LIMITS.c.model, MODEL_LIMITS.c.slot_limit).where(
+        MODEL_LIMITS.c.credential == CREDENTIAL, MODEL_LIMITS.c.slot_limit.is_not(None)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def list_pauses(connection: Connection, now: datetime) -> Sequence[ModelPause]:

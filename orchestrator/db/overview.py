@@ -11,8 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, cast, func, select, t
 
 from orchestrator.db import slots
 from orchestrator.db.engine import Database
-from orchestrator.db.figures import CREDENTIAL, list_pauses
-from orchestrator.db.pauses import MODEL_LIMITS
+from orchestrator.db.figures import CREDENTIAL, find_slot_limits, list_pauses
 from orchestrator.db.rows import JOBS, SUBMISSIONS
 from orchestrator.domain.job import Verdict
 from orchestrator.domain.overview import AT_RISK_WITHIN, DAY_HOURS, HourCount, Overview
@@ -43,16 +42,9 @@ class SqlOverview:
             soonest_expiry_at=soonest,
             unknown_count=_count_unknown(connection, owner),
             slots_held=slots.count_held(connection, CREDENTIAL, now=now, is_held_until_final=is_held_until_final),
-            slot_limits=_find_limits(connection),
+            slot_limits=find_slot_limits(connection),
             pauses=list_pauses(connection, now),
         )
-
-
-def _find_limits(connection: Connection) -> dict[str, int]:
-    query = select(MODEL_LIMITS.c.model, MODEL_LIMITS.c.slot_limit).where(
-        MODEL_LIMITS.c.credential == CREDENTIAL, MODEL_LIMITS.c.slot_limit.is_not(None)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _count_going(connection: Connection, mine: ColumnElement[bool]) -> dict[tuple[str, str], int]:

@@ -22,7 +22,7 @@ from orchestrator.db import dependencies, outbox, outputs
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.rows import JOBS, SUBMISSIONS, table_of
-from orchestrator.db.rowset import INT, TEXT, UTC, encode_rows, make_rowset, type_of
+from orchestrator.db.rowset import INT, TEXT, UTC, Types, encode_rows, make_rowset, type_of
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.types import clean_text
 from orchestrator.domain.decide import Decision
@@ -188,7 +188,12 @@ def _write_outputs(connection: Connection, won: Sequence[Write], *, now: datetim
 def _close_submissions(connection: Connection, won: Sequence[Write], *, now: datetime) -> None:
     """The provider's final answer closes the submission of the task being asked about and frees its slot."""
     answered = [
-        {"of_job": w.job.id, "of_task": w.job.provider_task_id, "answer": w.decision.final_answer}
+        {
+            "of_job": w.job.id,
+            "of_task": w.job.provider_task_id,
+            "answer": w.decision.final_answer,
+            "running_at": w.decision.last_running_at,
+        }
         for w in won
         if w.decision.final_answer is not None and w.job.provider_task_id is not None
     ]
@@ -202,12 +207,14 @@ def _close_submissions(connection: Connection, won: Sequence[Write], *, now: dat
 
 @cache
 def _close_statement(is_sqlite: bool) -> Update:  # noqa: FBT001 - the cache's key
-    rows = make_rowset("answered", {"of_job": TEXT, "of_task": TEXT, "answer": TEXT}, is_sqlite=is_sqlite)
+    types: Types = {"of_job": TEXT, "of_task": TEXT, "answer": TEXT, "running_at": UTC}
+    rows = make_rowset("answered", types, is_sqlite=is_sqlite)
     is_it = (SUBMISSIONS.c.job_id == rows.c.of_job) & (SUBMISSIONS.c.task_id == rows.c.of_task)
     now = bindparam("now", type_=UTC)
     values = {
         "final_at": now,
         "final_answer": rows.c.answer,
+        "last_running_at": rows.c.running_at,
         "slot_released_at": func.coalesce(SUBMISSIONS.c.slot_released_at, now),
     }
     return update(SUBMISSIONS).where(is_it, SUBMISSIONS.c.final_at.is_(None)).values(values)

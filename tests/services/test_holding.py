@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
+from orchestrator.db.rows import SUBMISSIONS
 from orchestrator.domain.errors import Account, StepError, Throttled, Transient
 from orchestrator.domain.job import OutputDraft, Role
 from orchestrator.domain.outcomes import OutputsReady
@@ -65,6 +68,26 @@ def test_a_running_tasks_row_is_asked_again_and_again_without_a_write(bench: Ben
         poller.lane.apply([answered(future)])
         job = poller.row(work)
     assert (job.state, job.poll_count, job.lease_token) == (State.ARCHIVING, 4, None)
+
+
+def test_how_long_an_end_may_have_gone_unnoticed_is_kept(sqlite_bench: Bench) -> None:
+    """From the last answer of this claim, at the first question from the submission; nobody guesses what others heard."""
+    bench = sqlite_bench
+    with bench.process() as context:
+        poller = start(bench, context, VIDEO)
+        (work,) = poller.claim()
+        assert work.last_running_at == work.job.submitted_at
+        (future,) = poller.hold([work])
+        heard = work.time.now(bench.clock)
+        poller.script.says[task(work)] = DONE
+        poller.pass_time(40)
+        poller.lane.apply([answered(future)])
+        job = poller.row(work)
+        wanted = select(SUBMISSIONS.c.last_running_at, SUBMISSIONS.c.final_at).where(SUBMISSIONS.c.job_id == job.id)
+        known = bench.app.database.read(lambda c: tuple(c.execute(wanted).one()))
+        claimed_again = PollWork(replace(work.job, poll_count=3), work.time)
+    assert known == (heard, heard + timedelta(seconds=40))
+    assert claimed_again.last_running_at is None
 
 
 def test_it_is_asked_when_the_schedule_says(bench: Bench) -> None:

@@ -108,3 +108,6 @@ class SubmissionRow(Base):
     superseded_at: Mapped[datetime | None] = mapped_column(comment="When an unknown stopped holding its job")
     decided_by: Mapped[str | None] = mapped_column(comment="Who decided about it, if not its own answer")
     decided_why: Mapped[str | None] = mapped_column(comment="Their reason")
+    last_running_at: Mapped[datetime | None] = mapped_column(
+        comment="When whoever heard of the end had last known it to run; NULL: nobody knows"
+    )

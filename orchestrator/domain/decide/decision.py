@@ -58,8 +58,8 @@ class Decision:
 
     `outputs` are upserted by index (archived ones stay as they are); `output_results` are applied to rows by id and
     `lost_output_ids` marked lost. `supersedes` marks the job's unknown submissions as decided; `forgets_asks` lets its outputs
-    ask for fresh links from the start. `is_alarm` asks the
-    caller to log an error after the commit.
+    ask for fresh links from the start. `last_running_at` goes with a final answer: when the task was last known to run, as far
+    as whoever heard of its end knows. `is_alarm` asks the caller to log an error after the commit.
     """
 
     source: State
@@ -75,6 +75,7 @@ class Decision:
     asked_output_ids: tuple[str, ...] = ()
     lost_output_ids: tuple[str, ...] = ()
     final_answer: FinalAnswer | None = None
+    last_running_at: datetime | None = None
     supersedes: bool = False
     forgets_asks: bool = False
     pause: Pause | None = None

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from orchestrator.domain.decide import Decision, Pause
@@ -49,6 +50,7 @@ class PollWork:
     is_probe: bool = False
     pauses_seen: int = 0
     answer_count: int = 0
+    answered_at: datetime | None = None
     decision: Decision | None = None
     waiter: asyncio.Future[bool] | None = None
 
@@ -62,9 +64,20 @@ class PollWork:
         """The job with the questions that were asked since its claim."""
         return replace(self.job, poll_count=self.job.poll_count + self.answer_count)
 
-    def keep(self, decision: Decision) -> None:
+    @property
+    def last_running_at(self) -> datetime | None:
+        """When its task was last known to run: at its last answer, at first when it was taken; None when another process
+        or an earlier claim has asked since.
+        """
+        if self.answered_at is not None:
+            return self.answered_at
+        is_new = self.job.poll_count == 0 and self.job.submission_count == 1
+        return self.job.submitted_at if is_new else None
+
+    def keep(self, decision: Decision, *, now: datetime) -> None:
         """Remember an answer that changes nothing but the next time."""
         self.answer_count += 1
+        self.answered_at = now
         self.decision = decision
 
     def find_unwritten(self) -> tuple[Job, Decision] | None:

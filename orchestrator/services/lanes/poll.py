@@ -101,7 +101,7 @@ class PollLane(LeasedLane[PollWork]):
         wait = decision.due_at - now
         if wait > context.limits.poll_hold or self._held.is_called_off(work):
             return None, 0
-        work.keep(decision)
+        work.keep(decision, now=now)
         return wait.total_seconds(), 0
 
     def apply(self, results: Sequence[PollResult]) -> None:
@@ -130,7 +130,8 @@ class PollLane(LeasedLane[PollWork]):
         if result.outcome is None:
             return result.work.find_unwritten()
         context, job = self._context, result.work.counted
-        return job, decide(job, result.outcome, context.rules, result.work.time.now(context.clock), context.rng)
+        decision = decide(job, result.outcome, context.rules, result.work.time.now(context.clock), context.rng)
+        return job, replace(decision, last_running_at=result.work.last_running_at)
 
     def _write(self, decided: Sequence[Decided]) -> None:
         context = self._context
