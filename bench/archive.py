@@ -38,7 +38,7 @@ from orchestrator.domain.ids import make_id
 from orchestrator.domain.job import Job, Output, Role
 from orchestrator.domain.outcomes import OutputStored
 from orchestrator.domain.states import State
-from orchestrator.services.archive import archive_outputs
+from orchestrator.services.archive.outputs import archive_outputs
 from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.wiring import open_app, open_lanes
 

@@ -6,6 +6,7 @@ import importlib.metadata
 
 import click
 
+from orchestrator.cli.archive import archive
 from orchestrator.cli.batches import batches
 from orchestrator.cli.db import db
 from orchestrator.cli.doctor import doctor
@@ -62,6 +63,7 @@ COMMANDS = (
     jobs,
     batches,
     outputs,
+    archive,
     webhooks,
     models,
     usage,

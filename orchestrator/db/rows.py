@@ -106,6 +106,8 @@ def read_output(row: RowMapping) -> Output:
         stored=_read_stored(row),
         is_lost=row["lost_at"] is not None,
         archived_at=row["archived_at"],
+        is_expiry_assumed=row["is_expiry_assumed"],
+        last_error=row["last_error"],
     )
 
 

@@ -155,6 +155,8 @@ class Output:
     stored: StoredFile | None = None
     is_lost: bool = False
     archived_at: datetime | None = None
+    is_expiry_assumed: bool = False
+    last_error: str | None = None
 
     @property
     def is_optional(self) -> bool:

@@ -118,7 +118,7 @@ def _days_between(first: date, last: date) -> Iterator[date]:
 
 
 def _list_jobs(store: Store, days: set[date]) -> Iterator[str]:
-    """Yield the job of every key below these days: `<yyyy>/<mm>/<dd>/<job id>/...` (services.manifest)."""
+    """Yield the job of every key below these days: `<yyyy>/<mm>/<dd>/<job id>/...` (services.archive.manifest)."""
     for day in sorted(days):
         prefix = f"{day:%Y/%m/%d}/"
         for key in store.list_keys(prefix):

@@ -27,6 +27,7 @@ from orchestrator.db.overview import SqlOverview
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
 from orchestrator.db.single_intake import SqlSingleIntakes
+from orchestrator.db.unarchived import SqlUnarchived
 from orchestrator.db.uploads import SqlUploads
 from orchestrator.db.usage import SqlUsage
 from orchestrator.domain.errors import NotFound
@@ -65,6 +66,7 @@ class App:
     audit_log: SqlAuditLog
     single_intakes: SqlSingleIntakes
     uploads: SqlUploads
+    unarchived: SqlUnarchived
     figures: SqlFigures
     overview: SqlOverview
     stores: Stores
@@ -137,6 +139,7 @@ def make_app(settings: Settings, clock: Clock, database: Database) -> App:
         audit_log=SqlAuditLog(database, rng=rng),
         single_intakes=SqlSingleIntakes(database, rng=rng),
         uploads=SqlUploads(database, rng=rng),
+        unarchived=SqlUnarchived(database),
         figures=SqlFigures(database),
         overview=SqlOverview(database),
         stores=make_stores(settings),

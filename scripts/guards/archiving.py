@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.guards.guard import Guard
 
-ARCHIVE = "orchestrator/services/archive.py"
+ARCHIVE = "orchestrator/services/archive/outputs.py"
 DECIDE = "orchestrator/domain/decide/archive.py"
 FETCH = "orchestrator/egress/fetch.py"
 ANSWERS = "orchestrator/egress/answers.py"

@@ -19,12 +19,12 @@ from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import ObjectFacts
 from orchestrator.domain.states import State
+from orchestrator.services.archive.manifest import manifest_key
 from orchestrator.services.doctor import Place, Report, examine
 from orchestrator.services.doctor.examine import LISTED
 from orchestrator.services.doctor.mend import run_maintenance
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lifecycle import retry_job
-from orchestrator.services.manifest import manifest_key
 from orchestrator.wiring import Closeness, make_patient, with_place
 from tests.fixtures.s3 import S3Server
 from tests.health import assert_healthy, find_anything

@@ -10,9 +10,9 @@ from orchestrator.db.rows import JOBS, SUBMISSIONS
 from orchestrator.domain.job import RESTORED_QUEUED
 from orchestrator.domain.ports.restores import Restores
 from orchestrator.domain.states import State
+from orchestrator.services.archive.manifest import manifest_key
 from orchestrator.services.lanes.submit import SubmitLane
 from orchestrator.services.lanes.sweep import replay_dead_journals
-from orchestrator.services.manifest import manifest_key
 from orchestrator.services.restore import compare, sum_prices
 from tests.services.bench import Bench
 from tests.services.desk import IMAGE, VIDEO, die

@@ -16,8 +16,8 @@ from orchestrator.domain.errors import ConfigError, Gone, StepError
 from orchestrator.domain.job import StoredFile
 from orchestrator.domain.ports import Store, Stores
 from orchestrator.domain.ports.audit import ArchivedJob, Audit
+from orchestrator.services.archive.manifest import manifest_beside
 from orchestrator.services.doctor.look import Look, Seen
-from orchestrator.services.manifest import manifest_beside
 
 HEADS_AT_ONCE = 16  # half of the store's connections: an examination must not stand in the archive lane's way
 JOBS_AT_ONCE = 200
@@ -182,5 +182,5 @@ def _days_back(last: date, first: date) -> Iterator[date]:
 
 
 def _job_of(key: str) -> str:
-    """`<yyyy>/<mm>/<dd>/<job id>/...` (services.manifest)."""
+    """`<yyyy>/<mm>/<dd>/<job id>/...` (services.archive.manifest)."""
     return key.split("/")[3]

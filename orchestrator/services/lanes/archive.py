@@ -12,7 +12,7 @@ from orchestrator.domain.decide import decide
 from orchestrator.domain.job import Job
 from orchestrator.domain.outcomes import ArchiveStep
 from orchestrator.domain.ports import LaneName
-from orchestrator.services.archive import archive_outputs
+from orchestrator.services.archive.outputs import archive_outputs
 from orchestrator.services.lanes.context import DrainTime, LaneContext
 from orchestrator.services.lanes.leased import LeasedLane
 

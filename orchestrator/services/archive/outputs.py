@@ -18,8 +18,8 @@ from orchestrator.domain.job import Job, Output, Role, StoredFile
 from orchestrator.domain.media import MediaFacts, Unrecognised, inspect, is_suspect
 from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputLinkDead, OutputResult, OutputStored
 from orchestrator.domain.ports import Store
+from orchestrator.services.archive.manifest import job_folder, make_manifest, manifest_key
 from orchestrator.services.lanes.context import LaneContext
-from orchestrator.services.manifest import job_folder, make_manifest, manifest_key
 
 log = logging.getLogger(__name__)
 
