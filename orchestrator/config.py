@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -271,6 +272,12 @@ class Settings(BaseSettings):
         if self.archive_url is None:
             return (self.data_dir / "archive").resolve().as_uri()
         return self.archive_url if "://" in self.archive_url else Path(self.archive_url).resolve().as_uri()
+
+    @property
+    def archive_folder(self) -> Path | None:
+        """The folder behind the archive URL; None when it is a bucket."""
+        parts = urlsplit(self.archive)
+        return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
     @property
     def journal_dir(self) -> Path:

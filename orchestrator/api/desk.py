@@ -130,9 +130,9 @@ class Desk:
         """Return a link that works for a while: the store's own, or ours where nobody else can reach the store."""
         expires_at = self.app.clock.now() + LINK_LIFE
         store = self.app.stores.open(job.archive_url)
-        if output.stored is None or not store.has_public_links:
+        if output.kept is None or not store.has_public_links:
             return f"{self.public_url or ''}/v1/outputs/{output.id}/content", expires_at
-        return store.sign_url(output.stored.key, expires=LINK_LIFE), expires_at
+        return store.sign_url(output.kept.key, expires=LINK_LIFE), expires_at
 
     def wake(self, *lanes: LaneName) -> None:
         """Tell lanes that there may be work."""

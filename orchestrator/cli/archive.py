@@ -13,12 +13,15 @@ from orchestrator.cli.interrupts import Notices, interrupts
 from orchestrator.cli.options import CommonOptions, common_options, sandbox_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.prefix import command, pasteable
+from orchestrator.cli.retention import retention
 from orchestrator.config import parse_duration
 from orchestrator.services.archive.at_risk import iter_unarchived, risk_object
 from orchestrator.services.archive.sweep import Sweep, sweep_archive
+from orchestrator.services.archive.usage import iter_disks, kept_object, show_bytes
 from orchestrator.wiring import open_app
 
 COLUMNS = ("job_id", "role", "host", "source_expires_at", "is_assumed", "time_left", "status", "message")
+USAGE_COLUMNS = ("archive", "kind", "jobs", "files", "bytes")
 NOTICES = Notices("stopping: what is being fetched is given back", "giving up what is under way; it is fetched again")
 
 
@@ -82,6 +85,25 @@ def sweep(common: CommonOptions, *, sandbox: bool) -> None:
         if left:
             tell(f"{left} outputs are not archived: {command('archive at-risk')}")
     sys.exit(signals.exit_code or (Exit.NOT_ALL_SUCCEEDED if left else Exit.OK))
+
+
+@archive.command()
+@common_options
+def usage(common: CommonOptions) -> None:
+    """Show what the archive holds by the job table, per kind, and the room on the disks that are used here."""
+    settings = common.settings()
+    with open_app(settings) as app:
+        rows = [kept_object(kept) for kept in app.retention.sum_kept()]
+        folders = [("archive", settings.archive_folder), ("data", settings.data_dir), ("spool", settings.spool_dir)]
+        disks = list(iter_disks([(what, folder) for what, folder in folders if folder is not None]))
+        output = common.format_for(one=False)
+        print_rows([*rows, *disks] if output in ("json", "jsonl") else rows, USAGE_COLUMNS, output)
+        for disk in disks:
+            free, total = show_bytes(int(str(disk["free"]))), show_bytes(int(str(disk["total"])))
+            tell(f"{disk['what']}: {free} of {total} free in {disk['path']}")
+
+
+archive.add_command(retention)
 
 
 def tell(line: str) -> None:

@@ -16,7 +16,7 @@ from orchestrator.config import parse_duration
 from orchestrator.domain.errors import NotFound, Transient
 from orchestrator.domain.job import Job, StoredFile
 from orchestrator.domain.ports import Store
-from orchestrator.services.views import output_object
+from orchestrator.services.views import describe, not_there, output_object
 from orchestrator.wiring import open_app
 
 COLUMNS = ("id", "role", "bytes", "content_type", "width", "height", "duration_seconds", "archived_at", "key")
@@ -51,9 +51,9 @@ def url(common: CommonOptions, output_id: str, expires: str) -> None:
         raise click.BadParameter(str(error), param_hint="--expires") from error
     with open_app(common.settings()) as app:
         job, output = app.history.get_output(output_id)
-        if output.stored is None:
-            raise NotFound(f"{output_id} is not archived")
-        click.echo(app.stores.open(job.archive_url).sign_url(output.stored.key, expires=life))
+        if output.kept is None:
+            raise NotFound(not_there(output))
+        click.echo(app.stores.open(job.archive_url).sign_url(output.kept.key, expires=life))
 
 
 @outputs.command()
@@ -66,9 +66,9 @@ def download(common: CommonOptions, job_id: str, directory: Path) -> None:
     """Download the archived outputs of a job; each is hashed on the way and compared with the job table."""
     with open_app(common.settings()) as app:
         job = app.history.get_job(job_id)
-        stored = [output.stored for output in job.outputs if output.stored]
+        stored = [output.kept for output in job.outputs if output.kept]
         if not stored:
-            raise NotFound(f"{job_id} has no archived outputs; it is {job.state}")
+            raise NotFound(f"{job_id} has no archived outputs; {describe(job, now=app.clock.now(), kinds=app.kinds)}")
         directory.mkdir(parents=True, exist_ok=True)
         store = app.stores.open(job.archive_url)
         for file in stored:

@@ -15,7 +15,7 @@ def sources_of(desk: Desk, jobs: Iterable[Job]) -> frozenset[str]:
     """Return the origins that signed links of these jobs' outputs lead to; none where we serve the bytes ourselves."""
     found: dict[str, str] = {}
     for job in jobs:
-        stored = next((output.stored for output in job.outputs if output.stored is not None), None)
+        stored = next((output.kept for output in job.outputs if output.kept is not None), None)
         store = desk.app.stores.open(job.archive_url)
         if stored is not None and store.has_public_links and job.archive_url not in found:
             link = urlsplit(store.sign_url(stored.key, expires=LINK_LIFE))
@@ -28,14 +28,14 @@ def read_transcripts(desk: Desk, job: Job) -> dict[str, str]:
     return {
         output.id: _read(desk, job, output)
         for output in job.outputs
-        if output.role is Role.TRANSCRIPT and output.stored is not None
+        if output.role is Role.TRANSCRIPT and output.kept is not None
     }
 
 
 def _read(desk: Desk, job: Job, output: Output) -> str:
-    assert output.stored is not None
+    assert output.kept is not None
     data = bytearray()
-    for chunk in desk.app.stores.open(job.archive_url).read_chunks(output.stored.key):
+    for chunk in desk.app.stores.open(job.archive_url).read_chunks(output.kept.key):
         data += chunk
         if len(data) > TEXT_SHOWN_BYTES:
             return data[:TEXT_SHOWN_BYTES].decode("utf-8", "replace") + " ..."

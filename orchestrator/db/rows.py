@@ -108,6 +108,7 @@ def read_output(row: RowMapping) -> Output:
         archived_at=row["archived_at"],
         is_expiry_assumed=row["is_expiry_assumed"],
         last_error=row["last_error"],
+        erased_at=row["erased_at"],
     )
 
 

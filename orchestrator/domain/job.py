@@ -157,6 +157,12 @@ class Output:
     archived_at: datetime | None = None
     is_expiry_assumed: bool = False
     last_error: str | None = None
+    erased_at: datetime | None = None
+
+    @property
+    def kept(self) -> StoredFile | None:
+        """The file in the archive; None when it never came there, or retention has taken it away."""
+        return self.stored if self.erased_at is None else None
 
     @property
     def is_optional(self) -> bool:
@@ -227,6 +233,7 @@ class Job:
     provider_code: str | None = None
     last_error: str | None = None
     cost_final_micros: int | None = None
+    erased_at: datetime | None = None
     submissions: tuple[Submission, ...] = ()
     outputs: tuple[Output, ...] = ()
     parents: tuple[Parent, ...] = ()
@@ -243,7 +250,7 @@ class Job:
 
     @property
     def has_request(self) -> bool:
-        """False for an adopted task: what was sent for it is not known here, so it cannot be sent again."""
+        """False for an adopted task and an erased job: what was sent is not known here, so it cannot be sent again."""
         return bool(self.body)
 
     @property

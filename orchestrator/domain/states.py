@@ -78,6 +78,7 @@ class Trigger(StrEnum):
     OUTPUT_AT_RISK = "output_at_risk"
     EVIDENCE_STORED = "evidence_stored"
     DEPENDENCIES_MET = "dependencies_met"
+    ERASED = "erased"
 
 
 class Due(StrEnum):

@@ -46,6 +46,8 @@ def describe(job: Job, *, now: datetime, kinds: Mapping[str, Kind] = NO_KINDS, h
             return _describe_processing(job, now)
         case State.ARCHIVING:
             return _describe_archiving(job, now)
+        case State.SUCCEEDED if job.erased_at is not None:
+            return f"succeeded; a retention rule took its results away on {job.erased_at:%Y-%m-%d}"
         case State.SUCCEEDED:
             count = sum(output.stored is not None for output in job.outputs)
             return f"{_count(count, 'output')} archived and verified" if count else "archived and verified"

@@ -151,7 +151,7 @@ def _make_card(job: Job, frame: Frame, *, now: datetime) -> Card:
 
 
 def _make_medium(job: Job, output: Output, frame: Frame) -> Medium | None:
-    file = output.stored
+    file = output.kept
     if file is None or _is_poster(job, output):
         return None
     if output.role is Role.TRANSCRIPT:
@@ -169,11 +169,11 @@ def _make_medium(job: Job, output: Output, frame: Frame) -> Medium | None:
 
 def _is_poster(job: Job, output: Output) -> bool:
     """A film's cover is shown in its player, not beside it."""
-    return output.role is Role.COVER and any(o.role is Role.VIDEO and o.stored for o in job.outputs)
+    return output.role is Role.COVER and any(o.role is Role.VIDEO and o.kept for o in job.outputs)
 
 
 def _find_poster(job: Job, frame: Frame) -> str:
-    cover = next((o.stored for o in job.outputs if o.role is Role.COVER and o.stored), None)
+    cover = next((o.kept for o in job.outputs if o.role is Role.COVER and o.kept), None)
     return "" if cover is None else _embed(job, cover, frame) or frame.link(job, cover)
 
 

@@ -64,13 +64,13 @@ def _resolve_one(
     parent, output = made
     if slot.may_be_link and output.source_url is not None and _lives(output, now):
         return output.source_url, {"by": urlsplit(output.source_url).hostname}
-    if output.stored is None:
+    if output.kept is None:
         raise _missing(f"{output.id} of {parent.id} is not archived, and its link is about to end")
     store = stores.open(parent.archive_url)
     if slot.may_be_link and store.has_public_links:
-        link = store.sign_url(output.stored.key, expires=SIGNED_LIFE)
-        return link, {"by": urlsplit(link).hostname, "sha256": output.stored.sha256}
-    return _by_bytes(job, kind, slot, parent, output.stored), {"by": "base64", "sha256": output.stored.sha256}
+        link = store.sign_url(output.kept.key, expires=SIGNED_LIFE)
+        return link, {"by": urlsplit(link).hostname, "sha256": output.kept.sha256}
+    return _by_bytes(job, kind, slot, parent, output.kept), {"by": "base64", "sha256": output.kept.sha256}
 
 
 def _by_bytes(job: Job, kind: Kind, slot: InputSlot, parent: Job, file: StoredFile) -> object:

@@ -19,11 +19,13 @@ from orchestrator.services.explain import advise, describe, explain
 
 __all__ = [
     "cost_object",
+    "describe",
     "error_object",
     "event_object",
     "explain",
     "failure_object",
     "job_object",
+    "not_there",
     "output_object",
     "results_line",
     "show_time",
@@ -71,11 +73,11 @@ def job_object(
 def output_object(output: Output, *, sign: Sign | None = None) -> Object:
     """Return the output object; facts are null until it is archived."""
     stored = output.stored
-    url, expires_at = sign(output) if sign is not None and stored is not None else (None, None)
+    url, expires_at = sign(output) if sign is not None and output.kept is not None else (None, None)
     return {
         "id": output.id,
         "role": str(output.role),
-        "key": stored.key if stored else None,
+        "key": output.kept.key if output.kept else None,
         "bytes": stored.byte_count if stored else None,
         "sha256": stored.sha256 if stored else None,
         "content_type": stored.content_type if stored else None,
@@ -87,7 +89,15 @@ def output_object(output: Output, *, sign: Sign | None = None) -> Object:
         "source_expires_at": show_time(output.source_expires_at),
         "archived_at": show_time(output.archived_at),
         "is_lost": output.is_lost,
+        "erased_at": show_time(output.erased_at),
     }
+
+
+def not_there(output: Output) -> str:
+    """Return in words why an output has no bytes in the archive."""
+    if output.erased_at is not None:
+        return f"{output.id} was taken away by a retention rule on {output.erased_at:%Y-%m-%d}"
+    return f"{output.id} is not archived"
 
 
 def failure_object(job: Job, *, kinds: Mapping[str, Kind]) -> Object | None:

@@ -26,6 +26,7 @@ from orchestrator.db.models import SqlModels
 from orchestrator.db.overview import SqlOverview
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
+from orchestrator.db.retention import SqlRetention
 from orchestrator.db.single_intake import SqlSingleIntakes
 from orchestrator.db.unarchived import SqlUnarchived
 from orchestrator.db.uploads import SqlUploads
@@ -61,6 +62,7 @@ class App:
     models: SqlModels
     progress: SqlProgress
     restores: SqlRestores
+    retention: SqlRetention
     audit: SqlAudit
     keys: SqlKeys
     audit_log: SqlAuditLog
@@ -134,6 +136,7 @@ def make_app(settings: Settings, clock: Clock, database: Database) -> App:
         models=SqlModels(database),
         progress=SqlProgress(database, make_submit_limits(settings)),
         restores=SqlRestores(replace(database, rng=rng)),
+        retention=SqlRetention(database, rng=rng),
         audit=SqlAudit(database),
         keys=SqlKeys(database, rng=rng),
         audit_log=SqlAuditLog(database, rng=rng),

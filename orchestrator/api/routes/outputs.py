@@ -14,7 +14,7 @@ from orchestrator.api.auth import Reader
 from orchestrator.api.desk import LINK_LIFE, DeskOf
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Output
-from orchestrator.services.views import output_object
+from orchestrator.services.views import not_there, output_object
 from orchestrator.storage.disposition import attachment
 
 router = APIRouter(prefix="/v1/outputs", tags=["outputs"])
@@ -44,19 +44,19 @@ def get_output(desk: DeskOf, caller: Reader, output_id: str) -> Response:
 def get_content(desk: DeskOf, caller: Reader, output_id: str) -> Response:
     """Lead to the bytes: by a signed link, or, where nobody else can reach the archive, as they are."""
     job, output = desk.get_output(output_id, caller)
-    if output.stored is None:
-        raise NotFound(f"{output_id} is not archived")
+    if output.kept is None:
+        raise NotFound(not_there(output))
     store = desk.app.stores.open(job.archive_url)
     name = _name(job.custom_id or job.id, output)
-    link = store.sign_url(output.stored.key, expires=LINK_LIFE, file_name=name)
+    link = store.sign_url(output.kept.key, expires=LINK_LIFE, file_name=name)
     if store.has_public_links:
         return RedirectResponse(link, status_code=302)
-    if store.find(output.stored.key) is None:
+    if store.find(output.kept.key) is None:
         raise NotFound(f"the archive does not hold {output_id} any more")
     headers = {"Content-Disposition": attachment(name), "Content-Security-Policy": SANDBOXED}
-    return FileResponse(unquote(urlsplit(link).path), media_type=output.stored.content_type, headers=headers)
+    return FileResponse(unquote(urlsplit(link).path), media_type=output.kept.content_type, headers=headers)
 
 
 def _name(name: str, output: Output) -> str:
-    assert output.stored is not None
-    return f"{name}-{output.stored.key.rpartition('/')[2]}"
+    assert output.kept is not None
+    return f"{name}-{output.kept.key.rpartition('/')[2]}"

@@ -102,6 +102,7 @@ class Output(BaseModel):
     source_expires_at: datetime | None
     archived_at: datetime | None
     is_lost: bool
+    erased_at: datetime | None
 
 
 class Job(BaseModel):

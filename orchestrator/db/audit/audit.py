@@ -186,8 +186,8 @@ def _load_files(connection: Connection, job_ids: Sequence[str]) -> dict[str, dic
     found: dict[str, dict[str, StoredFile]] = {}
     for row in connection.execute(query).mappings():
         output = read_output(row)
-        if output.stored is not None and output.stored.key:
-            found.setdefault(output.job_id, {})[output.id] = output.stored
+        if output.kept is not None and output.kept.key:
+            found.setdefault(output.job_id, {})[output.id] = output.kept
     return found
 
 

@@ -6,6 +6,7 @@ from orchestrator.db.tables.base import Base
 from orchestrator.db.tables.batches import BatchMemberRow, BatchRow, JobDependencyRow
 from orchestrator.db.tables.jobs import JobEventRow, JobRow, JobTagRow
 from orchestrator.db.tables.outputs import OutputRow
+from orchestrator.db.tables.retention import RetentionRuleRow
 from orchestrator.db.tables.submissions import MAY_BE_CHARGED, SubmissionRow
 from orchestrator.db.tables.webhooks import (
     WebhookAttemptRow,
@@ -32,6 +33,7 @@ __all__ = [
     "ModelLimitRow",
     "OutputRow",
     "PauseColumns",
+    "RetentionRuleRow",
     "SubmissionRow",
     "SweepRow",
     "WebhookAttemptRow",

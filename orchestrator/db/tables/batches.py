@@ -67,6 +67,9 @@ class BatchRow(Base):
     files_written_at: Mapped[datetime | None] = mapped_column(
         comment="When its results went to the archive; NULL after each finish"
     )
+    input_erased_at: Mapped[datetime | None] = mapped_column(
+        comment="When its job file was taken away: all of its jobs are erased"
+    )
 
 
 class BatchMemberRow(Base):

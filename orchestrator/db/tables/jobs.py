@@ -101,6 +101,19 @@ class JobRow(Base):
             sqlite_where=text("state = 'queued' AND waiting_on_count > 0"),
             postgresql_where=text("state = 'queued' AND waiting_on_count > 0"),
         ),
+        Index(
+            "ix_jobs_kept",
+            "finished_at",
+            "id",
+            sqlite_where=text("finished_at IS NOT NULL AND erased_at IS NULL"),
+            postgresql_where=text("finished_at IS NOT NULL AND erased_at IS NULL"),
+        ),
+        Index(
+            "ix_jobs_erased",
+            "id",
+            sqlite_where=text("erased_at IS NOT NULL AND emptied_at IS NULL"),
+            postgresql_where=text("erased_at IS NOT NULL AND emptied_at IS NULL"),
+        ),
         Index("ix_jobs_state", "state", "id"),
         Index("ix_jobs_kind_state", "kind", "state", "id"),
         # The history by its other fields, each in the order of its pages.
@@ -158,6 +171,10 @@ class JobRow(Base):
     failure_message: Mapped[str | None] = mapped_column(comment="The same in words")
     provider_code: Mapped[str | None] = mapped_column(comment="The provider's code behind it")
     last_error: Mapped[str | None] = mapped_column(comment="Newest trouble of the present step")
+    erased_at: Mapped[datetime | None] = mapped_column(comment="When retention took its request and its results away")
+    emptied_at: Mapped[datetime | None] = mapped_column(
+        comment="When its objects were gone from the archive after that"
+    )
 
 
 class JobTagRow(Base):

@@ -64,3 +64,4 @@ class OutputRow(Base):
     at_risk_at: Mapped[datetime | None] = mapped_column(
         comment="Half of the link's life, to be told of then; NULL: archived, lost, told, or no link"
     )
+    erased_at: Mapped[datetime | None] = mapped_column(comment="When retention took it away; what is known of it stays")

@@ -53,6 +53,11 @@ def decide_retry(
     """
     if job.state not in RETRYABLE:
         raise Conflict(f"{job.id} is {job.state}; only failed, cancelled and held jobs can be retried")
+    if job.erased_at is not None:
+        raise Conflict(
+            f"{job.id} was erased by a retention rule on {job.erased_at:%Y-%m-%d}: its request is gone",
+            hint="submit it as a job of its own",
+        )
     decision = _find_way(job, rules, now, last_final_answer=last_final_answer, may_charge=may_charge)
     return replace(decision, forgets_asks=True)
 

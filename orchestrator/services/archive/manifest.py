@@ -6,17 +6,18 @@ import json
 from datetime import datetime
 
 from orchestrator.domain.job import Job, Output, StoredFile
+from orchestrator.domain.retention import Kept
 
 VERSION = 1
 MANIFEST = "manifest.json"
 
 
-def job_folder(job: Job) -> str:
+def job_folder(job: Job | Kept) -> str:
     """Return the key prefix of a job's outputs: `<yyyy>/<mm>/<dd>/<job id>`, of created_at in UTC."""
     return f"{job.created_at:%Y/%m/%d}/{job.id}"
 
 
-def manifest_key(job: Job) -> str:
+def manifest_key(job: Job | Kept) -> str:
     """Return the key of a job's manifest."""
     return f"{job_folder(job)}/{MANIFEST}"
 

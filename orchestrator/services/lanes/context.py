@@ -23,6 +23,7 @@ from orchestrator.domain.ports import (
     Stores,
     Wakeup,
 )
+from orchestrator.domain.ports.retention import Retention
 from orchestrator.domain.ports.webhooks import Deliveries, Secrets
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import ACTIVE, State
@@ -84,6 +85,7 @@ class LaneContext:
     jobs: Jobs
     batches: Batches
     reports: BatchReports
+    retention: Retention
     provider: Provider
     stores: Stores
     fetch: Fetch

@@ -15,6 +15,7 @@ from orchestrator.domain.job import SURE_REFUSALS
 from orchestrator.domain.outcomes import CallEvidence, Unknown
 from orchestrator.domain.ports import ClaimedSubmission, DeadJournal, HeldUnknown, LaneName
 from orchestrator.domain.ports.restores import JOURNALS_SWEEP
+from orchestrator.services.archive.retention import Keeper, expire_agreed
 from orchestrator.services.batch_files import Clerk, write_due_files
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.outcome import verdict_of
@@ -53,6 +54,7 @@ class SweepLane:
         every = context.limits.sweep_every
         host = socket.gethostname()
         resubmits = context.limits.resubmit_max > 0
+        keeper = Keeper(context.retention, context.stores, context.clock)
         self._tasks = (
             Maintenance(f"{JOURNALS_SWEEP}{host}", every, lambda: replay_dead_journals(context)),
             Maintenance("lapsed_submissions", every, lambda: settle_lapsed(context)),
@@ -63,6 +65,7 @@ class SweepLane:
             Maintenance("batch_files", every, lambda: write_batch_files(context)),
             Maintenance(f"spool:{host}", HOURLY, lambda: sweep_spool(context)),
             Maintenance("orphan_uploads", HOURLY, lambda: abort_orphans(context)),
+            Maintenance("retention", HOURLY, lambda: expire_agreed(keeper)),
         )
 
     def claim(self, held: Collection[None]) -> Sequence[None]:
