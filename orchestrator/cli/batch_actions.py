@@ -81,8 +81,10 @@ def cancel(common: CommonOptions, batch_id: str, yes: bool, reason: str) -> None
     with open_app(common.settings()) as app:
         batch = app.batches.get(batch_id)
         _tell_retries(app, batch_id)
-        if batch.finished_at is None:  # else the service says that there is nothing left
+        if batch.finished_at is None:
             _ask_cancel(app, batch, is_sure=yes)
+        else:  # the service says that nothing is left; a cancel that died just before its end may have left the files
+            _write_files(app, batch_id)
         done = cancel_batch(app.cancels, batch_id, actor=ACTOR, reason=reason)
         counts = app.batches.count_states(batch_id)
         runs_on = sum(counts.by_state.get(state, 0) for state in PAID)

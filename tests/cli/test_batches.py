@@ -12,7 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
+from orchestrator.config import load_settings
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
+from orchestrator.services.batch_actions import cancel_batch
+from orchestrator.wiring import open_app
 
 LINES = (
     {"custom_id": "first", "kind": "video", "body": {"model": "viduq1-text", "prompt": "a kite"}},
@@ -167,6 +170,19 @@ def test_a_finished_batch_has_nothing_left_to_cancel(settings: dict[str, str]) -
     assert f"batches cancel {child}" in refused.stderr
     assert batches(settings, "cancel", child, "--yes").exit_code == 0
     assert child not in batches(settings, "cancel", batch_id).stderr
+
+
+def test_a_cancel_that_died_before_its_files_is_ended_by_the_next(settings: dict[str, str]) -> None:
+    """There is nothing left to cancel, and no sweep where nobody runs anything: the files come all the same."""
+    child = json.loads(batches(settings, "retry", newest(settings), "--yes", "-o", "json").stdout)["child"]
+    with open_app(load_settings({"data_dir": settings["ORCHESTRATOR_DATA_DIR"]})) as app:
+        cancel_batch(app.cancels, child, actor="local", reason="")
+        assert app.batches.finish_done() == [child]
+    assert json.loads(batches(settings, "show", child, "-o", "json").stdout)["files"] is None
+    again = batches(settings, "cancel", child, "--yes")
+    assert (again.exit_code, "nothing left to cancel" in again.stderr) == (2, True)
+    files = json.loads(batches(settings, "show", child, "-o", "json").stdout)["files"]
+    assert Path(files["errors.jsonl"].removeprefix("file://")).read_text().count("cancelled")
 
 
 def test_a_cancelled_batch_that_has_ended_is_not_said_to_be_under_way(settings: dict[str, str], tmp_path: Path) -> None:
