@@ -59,6 +59,14 @@ GUARDS = (
         tests=("tests/services/test_retrying_budgets.py::test_a_raised_budget_is_not_lowered_by_a_retry",),
     ),
     Guard(
+        name="a gallery replaces a gallery only",
+        promise="No command overwrites a file of the user's.",
+        file="orchestrator/cli/batch_gallery.py",
+        kept="        return MARK in file.read(MARK_WITHIN)",
+        removed="        return True",
+        tests=("tests/cli/test_gallery.py::test_a_page_replaces_a_page_and_no_other_file",),
+    ),
+    Guard(
         name="what was cancelled unpaid answers no line",
         promise="A line that nothing was made for is run.",
         file="orchestrator/db/equal_jobs.py",
