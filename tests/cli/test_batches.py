@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
+from orchestrator.cli.running import HowToRun
 from orchestrator.config import load_settings
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 from orchestrator.services.batch_actions import cancel_batch
@@ -234,6 +235,29 @@ def test_what_a_retry_lacks_is_named_given_and_spent(
     assert "budget: 0.40 from now on; it was 0.20" in given.stderr
     assert f"run it with: orchestrator --data-dir {place} batches run {child}\n" in given.stderr
     assert batches(settings, "run", child).exit_code == 0
+
+
+def test_a_single_job_goes_on_by_its_own_command(settings: dict[str, str]) -> None:
+    """There is no file to run again: `jobs run` names itself, and so does `submit --wait`."""
+    place = settings["ORCHESTRATOR_DATA_DIR"]
+    assert call(settings, "models", "pause", "viduq1-text").exit_code == 0
+    body = ("video", "--model", "viduq1-text", "--prompt", "a kite")
+    job_id = json.loads(call(settings, "submit", *body, "-o", "json").stdout)["id"]
+    ended = call(settings, "jobs", "run", job_id)
+    assert (ended.exit_code, "the same file" in ended.stderr) == (6, False)
+    assert f"go on with: orchestrator --data-dir {place} jobs run {job_id}\n" in ended.stderr
+    waited = call(settings, "submit", *body, "--wait")
+    assert f"go on with: orchestrator --data-dir {place} jobs run job_" in waited.stderr
+
+
+def test_what_workers_have_goes_on_without_a_command() -> None:
+    """Held jobs that are settled go on by themselves there; here somebody has to run what waits for them."""
+    watched = HowToRun(is_watching=True).next_steps("batch_1")
+    assert watched == HowToRun(broker_url="redis://localhost").next_steps("batch_1")
+    assert watched.now == "the workers go on; look on with: orchestrator batches watch batch_1"
+    assert watched.when_stuck == "settle them, and the workers go on"
+    ours = HowToRun().next_steps("batch_1")
+    assert ours.when_stuck == "settle them, then go on with: orchestrator batches run batch_1"
 
 
 def test_budgets_above_a_retry_are_raised_and_named(settings: dict[str, str]) -> None:
