@@ -11,7 +11,7 @@ from orchestrator.cli.asking import ask
 from orchestrator.cli.jobfiles import Money
 from orchestrator.cli.leaving import leave
 from orchestrator.cli.options import CommonOptions, common_options, sandbox_options
-from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.output import counted, inert_line, print_one
 from orchestrator.cli.prefix import command
 from orchestrator.cli.running import HowToRun, opened_to_run, run_to_end
 from orchestrator.domain.advice import Source, Then
@@ -81,8 +81,10 @@ def cancel(common: CommonOptions, batch_id: str, yes: bool, reason: str) -> None
     with open_app(common.settings()) as app:
         batch = app.batches.get(batch_id)
         _tell_retries(app, batch_id)
-        if batch.finished_at is None:  # else the service says that there is nothing left
+        if batch.finished_at is None:
             _ask_cancel(app, batch, is_sure=yes)
+        else:  # the service says that nothing is left; a cancel that died just before its end may have left the files
+            _write_files(app, batch_id)
         done = cancel_batch(app.cancels, batch_id, actor=ACTOR, reason=reason)
         counts = app.batches.count_states(batch_id)
         runs_on = sum(counts.by_state.get(state, 0) for state in PAID)
@@ -110,7 +112,7 @@ def _ask_cancel(app: App, batch: Batch, *, is_sure: bool) -> None:
     queued = counts.by_state.get(State.QUEUED, 0)
     saved = app.batches.price_unpaid(batch.id)
     runs_on = sum(counts.by_state.get(state, 0) for state in PAID)
-    text = f"{batch.name}: stop {queued} queued jobs, about {show_micros(saved.micros)} not spent"
+    text = f"{batch.name}: stop {counted(queued, 'queued job')}, about {show_micros(saved.micros)} not spent"
     if not batch.is_intake_done:
         text += "; lines that are not in yet stay out"
     if shared := app.reports.count_shared(batch.id).stoppable_count:
@@ -144,7 +146,11 @@ def _write_files(app: App, batch_id: str) -> None:
     metavar="WHAT",
     help="failed, cancelled, or a failure code such as dependency_failed; can be repeated.",
 )
-@click.option("--max-cost", type=Money(), help="Refuse before the first cent if the new charges would cost more.")
+@click.option(
+    "--max-cost",
+    type=Money(),
+    help="Budget of the new charges: refused before the first cent if they would cost more, and held.",
+)
 @YES
 @REASON
 @sandbox_options
@@ -169,9 +175,13 @@ def retry(
         row = {"id": batch_id, "goes_on": done.free_count, "child": child and child.id, "new": done.new_count}
         print_one(row, common.format_for(one=True))
         if done.free_count:
-            click.echo(f"{done.free_count} go on for nothing; {leave(app, app.batches.get(batch_id))}", err=True)
+            go = "job goes" if done.free_count == 1 else "jobs go"
+            click.echo(f"{done.free_count} {go} on for nothing; {leave(app, app.batches.get(batch_id))}", err=True)
         if child is not None:
-            click.echo(f"{done.new_count} are tried again in {child.id}; {leave(app, child)}", err=True)
+            lines = "line is" if done.new_count == 1 else "lines are"
+            click.echo(f"{done.new_count} {lines} tried again in {child.id}; {leave(app, child)}", err=True)
+        elif max_cost is not None:
+            _tell_unused(app, batch_id, max_cost)
 
 
 def retry_desk(app: App) -> RetryDesk:
@@ -214,6 +224,14 @@ def _tell_budget(plan: RetryPlan, max_cost: int | None) -> None:
         click.echo(
             f"budget of the new charges: {left}, what is left of the batch's; --max-cost gives another", err=True
         )
+
+
+def _tell_unused(app: App, batch_id: str, max_cost: int) -> None:
+    """An amount that nothing new was to be paid with changes nothing, and is not for a retry that is under way."""
+    amount = show_micros(max_cost)
+    click.echo(f"--max-cost {amount} has changed nothing: there are no new charges that it could be for", err=True)
+    for child in find_running_retries(app.reports, batch_id):
+        click.echo(f"{child.id} tries it again; its budget: {command('batches budget', child.id, amount)}", err=True)
 
 
 def _tell_refused(refused: Mapping[str, str]) -> None:

@@ -16,9 +16,10 @@ from orchestrator.cli.options import CommonOptions, place_options
 from orchestrator.config import parse_duration
 from orchestrator.domain.job import Job, StoredFile
 from orchestrator.services.batch_files import iter_jobs
-from orchestrator.services.gallery import Frame, render_gallery
+from orchestrator.services.gallery import MARK, Frame, render_gallery
 from orchestrator.wiring import App, open_app
 
+MARK_WITHIN = 1000  # bytes from the beginning of a page
 LONGEST = timedelta(days=7)  # what an S3 signature can promise
 
 
@@ -40,7 +41,8 @@ LONGEST = timedelta(days=7)  # what an S3 signature can promise
 def gallery(common: CommonOptions, batch_id: str, path: Path, effective: bool, embed: bool, expires: str) -> None:
     """Write one page that opens from disk: pictures, players, transcripts, prompt, cost and state per line.
 
-    It links to the archive: by relative paths where that is a folder, by links that expire where it is a bucket.
+    It links to the archive: by relative paths where that is a folder, by links that expire where it is a bucket. A page
+    that is there already is made anew; any other file is left alone, and refused.
     """
     try:
         life = parse_duration(expires)
@@ -49,6 +51,9 @@ def gallery(common: CommonOptions, batch_id: str, path: Path, effective: bool, e
     is_stdout = str(path) == "-"
     if not is_stdout and not path.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
+    if not is_stdout and not _may_write(path):
+        message = f"{path} is there and is no page of ours; name another file, or move it away"
+        raise click.BadParameter(message, param_hint="--output")
     with open_app(common.settings()) as app:
         family = [batch.id for batch in app.reports.list_family(batch_id)]
         whose = family[0] if effective else batch_id
@@ -62,6 +67,16 @@ def gallery(common: CommonOptions, batch_id: str, path: Path, effective: bool, e
         else:
             _write(path, pieces)
             click.echo(str(path))
+
+
+def _may_write(path: Path) -> bool:
+    """A page can be made again at any time; what else lies there may be all that somebody has of it."""
+    if not path.exists():
+        return not path.is_symlink()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return MARK in file.read(MARK_WITHIN)
 
 
 def _make_frame(app: App, archives: Sequence[str], path: Path, life: timedelta, *, embeds: bool) -> Frame:

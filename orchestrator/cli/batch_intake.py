@@ -25,6 +25,7 @@ from orchestrator.cli.jobfiles import (
 from orchestrator.cli.leaving import leave
 from orchestrator.cli.options import CommonOptions, at_sandbox, common_options
 from orchestrator.cli.output import inert_line, print_one
+from orchestrator.cli.prefix import command
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.config import Settings
 from orchestrator.domain.errors import ConfigError, NotFound, StepError
@@ -129,7 +130,11 @@ def submit(
             app, checked, is_forced=force_new, is_partial=allow_partial, max_cost=max_cost, is_sure=yes, webhook=webhook
         )
         print_one(_batch_row(intake, checked), common.format_for(one=True))
-        click.echo(f"recorded; {leave(app, intake.batch)}", err=True)
+        batch = intake.batch
+        if batch.finished_at is None:
+            click.echo(f"recorded; {leave(app, batch)}", err=True)
+        else:
+            click.echo(f"nothing of it is left to run. Look with: {command('batches show', batch.id)}", err=True)
 
 
 def _ask_submit(app: App, checked: CheckedFile, *, is_sure: bool, is_paid_at_once: bool) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import click
 
 from orchestrator.cli.options import CommonOptions, sandbox_options
-from orchestrator.cli.output import inert_line, print_one, print_rows
-from orchestrator.cli.prefix import pasteable, program
+from orchestrator.cli.output import counted, inert_line, print_one, print_rows
+from orchestrator.cli.prefix import next_page, pasteable
 from orchestrator.cli.running import result_text
 from orchestrator.domain.errors import ConfigError, StepError
 from orchestrator.domain.job import Batch
@@ -39,7 +39,7 @@ def list_batches(common: CommonOptions, limit: int, after: str | None) -> None:
         rows = [batch_object(batch, counts[batch.id], costs[batch.id]) for batch in page]
         print_rows(rows, COLUMNS, common.format_for(one=False))
         if len(found) > limit:
-            click.echo(f"more: {program()} batches list --after {page[-1].id}", err=True)
+            click.echo(f"more: {next_page('batches list', page[-1].id)}", err=True)
 
 
 @click.command()
@@ -117,7 +117,9 @@ def errors(common: CommonOptions, batch_id: str) -> None:
             print_rows(rows, ERROR_COLUMNS, output)
         if batch.refused_count:
             where = f"{batch.archive_url}/{batch_key(batch_id, ERRORS)}"
-            click.echo(f"{batch.refused_count} lines of the file were refused; they are in {where}", err=True)
+            were, they = ("was", "it is") if batch.refused_count == 1 else ("were", "they are")
+            lines = counted(batch.refused_count, "line")
+            click.echo(f"{lines} of the file {were} refused; {they} in {where}", err=True)
         if not rows:
             click.echo("no job of it failed, was cancelled or is held", err=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.batch_actions import cancel, retry, run_recorded, watch
+from orchestrator.cli.batch_budget import budget
 from orchestrator.cli.batch_gallery import gallery
 from orchestrator.cli.batch_intake import check, submit
 from orchestrator.cli.batch_lists import errors, list_batches, results, show
@@ -22,5 +23,18 @@ def batches(common: CommonOptions) -> None:
     """
 
 
-for command in (check, submit, list_batches, show, watch, run_recorded, cancel, results, errors, retry, gallery):
+for command in (
+    check,
+    submit,
+    list_batches,
+    show,
+    watch,
+    run_recorded,
+    cancel,
+    results,
+    errors,
+    retry,
+    budget,
+    gallery,
+):
     batches.add_command(command)

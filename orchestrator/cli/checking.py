@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from orchestrator.cli.output import inert_line, print_one, print_rows
+from orchestrator.cli.output import counted, inert_line, print_one, print_rows
 from orchestrator.config import Settings
 from orchestrator.services.batches import show_micros
 from orchestrator.services.forecast import Known, find_slots, foresee, foresee_model
@@ -103,11 +103,10 @@ def _report(
 
 def tell_check(checked: CheckedFile, known: Known | None, settings: Settings, *, is_priced: bool) -> None:
     """Say on stderr how a check came out; with `is_priced` what the good jobs cost, and when they would be done."""
-    faults = f"{checked.fault_count} fault{'' if checked.fault_count == 1 else 's'}"
-    warned = f", {checked.warning_count} warning{'' if checked.warning_count == 1 else 's'}" * bool(
-        checked.warning_count
-    )
-    click.echo(inert_line(f"{checked.name}: {checked.line_count} jobs, {faults}{warned}"), err=True)
+    parts = [counted(checked.line_count, "job"), counted(checked.fault_count, "fault")]
+    if checked.warning_count:
+        parts.append(counted(checked.warning_count, "warning"))
+    click.echo(inert_line(f"{checked.name}: {', '.join(parts)}"), err=True)
     listed = len(checked.faults) + len(checked.warnings)
     if listed < checked.fault_count + checked.warning_count:
         click.echo(f"the first {len(checked.faults)} faults and {len(checked.warnings)} warnings are listed", err=True)

@@ -13,6 +13,7 @@ import click
 
 from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import fault_text
+from orchestrator.cli.output import counted
 from orchestrator.config import Settings
 from orchestrator.domain.redact import inert
 from orchestrator.services.batches import Intake, Taker, show_micros
@@ -22,6 +23,7 @@ from orchestrator.services.jobfile.lines import CHUNK_BYTES
 from orchestrator.wiring import App, kinds_by_name, make_link_judge
 
 MICROS = 1_000_000
+OVER, GOING_ON = "it has finished", "going on where it stopped"
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 FORMAT = click.option(
     "--format", "form", type=click.Choice([form.value for form in Form]), help="Form of FILE. [by its name; jsonl]"
@@ -123,7 +125,7 @@ def take_checked(
     known = app.batches.find_newest(checked.identity_sha256, checked.options.environment)
     if is_forced and known is not None:
         cost = show_micros(checked.estimate.micros)
-        ask(f"{checked.good_count} jobs ran before; pay for them again, about {cost}?", is_sure=is_sure, is_said=True)
+        ask(f"{counted(checked.good_count, 'job')} ran before; pay again, about {cost}?", is_sure=is_sure, is_said=True)
     if is_partial and checked.is_whole and checked.good_count:
         _tell_refused(checked)
     intake = take_file(
@@ -149,9 +151,10 @@ def _tell_intake(intake: Intake, checked: CheckedFile) -> None:
         click.echo(f"{intake.batch.id} was cancelled and has finished; {advice}", err=True)
     elif intake.batch.cancel_requested_at is not None:
         click.echo(f"{intake.batch.id} is being cancelled: lines that were not in yet stay out", err=True)
-    name = inert(f"{checked.name}: {intake.batch.line_count} jobs ({intake.batch.id})")
+    name = inert(f"{checked.name}: {counted(intake.batch.line_count, 'job')} ({intake.batch.id})")
     if intake.is_resumed and not intake.new_count and not intake.reused_count:
-        click.echo(f"{name}, known already: going on where it stopped; nothing is paid for twice", err=True)
+        is_over = intake.batch.finished_at is not None
+        click.echo(f"{name}, known already: {OVER if is_over else GOING_ON}; nothing is paid for twice", err=True)
         return
     parts = [f"{intake.new_count} new"]
     if intake.reused_count:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.job_changes import cancel, retry
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
-from orchestrator.cli.prefix import pasteable, program
+from orchestrator.cli.prefix import command, next_page, pasteable
 from orchestrator.cli.review import review
-from orchestrator.cli.running import opened_to_run, run_to_end
+from orchestrator.cli.running import HowToRun, opened_to_run, run_to_end
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Job
 from orchestrator.domain.progress import AnyHold
@@ -70,8 +69,7 @@ def list_jobs(common: CommonOptions, query: tuple[str, ...], limit: int, after: 
         rows = [job_object(job, now=now, kinds=app.kinds, hold=holds.get(job.id)) for job in page.jobs]
         print_rows(rows, EXPORT_COLUMNS if output == "csv" else COLUMNS, output)
         if page.has_more:
-            again = "".join(f" {shlex.quote(part)}" for part in query)
-            click.echo(inert_line(f"more: {program()} jobs list{again} --after {page.jobs[-1].id}"), err=True)
+            click.echo(inert_line(f"more: {next_page('jobs list', page.jobs[-1].id, *query)}"), err=True)
 
 
 def _find_holds(app: App, page: Sequence[Job]) -> dict[str, AnyHold | None]:
@@ -172,7 +170,8 @@ def run_job(common: CommonOptions, job_id: str, sandbox: bool) -> None:
                 f"{job_id} is one of the {count} jobs of {batch.name}, which would all be run and paid for",
                 hint="run the file again: `orchestrator run FILE` goes on where it stopped",
             )
-        sys.exit(run_to_end(app, batch.id, output=common.format_for(one=False)))
+        how = HowToRun(again=f"go on with: {command('jobs run', job_id)}")
+        sys.exit(run_to_end(app, batch.id, output=common.format_for(one=False), how=how))
 
 
 @jobs.command()
@@ -188,5 +187,5 @@ def export(common: CommonOptions, query: tuple[str, ...]) -> None:
             sys.stdout.write(line)
 
 
-for command in (adopt, attach, cancel, resubmit, retry, review, write_off):
-    jobs.add_command(command)
+for each in (adopt, attach, cancel, resubmit, retry, review, write_off):
+    jobs.add_command(each)

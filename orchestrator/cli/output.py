@@ -26,6 +26,11 @@ GAP = 2  # between columns
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?Z")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many of what: 1 job, 2 jobs."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def print_rows(rows: Iterable[Row], columns: Sequence[str], output: str) -> None:
     """Print many things. Tables and CSV show `columns` (dotted paths into the row); JSON shows everything."""
     if output == "json":

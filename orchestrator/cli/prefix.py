@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from orchestrator.config import Settings
 
@@ -77,6 +78,14 @@ def command(verb: str, *words: str) -> str:
     is_running = verb in _RUNNING
     parts = [place.to_run() if is_running else place.to_look(), verb, *(shlex.quote(word) for word in words)]
     return " ".join([*parts, "--sandbox"] if is_running and place.is_sandbox else parts)
+
+
+def next_page(verb: str, after: str, *words: str) -> str:
+    """Return the command that lists what comes behind `after`, as many at a time as this one was told to."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.get_parameter_source("limit") is ParameterSource.COMMANDLINE:
+        words = (*words, "--limit", str(context.params["limit"]))
+    return command(verb, *words, "--after", after)
 
 
 def _default_home() -> Path:

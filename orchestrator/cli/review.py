@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_rows
-from orchestrator.cli.prefix import program
+from orchestrator.cli.prefix import next_page, program
 from orchestrator.domain.job import Job
 from orchestrator.domain.query import parse_query
 from orchestrator.services.review import review_object, review_text
@@ -37,7 +37,7 @@ def review(common: CommonOptions, limit: int, after: str | None) -> None:
         if not page.jobs:
             click.echo("no job waits for a person", err=True)
         if page.has_more:
-            click.echo(f"more: {program()} jobs review --after {page.jobs[-1].id}", err=True)
+            click.echo(f"more: {next_page('jobs review', page.jobs[-1].id)}", err=True)
 
 
 def _reviews(app: App, jobs: tuple[Job, ...]) -> Iterator[Object]:

@@ -83,7 +83,8 @@ def run(
     By a fleet of workers:   orchestrator run jobs.jsonl --broker
     """
     settings = common.settings(archive_url=archive)
-    how = HowToRun(concurrency, _broker(settings, sandbox=sandbox, concurrency=concurrency) if broker else None)
+    broker_url = _broker(settings, sandbox=sandbox, concurrency=concurrency) if broker else None
+    how = HowToRun(concurrency, broker_url, again="run the same file again to go on")
     options = CheckOptions(
         ENVIRONMENT if sandbox else settings.zai_base_url, allow_unknown_model, webhook_judge(settings)
     )

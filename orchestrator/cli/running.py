@@ -19,7 +19,7 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import waking
 from orchestrator.cli.interrupts import Interrupts, Notices, interrupts
 from orchestrator.cli.output import inert_line
-from orchestrator.cli.prefix import pasteable, program
+from orchestrator.cli.prefix import command, pasteable, program
 from orchestrator.cli.progress import Display, active_text, progress_display, spending_text
 from orchestrator.cli.sandbox import sandboxed
 from orchestrator.config import Settings
@@ -85,14 +85,31 @@ class RunEnd:
 
 
 @dataclass(frozen=True)
+class NextSteps:
+    """What goes on with a batch that has not ended, in words: now, and when what is left waits for held jobs."""
+
+    now: str
+    when_stuck: str
+
+
+@dataclass(frozen=True)
 class HowToRun:
     """Who works: this process, its tasks in flight capped over all models; or, with a broker, the fleet's workers; or,
-    with `is_watching`, whoever does anyhow.
+    with `is_watching`, whoever does anyhow. `again`: what goes on, in words, where it is not `batches run`.
     """
 
     total_slots: int | None = None
     broker_url: str | None = None
     is_watching: bool = False
+    again: str | None = None
+
+    def next_steps(self, batch_id: str) -> NextSteps:
+        """Return what goes on with a batch that is left before its end."""
+        if self.broker_url is not None or self.is_watching:
+            at_once = f"the workers go on; look on with: {command('batches watch', batch_id)}"
+            return NextSteps(at_once, "settle them, and the workers go on")
+        again = self.again or f"go on with: {command('batches run', batch_id)}"
+        return NextSteps(again, f"settle them, then {again}")
 
 
 def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = None) -> Exit:
@@ -108,10 +125,9 @@ def run_to_end(app: App, batch_id: str, *, output: str, how: HowToRun | None = N
         end = watch_over(app, batch_id, render=render)
     else:
         end = run_batch(app, batch_id, total_slots=how.total_slots, render=render)
-    is_ours = how.broker_url is None and not how.is_watching
     where = app.batches.get(batch_id).archive_url
     advice = {job.id: advise(job, app.kinds) for job in end.held}
-    tell_end(end, archive_url=where, advice=advice, is_ours=is_ours)
+    tell_end(end, archive_url=where, advice=advice, steps=how.next_steps(batch_id))
     return end.exit_code
 
 
@@ -271,16 +287,15 @@ def result_text(line: dict[str, object], output: str) -> str:
     return f"{text}\n  hint: {inert_line(pasteable(advice))}" if advice else text
 
 
-def tell_end(end: RunEnd, *, archive_url: str, advice: Mapping[str, str | None], is_ours: bool = True) -> None:
+def tell_end(end: RunEnd, *, archive_url: str, advice: Mapping[str, str | None], steps: NextSteps) -> None:
     """Say on stderr how it ended, what is held and how to settle it (`advice` by job id), and where the files are."""
     counts = end.look.counts.by_state
     states = ", ".join(f"{counts[state]} {state}" for state in State if counts.get(state))
     click.echo(f"{states}; {spending_text(end.look.spending)}; {end.look.elapsed.total_seconds():.0f} s", err=True)
     if end.look.active_count and not end.look.is_stuck:
-        next_step = "run the same file again to go on" if is_ours else "the workers go on; run it again to watch"
-        click.echo(f"not finished: {active_text(end.look)}; {next_step}", err=True)
+        click.echo(f"not finished: {active_text(end.look)}; {steps.now}", err=True)
     if end.look.is_stuck:
-        click.echo("what is left waits for held jobs: settle them, then run the same file again", err=True)
+        click.echo(f"what is left waits for held jobs: {steps.when_stuck}", err=True)
     if end.look.obstacle:
         click.echo(inert_line(f"error: {end.look.obstacle}"), err=True)
         entry = error_catalogue().find(end.look.obstacle_code, Source.PROVIDER, Source.ARCHIVE, Source.SUBMISSION)

@@ -16,6 +16,7 @@ from orchestrator.cli.jobfiles import WEBHOOK
 from orchestrator.cli.next_step import next_steps
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import print_one
+from orchestrator.cli.prefix import command
 from orchestrator.cli.running import HowToRun, run_to_end
 from orchestrator.cli.sandbox import ENVIRONMENT, sandboxed
 from orchestrator.domain.errors import ConfigError
@@ -130,7 +131,7 @@ def submit(
             left = "recorded" if broker_url is not None else "recorded, not yet submitted"
             click.echo("; ".join([left, *next_steps(app, [job])]), err=True)
             return
-        how = HowToRun(broker_url=broker_url)
+        how = HowToRun(broker_url=broker_url, again=f"go on with: {command('jobs run', job.id)}")
         code = run_to_end(app, intake.batch.id, output=common.format_for(one=False), how=how)
     sys.exit(code)
 

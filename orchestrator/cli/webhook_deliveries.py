@@ -11,7 +11,7 @@ from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import require_broker, waking
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
-from orchestrator.cli.prefix import program
+from orchestrator.cli.prefix import next_page, program
 from orchestrator.cli.webhook_place import open_webhooks
 from orchestrator.clock import SystemClock
 from orchestrator.config import parse_duration
@@ -95,7 +95,8 @@ def deliveries(common: CommonOptions, endpoint_id: str | None, failed: bool, lim
         if not found and after is None:
             click.echo(f"there are no {'failed ' if failed else ''}deliveries", err=True)
         if len(found) > limit:
-            click.echo(f"more: {program()} webhooks deliveries --after {found[limit - 1].id}", err=True)
+            same = [*(("--endpoint", endpoint_id) if endpoint_id else ()), *(("--failed",) if failed else ())]
+            click.echo(f"more: {next_page('webhooks deliveries', found[limit - 1].id, *same)}", err=True)
 
 
 @click.command()

@@ -15,7 +15,7 @@ from orchestrator.db.persons import flag_cancels
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job
 from orchestrator.db.rowset import encode_keys, is_among
 from orchestrator.db.settling import close_used_answer, lock_found
-from orchestrator.db.writes import Write, write_decisions
+from orchestrator.db.writes import Write, lock_batches, write_decisions
 from orchestrator.domain.decide import Decision
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Job
@@ -43,6 +43,7 @@ class SqlBulkJobs:
         database = self._database
 
         def work(connection: Connection) -> ChangedGroup:
+            lock_batches(connection, job_ids)  # before the jobs, in the order of submit claims
             locked = lock_found(connection, job_ids)
             jobs = _complete(connection, {job_id: read_job(row) for job_id, row in locked.items()})
             now = database.now(connection)

@@ -230,6 +230,15 @@ def _supersede_unknowns(connection: Connection, write: Write, *, now: datetime) 
     connection.execute(update(SUBMISSIONS).where(unsettled).values(values))
 
 
+def lock_batches(connection: Connection, job_ids: Sequence[str]) -> Sequence[str]:
+    """Lock the batches that these jobs are members of, by id, and return them. Who locks many jobs that may leave a
+    resting state does this before: a submit claim locks batches first as well.
+    """
+    theirs = select(MEMBERS.c.batch_id).where(MEMBERS.c.job_id.in_(job_ids))
+    locked = select(BATCHES.c.id).where(BATCHES.c.id.in_(theirs)).order_by(BATCHES.c.id).with_for_update()
+    return connection.execute(locked).scalars().all()
+
+
 def _reopen_batches(connection: Connection, won: Sequence[Write]) -> None:
     """A job that leaves needs_review or a final state sets its batches running again.
 
@@ -239,8 +248,6 @@ def _reopen_batches(connection: Connection, won: Sequence[Write]) -> None:
     woken = [w.job.id for w in won if w.decision.source in resting and w.decision.target is not w.decision.source]
     if not woken:
         return
-    theirs = select(MEMBERS.c.batch_id).where(MEMBERS.c.job_id.in_(woken))
-    locked = select(BATCHES.c.id).where(BATCHES.c.id.in_(theirs)).order_by(BATCHES.c.id).with_for_update()
-    found = [row.id for row in connection.execute(locked)]
+    found = lock_batches(connection, woken)
     reopen = update(BATCHES).where(BATCHES.c.id.in_(found), BATCHES.c.finished_at.is_not(None))
     connection.execute(reopen.values(finished_at=None, files_written_at=None))

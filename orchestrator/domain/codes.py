@@ -121,7 +121,7 @@ _SUBMISSIONS = (
         "budget",
         Then.AGAIN,
         "the batch's budget has no room for its next job",
-        "Run the file again with a higher --max-cost; money of calls that turn out refused is free again by itself.",
+        "Give it more with `orchestrator batches budget ID AMOUNT`; calls that are refused give theirs back by themselves.",
     ),
     (
         "too_many_unknowns",

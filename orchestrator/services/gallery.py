@@ -28,6 +28,8 @@ EMBED_ALL_BYTES = 20_000_000  # what a browser and a mail server still take as o
 TEXT_SHOWN_BYTES = 20_000
 TITLE_CHARACTERS = 120
 LONG_PROMPT = 300  # characters from which a prompt may scroll, and so has to be reached by the keyboard
+MARK = b'<meta name="generator" content="orchestrator gallery">'
+"""Stands near the beginning of each page, and in no other file."""
 PAGE, STYLE = "gallery.html", "gallery.css"
 LABELS = {Role.TRANSCRIPT_JSON: "transcript as JSON"}
 

@@ -100,6 +100,14 @@ GUARDS = (
         tests=("tests/db/test_budgets.py::test_nothing_overtakes_a_dearer_job_of_its_batch_within_one_claim",),
     ),
     Guard(
+        name="a change in bulk locks in the order of claims",
+        promise="A bulk retry and a submit claim never wait for each other.",
+        file="orchestrator/db/bulk.py",
+        kept="            lock_batches(connection, job_ids)  # before the jobs, in the order of submit claims\n",
+        removed="",
+        tests=("tests/db/test_bulk_races.py",),
+    ),
+    Guard(
         name="claims fit the batch's budget together",
         promise="A budget is never exceeded by a cent.",
         file=CLAIM,

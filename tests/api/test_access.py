@@ -22,7 +22,12 @@ OPEN = {"/", "/healthz", "/readyz", "/docs", "/console"}
 """Routes that need no key: they tell nothing that belongs to anybody."""
 OUTSIDE = {"/openapi.json", "/console"}
 LISTS = ("/v1/jobs", "/v1/batches", "/v1/webhook_endpoints", "/v1/webhook_deliveries", "/v1/usage")
-BODIES = {"attach": {"task_id": "t"}, "resubmit": {"may_charge": True}, "retry": {"may_charge": True}}
+BODIES = {
+    "attach": {"task_id": "t"},
+    "budget": {"max_cost": 1},
+    "resubmit": {"may_charge": True},
+    "retry": {"may_charge": True},
+}
 HOOK = "https://hooks.example.com/media"
 
 

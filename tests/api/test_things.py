@@ -209,6 +209,34 @@ class TestBatches:
         answer = post_lines(house, house.headers(), as_lines(VIDEO, VIDEO), "?max_cost=0.3")
         assert (answer.status_code, answer.json()["error"]["code"]) == (402, "budget")
 
+    def test_a_budget_is_changed(self, each_house: House) -> None:
+        """By whoever may decide, with those above it, and never below what is charged and queued, retries included."""
+        house, headers = each_house, each_house.headers()
+        batch = post_lines(house, headers, as_lines(VIDEO, VIDEO), "?max_cost=0.4").json()
+        at = f"/v1/batches/{batch['id']}"
+        assert house.client.post(f"{at}/cancel", headers=headers).status_code == 200
+        again = {"only": ["cancelled"], "may_charge": True, "max_cost": "0.4"}
+        child = house.client.post(f"{at}/retry", headers=headers, json=again).json()
+        refused = house.client.post(f"{at}/budget", headers=headers, json={"max_cost": "0.39"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (402, "budget")
+        assert "and its retries come to 0.40" in refused.json()["error"]["message"]
+        given = house.client.post(
+            f"/v1/batches/{child['id']}/budget", headers=headers, json={"max_cost": "0.6", "reason": "more tries"}
+        )
+        assert (given.status_code, given.json()["cost"]["max"], given.json()["raised"]) == (200, "0.60", [batch["id"]])
+        assert house.client.get(at, headers=headers).json()["cost"]["max"] == "0.60"
+        entry = house.app.audit_log.list_entries(limit=1)[0]
+        assert (entry.action, entry.reason, entry.subject) == ("batch.budget", "more tries", child["id"])
+        missing = house.client.post("/v1/batches/batch_none/budget", headers=headers, json={"max_cost": "1"})
+        assert missing.status_code == 404
+
+    def test_an_amount_for_a_retry_without_new_charges_changes_nothing(self, each_house: House) -> None:
+        """Said by `new_count`; the batch answers with the budget that it had."""
+        house, headers = each_house, each_house.headers()
+        at = f"/v1/batches/{post_lines(house, headers, as_lines(VIDEO), '?max_cost=0.2').json()['id']}"
+        done = house.client.post(f"{at}/retry", headers=headers, json={"may_charge": True, "max_cost": "5"}).json()
+        assert (done["new_count"], done["cost"]["max"]) == (0, "0.20")
+
     def test_other_formats(self, house: House) -> None:
         """CSV by its type or by its name."""
         text = "custom_id,kind,model,prompt\na,video,cogvideox-3,a kite\n"

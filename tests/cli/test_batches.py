@@ -12,7 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli.main import main
+from orchestrator.cli.running import HowToRun
+from orchestrator.config import load_settings
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
+from orchestrator.services.batch_actions import cancel_batch
+from orchestrator.wiring import open_app
 
 LINES = (
     {"custom_id": "first", "kind": "video", "body": {"model": "viduq1-text", "prompt": "a kite"}},
@@ -144,7 +148,7 @@ def test_a_cancel_asks_stops_and_writes_the_files(settings: dict[str, str], prov
     paid = posts(provider)
     child = json.loads(batches(settings, "retry", newest(settings), "--yes", "-o", "json").stdout)["child"]
     kept = batches(settings, "cancel", child)
-    assert (kept.exit_code, "stop 1 queued jobs" in kept.stderr) == (4, True)
+    assert (kept.exit_code, "stop 1 queued job, " in kept.stderr) == (4, True)
     stopped = batches(settings, "cancel", child, "--yes", "-o", "json")
     assert json.loads(stopped.stdout) == {"id": child, "stopped": 1, "runs_on": 0}
     shown = json.loads(batches(settings, "show", child, "-o", "json").stdout)
@@ -169,6 +173,19 @@ def test_a_finished_batch_has_nothing_left_to_cancel(settings: dict[str, str]) -
     assert child not in batches(settings, "cancel", batch_id).stderr
 
 
+def test_a_cancel_that_died_before_its_files_is_ended_by_the_next(settings: dict[str, str]) -> None:
+    """There is nothing left to cancel, and no sweep where nobody runs anything: the files come all the same."""
+    child = json.loads(batches(settings, "retry", newest(settings), "--yes", "-o", "json").stdout)["child"]
+    with open_app(load_settings({"data_dir": settings["ORCHESTRATOR_DATA_DIR"]})) as app:
+        cancel_batch(app.cancels, child, actor="local", reason="")
+        assert app.batches.finish_done() == [child]
+    assert json.loads(batches(settings, "show", child, "-o", "json").stdout)["files"] is None
+    again = batches(settings, "cancel", child, "--yes")
+    assert (again.exit_code, "nothing left to cancel" in again.stderr) == (2, True)
+    files = json.loads(batches(settings, "show", child, "-o", "json").stdout)["files"]
+    assert Path(files["errors.jsonl"].removeprefix("file://")).read_text().count("cancelled")
+
+
 def test_a_cancelled_batch_that_has_ended_is_not_said_to_be_under_way(settings: dict[str, str], tmp_path: Path) -> None:
     """The same file again: what it was, and what brings its lines back."""
     path = tmp_path / "more.jsonl"
@@ -178,6 +195,109 @@ def test_a_cancelled_batch_that_has_ended_is_not_said_to_be_under_way(settings: 
     again = batches(settings, "submit", str(path))
     assert "was cancelled and has finished" in again.stderr
     assert "is being cancelled" not in again.stderr
+    assert "known already: it has finished; nothing is paid for twice" in again.stderr
+    assert (
+        f"nothing of it is left to run. Look with: orchestrator --data-dir {tmp_path / 'data'} batches show"
+        in again.stderr
+    )
+    assert "run it with" not in again.stderr
+    assert "going on" not in again.stderr
+
+
+def test_what_a_retry_lacks_is_named_given_and_spent(
+    settings: dict[str, str], provider: RunningSandbox, tmp_path: Path
+) -> None:
+    """A20: its own amount stops it (4); the hint names the command that raises it, with the budgets above, and then what
+    goes on is `batches run`, not the file.
+    """
+    place, path = settings["ORCHESTRATOR_DATA_DIR"], tmp_path / "more.jsonl"
+    path.write_text(
+        json.dumps({"custom_id": "x", "kind": "video", "body": {"model": "cogvideox-3", "prompt": "a kite"}}) + "\n"
+    )
+    set_faults(provider, {"fault": "content_policy", "phase": "submit", "model": "cogvideox-3"})
+    assert call(settings, "run", str(path)).exit_code == 3
+    set_faults(provider, {"fault": "fail"})
+    retried = batches(settings, "retry", newest(settings), "--max-cost", "0.2", "--yes", "-o", "json")
+    child = json.loads(retried.stdout)["child"]
+    failed = batches(settings, "run", child, "-o", "jsonl")
+    (job,) = rows(failed)
+    assert (failed.exit_code, job["error"]["code"]) == (3, "provider_failed")
+    set_faults(provider)
+    assert call(settings, "jobs", "retry", job["id"], "--yes").exit_code == 0
+    stopped = batches(settings, "run", child)
+    assert (stopped.exit_code, f"of 0.20 for {child}" in stopped.stderr) == (4, True)
+    assert f"go on with: orchestrator --data-dir {place} batches run {child}\n" in stopped.stderr
+    assert "the same file" not in stopped.stderr
+    assert f"hint: Give it more with `orchestrator --data-dir {place} batches budget ID AMOUNT`" in stopped.stderr
+    assert batches(settings, "budget", child, "0.39").exit_code == 4
+    given = batches(settings, "budget", child, "0.4", "-o", "json")
+    assert json.loads(given.stdout) == {"id": child, "max_cost": "0.40", "former": "0.20", "raised": []}
+    assert "budget: 0.40 from now on; it was 0.20" in given.stderr
+    assert f"run it with: orchestrator --data-dir {place} batches run {child}\n" in given.stderr
+    assert batches(settings, "run", child).exit_code == 0
+
+
+def test_a_single_job_goes_on_by_its_own_command(settings: dict[str, str]) -> None:
+    """There is no file to run again: `jobs run` names itself, and so does `submit --wait`."""
+    place = settings["ORCHESTRATOR_DATA_DIR"]
+    assert call(settings, "models", "pause", "viduq1-text").exit_code == 0
+    body = ("video", "--model", "viduq1-text", "--prompt", "a kite")
+    job_id = json.loads(call(settings, "submit", *body, "-o", "json").stdout)["id"]
+    ended = call(settings, "jobs", "run", job_id)
+    assert (ended.exit_code, "the same file" in ended.stderr) == (6, False)
+    assert f"go on with: orchestrator --data-dir {place} jobs run {job_id}\n" in ended.stderr
+    waited = call(settings, "submit", *body, "--wait")
+    assert f"go on with: orchestrator --data-dir {place} jobs run job_" in waited.stderr
+
+
+def test_what_workers_have_goes_on_without_a_command() -> None:
+    """Held jobs that are settled go on by themselves there; here somebody has to run what waits for them."""
+    watched = HowToRun(is_watching=True).next_steps("batch_1")
+    assert watched == HowToRun(broker_url="redis://localhost").next_steps("batch_1")
+    assert watched.now == "the workers go on; look on with: orchestrator batches watch batch_1"
+    assert watched.when_stuck == "settle them, and the workers go on"
+    ours = HowToRun().next_steps("batch_1")
+    assert ours.when_stuck == "settle them, then go on with: orchestrator batches run batch_1"
+
+
+def test_budgets_above_a_retry_are_raised_and_named(settings: dict[str, str]) -> None:
+    """Else the amount for the retry would not be there."""
+    batch_id = newest(settings)
+    assert batches(settings, "budget", batch_id, "0.41").exit_code == 0
+    child = json.loads(batches(settings, "retry", batch_id, "--yes", "-o", "json").stdout)["child"]
+    assert json.loads(batches(settings, "show", child, "-o", "json").stdout)["cost"]["max"] is None
+    given = batches(settings, "budget", child, "0.05", "-o", "json")
+    assert json.loads(given.stdout)["raised"] == [batch_id]
+    assert f"budget of {batch_id}, which it tries again: 0.45 from now on" in given.stderr
+    assert json.loads(batches(settings, "show", batch_id, "-o", "json").stdout)["cost"]["max"] == "0.45"
+    assert batches(settings, "budget", "batch_none", "1").exit_code == 5
+
+
+def test_an_amount_for_a_retry_without_new_charges_is_said_to_change_nothing(settings: dict[str, str]) -> None:
+    """Neither the batch's budget nor that of the retry under way, which is named with what would change it."""
+    batch_id, place = newest(settings), settings["ORCHESTRATOR_DATA_DIR"]
+    child = json.loads(batches(settings, "retry", batch_id, "--yes", "-o", "json").stdout)["child"]
+    again = batches(settings, "retry", batch_id, "--max-cost", "5", "--yes")
+    assert "--max-cost 5.00 has changed nothing" in again.stderr
+    assert (
+        f"{child} tries it again; its budget: orchestrator --data-dir {place} batches budget {child} 5.00"
+        in again.stderr
+    )
+    shown = [json.loads(batches(settings, "show", each, "-o", "json").stdout) for each in (batch_id, child)]
+    assert [each["cost"]["max"] for each in shown] == [None, None]
+    assert "has changed nothing" not in batches(settings, "retry", batch_id, "--yes").stderr
+
+
+def test_the_next_page_has_as_many_rows(settings: dict[str, str]) -> None:
+    """The command that is named goes on as this one was told to; what nobody said is left out."""
+    batch_id, place = newest(settings), settings["ORCHESTRATOR_DATA_DIR"]
+    child = json.loads(batches(settings, "retry", batch_id, "--yes", "-o", "json").stdout)["child"]
+    more = batches(settings, "list", "--limit", "1").stderr
+    assert more == f"more: orchestrator --data-dir {place} batches list --limit 1 --after {child}\n"
+    (following,) = rows(batches(settings, *more.split(" batches ")[1].split(), "-o", "jsonl"))
+    assert following["id"] == batch_id
+    jobs = call(settings, "jobs", "list", "kind:image model:cogview-4-250304", "--limit", "1").stderr
+    assert "jobs list 'kind:image model:cogview-4-250304' --limit 1 --after job_" in jobs
 
 
 def test_what_only_takes_is_named_once_and_without_what_a_job_is_held_for(settings: dict[str, str]) -> None:

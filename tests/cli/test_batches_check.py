@@ -46,7 +46,7 @@ def test_a_check_needs_and_leaves_nothing(place: Path) -> None:
     """No key, no data directory before or after; a good file is exit 0, with nothing on stdout but data."""
     checked = call(place, "batches", "check", write(place, HEAD + GOOD))
     assert (checked.exit_code, checked.stdout) == (0, "")
-    assert "1 jobs, 0 faults" in checked.stderr
+    assert "1 job, 0 faults" in checked.stderr
     assert not (place / "data").exists()
 
 

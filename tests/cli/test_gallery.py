@@ -142,6 +142,23 @@ def test_a_page_goes_to_stdout_or_into_a_folder_that_is_there(settings: dict[str
     assert (missing.exit_code, "there is no folder" in missing.stderr) == (2, True)
 
 
+def test_a_page_replaces_a_page_and_no_other_file(settings: dict[str, str], tmp_path: Path) -> None:
+    """A page can be made again; what else lies there is not ours: exit 2, and not a byte of it is changed."""
+    page = tmp_path / "gallery.html"
+    first = make_page(settings, page)
+    assert Page(make_page(settings, page, "--embed")).text.startswith(Page(first).text[:20])
+    (line,) = call(settings, "batches", "list", "-o", "jsonl").stdout.splitlines()
+    batch_id = json.loads(line)["id"]
+    notes, dangling = tmp_path / "notes.html", tmp_path / "dangling.html"
+    notes.write_text("<!doctype html>\nmine")
+    dangling.symlink_to(tmp_path / "elsewhere.html")
+    for path in (notes, dangling, Path("/dev/null")):
+        refused = call(settings, "batches", "gallery", batch_id, "-o", str(path))
+        assert (refused.exit_code, f"{path} is there and is no page of ours" in refused.stderr) == (2, True)
+    assert notes.read_text() == "<!doctype html>\nmine"
+    assert dangling.is_symlink()
+
+
 def test_what_came_to_nothing_says_why_and_what_to_do(tmp_path: Path) -> None:
     """Held, failed and cancelled lines have a card each, with the reason, the advice, and no player."""
     script = tmp_path / "script.json"

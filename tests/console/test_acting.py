@@ -140,6 +140,14 @@ def test_what_a_batch_may_cost_again_is_shown_first(console: Console) -> None:
     person = console.person()
     page = person.get(f"/batches/{job.batch_id}/retry").text
     assert "I agree to 1 new charges of 0.20 USD" in page
+    assert "budget" not in page
+    console.driver.batches.set_budget(str(job.batch_id), 300_000)
+    page = person.get(f"/batches/{job.batch_id}/retry").text
+    assert "0.30 USD" in page
+    assert "raised by what they lack" not in page
+    console.driver.batches.set_budget(str(job.batch_id), 100_000)
+    page = person.get(f"/batches/{job.batch_id}/retry").text
+    assert '0.10 USD <span class="quiet">raised by what they lack, if you agree</span>' in page
     assert person.post(f"/batches/{job.batch_id}/retry", max_cost="0.2").status_code == 409
     done = person.post(f"/batches/{job.batch_id}/retry", max_cost="0.2", may_charge="true")
     assert done.headers["location"].endswith("?done=child")

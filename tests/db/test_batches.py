@@ -183,6 +183,7 @@ class TestEqualJobs:
         assert "ix_batch_members_custom_id" in plan, plan
         for line in ("ix_batch_members_linked_from", "pk_batch_members", "SCAN batch_members", "SCAN jobs"):
             assert line not in plan, plan
+        assert "ix_jobs_owner" not in plan, f"every job of the owner is read for each line:\n{plan}"
 
     def test_membership_finds_linked_jobs_too(self, driver: Driver) -> None:
         """A job linked into another environment equals lines there."""

@@ -1,4 +1,4 @@
-"""`/v1/batches/{id}/cancel` and `/retry`: what people ask of a whole batch."""
+"""`/v1/batches/{id}/cancel`, `/retry` and `/budget`: what people ask of a whole batch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from orchestrator.domain.ports import LaneName
 from orchestrator.domain.states import State
 from orchestrator.services.batch_actions import RetryDesk, RetryPlan, cancel_batch, plan_retry, retry_batch
 from orchestrator.services.batches import show_micros
+from orchestrator.services.family_budgets import give_budget
 from orchestrator.wiring import error_catalogue
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -52,6 +53,18 @@ def retry(desk: DeskOf, caller: Decider, batch_id: str, body: schemas.BatchRetry
     desk.wake(LaneName.SUBMIT, LaneName.POLL, LaneName.ARCHIVE)
     shown = show_batch(desk, done.child or app.batches.get(batch_id))
     return JSONResponse({**shown, "free_count": done.free_count, "new_count": done.new_count})
+
+
+@router.post("/{batch_id}/budget", summary="Change a budget", responses=answers(schemas.Batch, 402, 404))
+def budget(desk: DeskOf, caller: Decider, batch_id: str, body: schemas.BatchBudgetRequest) -> Response:
+    """Let a batch and all that try it again cost so much in all. Budgets of batches that it tries again are raised by what
+    they lack for it (`raised`); 402 where what is charged and queued comes to more.
+    """
+    batch = desk.get_batch(batch_id, caller)
+    desk.note(caller, "batch.budget", batch_id, owner=batch.owner, reason=body.reason)
+    given = give_budget(desk.app.batches, batch_id, int(body.max_cost * MICROS))
+    desk.wake(LaneName.SUBMIT)
+    return JSONResponse({**show_batch(desk, desk.app.batches.get(batch_id)), "raised": list(given.raised)})
 
 
 def _require_agreement(plan: RetryPlan, *, may_charge: bool) -> None:

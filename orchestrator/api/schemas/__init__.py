@@ -4,6 +4,7 @@ from orchestrator.api.schemas.access import AuditEntry, AuditList, Key, KeyList,
 from orchestrator.api.schemas.base import Ask, Page, Reason, Words, like
 from orchestrator.api.schemas.batches import (
     Batch,
+    BatchBudgetRequest,
     BatchList,
     BatchRetryRequest,
     Check,
@@ -49,6 +50,7 @@ __all__ = [
     "AuditEntry",
     "AuditList",
     "Batch",
+    "BatchBudgetRequest",
     "BatchList",
     "BatchRetryRequest",
     "Check",

@@ -19,7 +19,16 @@ class BatchRetryRequest(Reason):
         list[str], Field(min_length=1, max_length=20, description="failed, cancelled, or failure codes.")
     ] = ["failed"]  # noqa: RUF012 - pydantic copies it
     may_charge: Annotated[bool, Field(description="Agree to the new charges.")] = False
-    max_cost: Annotated[Decimal | None, Field(ge=0, max_digits=12, decimal_places=6)] = None
+    max_cost: Annotated[
+        Decimal | None,
+        Field(ge=0, max_digits=12, decimal_places=6, description="Budget of the new charges; nothing without any."),
+    ] = None
+
+
+class BatchBudgetRequest(Reason):
+    """What a batch, and all that try it again, may cost in all."""
+
+    max_cost: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6, description="Charges so far included.")]
 
 
 class Batch(BaseModel):

@@ -20,6 +20,7 @@ from orchestrator.console.pages import Page, base_of, headers_of, show
 from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.batch_actions import RetryDesk, plan_retry
 from orchestrator.services.batch_views import batch_object, error_group_object
+from orchestrator.services.batches import show_micros
 
 router = APIRouter()
 
@@ -93,6 +94,8 @@ def ask_retry(request: Request, desk: DeskOf, visitor: Reader, batch_id: str) ->
         "plan": plan,
         "price": f"{Decimal(plan.cost.micros) / MICROS:.2f} {plan.cost.currency}",
         "limit": str(Decimal(plan.cost.micros) / MICROS),
+        "left": None if plan.left_micros is None else f"{show_micros(plan.left_micros)} {plan.cost.currency}",
+        "is_short": plan.left_micros is not None and plan.left_micros < plan.cost.micros,
     }
     lines = (f"orchestrator batches retry {batch.id} --only failed",)
     return show(request, Page("batch_retry.html", "Try again", "batches", lines, values=values), visitor)

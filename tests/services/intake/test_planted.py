@@ -13,7 +13,7 @@ from tests.services.intake.desk import KINDS, Desk, image, talk, video, wav
 
 
 def test_planted_faults_are_found_and_nothing_else(desk: Desk) -> None:
-    """Issue 5: 10,000 lines with 37 planted faults give exactly those 37."""
+    """10,000 lines with 37 planted faults give exactly those 37."""
     data, expected = plant(10_000, rng=Random(5))
     checked = desk.check(data)
     assert [(fault.line, fault.code, fault.param) for fault in checked.faults] == expected
