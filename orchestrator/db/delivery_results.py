@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -17,11 +17,10 @@ from orchestrator.db.rows import table_of
 from orchestrator.db.rowset import BOOL, TEXT, UTC, encode_rows, make_rowset
 from orchestrator.db.tables import WebhookAttemptRow
 from orchestrator.db.types import clean_text
-from orchestrator.domain.deliveries import Delivered, DeliveryDecision, Held, Retry
+from orchestrator.domain.deliveries import Delivered, DeliveryDecision, Held, Retry, rest_after
 from orchestrator.domain.webhooks import Attempt, DeliveryState, Endpoint, TurnReport
 
 ATTEMPTS = table_of(WebhookAttemptRow)
-REST = timedelta(seconds=1)  # a turn a second finds a receiver back soon enough, and writes little meanwhile
 
 
 def apply_reports(connection: Connection, reports: Sequence[TurnReport], database: Database) -> frozenset[str]:
@@ -34,7 +33,7 @@ def apply_reports(connection: Connection, reports: Sequence[TurnReport], databas
     attempts = [attempt for report in ours for attempt in report.attempts]
     numbers = _move_deliveries(connection, attempts, now=now)
     insert_many(connection, ATTEMPTS, [_attempt_row(a, numbers) for a in attempts if a.delivery_id in numbers])
-    _end_turns(connection, ours, now=now)
+    _end_turns(connection, ours, held, now=now)
     for report in ours:
         if report.disable is not None:
             disable(connection, held[report.endpoint_id], report.disable, now=now, database=database)
@@ -108,7 +107,9 @@ def _attempt_row(attempt: Attempt, numbers: Mapping[str, int]) -> dict[str, obje
     }
 
 
-def _end_turns(connection: Connection, reports: Sequence[TurnReport], *, now: datetime) -> None:
+def _end_turns(
+    connection: Connection, reports: Sequence[TurnReport], held: Mapping[str, Endpoint], *, now: datetime
+) -> None:
     """Free the endpoints. One success says that it works; without any its failing goes on, or begins.
 
     leased_until says when the next turn may begin: whoever has waited longest is next, and an endpoint that took nothing
@@ -119,18 +120,19 @@ def _end_turns(connection: Connection, reports: Sequence[TurnReport], *, now: da
             "of_id": report.endpoint_id,
             "is_tried": not all(attempt.is_held for attempt in report.attempts),
             "is_well": any(attempt.is_delivered for attempt in report.attempts),
+            "rested": now + rest_after(held[report.endpoint_id].failing_since, now=now),
         }
         for report in reports
     ]
     connection.execute(
         _end_statement(connection.dialect.name == "sqlite"),
-        {"ends": encode_rows(rows), "now": now, "rested": now + REST},
+        {"ends": encode_rows(rows), "now": now},
     )
 
 
 @cache
 def _end_statement(is_sqlite: bool) -> Any:  # noqa: ANN401, FBT001 - an UPDATE; the cache's key
-    rows = make_rowset("ends", {"of_id": TEXT, "is_tried": BOOL, "is_well": BOOL}, is_sqlite=is_sqlite)
+    rows = make_rowset("ends", {"of_id": TEXT, "is_tried": BOOL, "is_well": BOOL, "rested": UTC}, is_sqlite=is_sqlite)
     now = bindparam("now", type_=UTC)
     since = case(
         (rows.c.is_well, null()),
@@ -139,7 +141,7 @@ def _end_statement(is_sqlite: bool) -> Any:  # noqa: ANN401, FBT001 - an UPDATE;
     )
     values = {
         "lease_token": None,
-        "leased_until": case((rows.c.is_well, now), (rows.c.is_tried, bindparam("rested", type_=UTC)), else_=now),
+        "leased_until": case((rows.c.is_well, now), (rows.c.is_tried, rows.c.rested), else_=now),
         "failing_since": since,
         "last_success_at": case((rows.c.is_well, now), else_=ENDPOINTS.c.last_success_at),
     }

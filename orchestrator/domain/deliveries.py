@@ -29,6 +29,8 @@ LONGEST_RETRY_AFTER = timedelta(hours=24)
 """The schedule's own longest wait; a longer wish is a mistake or an attack."""
 DISABLE_AFTER = timedelta(days=5)
 GONE = 410
+SHORTEST_REST, LONGEST_REST = timedelta(seconds=1), timedelta(seconds=5)
+"""Between two turns of an endpoint that takes nothing: soon enough to find it back, seldom enough to cost others nothing."""
 SECRET_UNUSABLE = "secret_unusable"  # noqa: S105 - the code of a failure
 UNSIGNED_WAIT = timedelta(minutes=30)
 """Until the key is back nothing else changes: short enough to be late by little, long enough to fill no log."""
@@ -98,6 +100,12 @@ def wait_before(attempt: int, *, rng: Random, at_least: timedelta | None = None)
     """Return the wait before attempt number `attempt`, not below the receiver's bounded wish; jitter is only added."""
     wish = min(max(at_least or timedelta(0), timedelta(0)), LONGEST_RETRY_AFTER)
     return max(SCHEDULE[attempt - 1], wish) * rng.uniform(1, 1 + JITTER)
+
+
+def rest_after(failing_since: datetime | None, *, now: datetime) -> timedelta:
+    """Return how long an endpoint rests whose turn brought no success: as long as it has failed, within bounds."""
+    has_failed = timedelta(0) if failing_since is None else now - failing_since
+    return min(max(has_failed, SHORTEST_REST), LONGEST_REST)
 
 
 def read_retry_after(text: str | None, *, now: datetime) -> timedelta | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -92,6 +93,8 @@ def classify(error: aiohttp.ClientError) -> StepError:
         return Permanent(suspects.EGRESS_REFUSED, "the connection leads elsewhere than to the address that was checked")
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return Transient("tls_failed", describe_tls(error))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Transient("connect_failed", describe_refusal(error))
     code, words = next(((code, words) for kind, code, words in CODES if isinstance(error, kind)), BROKEN)
     return Transient(code, words)
 
@@ -103,11 +106,15 @@ def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.Client
     return f"no trusted TLS connection: {reason}"
 
 
+def describe_refusal(error: aiohttp.ClientConnectorError) -> str:
+    """Return why no connection came about: the system's words for it, without the address that the library adds."""
+    return f"no connection: {os.strerror(error.errno).lower()}" if error.errno else "no connection"
+
+
 BROKEN = ("connection_broken", "the connection broke")
 CODES: tuple[tuple[type[Exception], str, str], ...] = (
     (aiohttp.ConnectionTimeoutError, "connect_timeout", "the connection is not taken"),
     (aiohttp.ServerTimeoutError, "read_timeout", "no answer came"),
-    (aiohttp.ClientConnectorError, "connect_failed", "no connection"),
     (aiohttp.ServerDisconnectedError, "connection_broken", "the connection was closed before an answer came"),
     (aiohttp.ClientPayloadError, "connection_broken", "the connection ended in the middle of the answer"),
     (aiohttp.ClientResponseError, "bad_answer", "the answer is not proper HTTP"),

@@ -55,9 +55,9 @@ GUARDS = (
     ),
     Guard(
         name="what takes nothing rests",
-        promise="An endpoint that refuses at once has one turn a second, and does not keep the lane busy (F2).",
+        promise="An endpoint that refuses at once has a turn every few seconds, and does not keep the lane busy (F2).",
         file=RESULTS,
-        kept=' (rows.c.is_tried, bindparam("rested", type_=UTC)),',
+        kept=' (rows.c.is_tried, rows.c.rested),',
         removed="",
         tests=(f"{TESTS}::test_an_endpoint_that_took_nothing_rests",),
     ),

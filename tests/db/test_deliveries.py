@@ -101,16 +101,20 @@ def test_endpoints_that_only_fail_share_half_of_the_places(driver: Driver) -> No
 
 
 def test_an_endpoint_that_took_nothing_rests(post: Post) -> None:
-    """F2: one that refuses at once gets a turn a second and no more; one that takes events gets the next at once."""
+    """F2: one that refuses at once rests as long as it has failed, one to five seconds; one that takes events goes on."""
     dead, well = post.add("https://dead.example/"), post.add("https://well.example/")
     post.receivers.answers[dead.url] = DOWN
-    for endpoint in (dead, well):
-        announce(post, endpoint, 24)
+    announce(post, dead, 80)
+    announce(post, well, 24)
     post.take_turns()
     sent = [sending.url for sending in post.receivers.received]
     assert (sent.count(dead.url), sent.count(well.url)) == (8, 24)
     assert post.deliveries.find_next_due() == post.clock.now() + SECOND
     post.clock.advance(SECOND)
+    for rest in (1, 2, 4, 5, 5):
+        assert post.take_turns() == 1
+        assert post.deliveries.find_next_due() == post.clock.now() + rest * SECOND
+        post.clock.advance(rest * SECOND)
     assert [work.turn.endpoint.id for work in post.claim()] == [dead.id]
 
 

@@ -23,6 +23,7 @@ from orchestrator.domain.deliveries import (
     Retry,
     decide_delivery,
     read_retry_after,
+    rest_after,
     wait_before,
 )
 from orchestrator.domain.errors import RequestError
@@ -58,6 +59,13 @@ def test_what_could_not_be_signed_is_no_failure_of_the_receivers(attempt: int) -
     """F14: a key of ours that was lost uses up no schedule and disables nobody, after however many days."""
     unsigned = sent(None, code=SECRET_UNUSABLE)
     assert decide(attempt, unsigned, NOW - 2 * DISABLE_AFTER) == Held(NOW + UNSIGNED_WAIT)
+
+
+@pytest.mark.parametrize(("failed_for", "rest"), [(None, 1), (0, 1), (1.5, 1.5), (4, 4), (5, 5), (86400, 5)])
+def test_who_takes_nothing_rests_as_long_as_it_has_failed(failed_for: float | None, rest: float) -> None:
+    """F2: within bounds, so that one that is back is found back soon."""
+    since = None if failed_for is None else NOW - failed_for * SECOND
+    assert rest_after(since, now=NOW) == rest * SECOND
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])

@@ -278,6 +278,7 @@ def test_nobody_listening_is_a_failure() -> None:
             pass
         sent = await attempt(server)
         assert (sent.status, sent.code) == (None, "connect_failed")
+        assert sent.message == "no connection: connection refused"
 
     run(work())
 
