@@ -87,6 +87,24 @@ def test_errors_of_the_framework_have_the_same_body(
     assert set(answer.json()["error"]) == {"code", "message", "param", "type", "request_id", "hint"}
 
 
+@pytest.mark.parametrize(
+    ("content", "content_type", "message"),
+    [
+        ('{"kind"', "application/json", "the body is not JSON: Expecting ':' delimiter at character 8"),
+        ("kind=video", "application/x-www-form-urlencoded", "the body is not an object in JSON"),
+        ("[]", "application/json", "the body is not an object in JSON"),
+        ("", "application/json", "the body is missing"),
+    ],
+)
+def test_a_body_that_cannot_be_read(house: House, content: str, content_type: str, message: str) -> None:
+    """What is wrong with it and where, not the number of a character as if it were a field."""
+    headers = house.headers() | {"Content-Type": content_type}
+    answer = house.client.post("/v1/jobs", headers=headers, content=content)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["message"]) == (422, None, message)
+    assert "Content-Type: application/json" in error["hint"]
+
+
 def test_a_bug_tells_nothing(house: House) -> None:
     """500 with a request id; what broke stays in the log."""
 
