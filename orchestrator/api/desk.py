@@ -39,7 +39,7 @@ class Desk:
     def taker(self, caller: Principal) -> Taker:
         """Return what takes jobs in for a caller."""
         app = self.app
-        store = app.stores.open(app.settings.archive)
+        store = app.stores.open(self._archive_url)
         return Taker(
             app.batches,
             store,
@@ -49,6 +49,11 @@ class Desk:
             owner=caller.creates_for,
             actor=caller.actor,
         )
+
+    @cached_property
+    def _archive_url(self) -> str:
+        """A path of the settings is resolved by asking the disk about each folder in it: once, not for each request."""
+        return self.app.settings.archive
 
     @cached_property
     def judge_webhook(self) -> Callable[[str], None]:

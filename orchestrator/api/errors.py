@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 5
 """What a caller is told to wait when the database or the archive is away."""
 FAULTS_SHOWN = 100
+AS_JSON = "send a JSON object with Content-Type: application/json"
 CODES: Mapping[int, str] = {
     400: "bad_request",
     401: "invalid_key",
@@ -123,10 +125,21 @@ async def _tell_step_error(request: Request, error: Exception) -> JSONResponse:
 async def _tell_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if about_whole := _tell_unreadable(first):
+        return _answer(request, 422, "invalid_params", about_whole, hint=AS_JSON)
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "header", "path")]
     param = ".".join(where) or None
     message = f"{param}: {first['msg']}" if param else str(first["msg"])
     return _answer(request, 422, "invalid_params", message, param=param)
+
+
+def _tell_unreadable(fault: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a body of which no field can be named; None for any other fault."""
+    if fault["type"] == "json_invalid":
+        return f"the body is not JSON: {fault['ctx']['error']} at character {int(fault['loc'][-1]) + 1}"
+    if tuple(fault["loc"]) == ("body",):
+        return "the body is missing" if fault["type"] == "missing" else "the body is not an object in JSON"
+    return None
 
 
 async def _tell_http_exception(request: Request, error: Exception) -> JSONResponse:

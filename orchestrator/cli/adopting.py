@@ -63,6 +63,6 @@ def _adopt_line(app: App, line: AdoptLine, *, actor: str, reason: str) -> dict[s
 def _next_steps(app: App, made: Sequence[str]) -> list[str]:
     """Each is a batch of one: here one command serves them all."""
     jobs = [app.history.get_job(job_id) for job_id in made[:2]]
-    if len(jobs) < 2 or is_for_workers(app, jobs[0]):
+    if len(jobs) < 2 or is_for_workers(app, jobs[0].batch_id or ""):
         return next_steps(app, jobs)
     return [f"poll and archive them with: {command('archive sweep')}"]

@@ -10,8 +10,7 @@ import click
 
 from orchestrator.cli.actions import ACTOR, REASON, for_each
 from orchestrator.cli.exits import Exit
-from orchestrator.cli.fleet import require_broker, waking
-from orchestrator.cli.next_step import LANES, tell_next_step
+from orchestrator.cli.next_step import tell_next_step
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.domain.errors import Fault, InvalidParams
@@ -87,7 +86,7 @@ def retry(common: CommonOptions, job_ids: tuple[str, ...], query: str | None, ye
         _ask(plan, text, "pay for them again?" if plan.paid else "go on?", is_sure=yes)
         with _told() as advance:
             done = bulk.retry_planned(desk, plan, actor=ACTOR, reason=reason, advance=advance)
-        _wake(app, done)
+        tell_next_step(app, done.going)
         _report(common, {str(state): count for state, count in sorted(done.moved.items())}, plan, done)
 
 
@@ -142,14 +141,3 @@ def _report(common: CommonOptions, counts: dict[str, int], plan: BulkPlan, done:
         click.echo(inert_line(f"left alone: {reason}"), err=True)
     left = plan.refused.total() + len(done.refused)
     print_one({**counts, "left_alone": left}, common.format_for(one=True))
-
-
-def _wake(app: App, done: BulkDone) -> None:
-    """Tell the workers, where there are any; they look by themselves, too."""
-    if app.settings.broker_url is None or app.settings.database.startswith("sqlite"):
-        click.echo("they move on while a `run`, an `up` or workers are running on this data", err=True)
-        return
-    with waking(require_broker(app.settings), clock=app.clock) as wakeup:
-        for state in done.moved:
-            if state in LANES:
-                wakeup.wake(LANES[state])

@@ -13,7 +13,16 @@ from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_rows
 from orchestrator.domain.errors import Fault, InvalidParams
 from orchestrator.domain.ports import LaneName
-from orchestrator.services.models import ModelDesk, limit_model, list_models, pause_model, resume_model
+from orchestrator.services.models import (
+    ModelDesk,
+    get_model,
+    limit_model,
+    list_models,
+    pause_model,
+    resume_model,
+    tell_excess,
+)
+from orchestrator.services.views import Object
 from orchestrator.wiring import App, make_model_desk, open_app
 
 COLUMNS = (
@@ -35,7 +44,10 @@ def models(common: CommonOptions) -> None:
 def list_all(common: CommonOptions) -> None:
     """List models with their slots: how many may be in flight, how many are, what waits, what is paused."""
     with open_app(common.settings()) as app:
-        print_rows(list_models(make_model_desk(app)), COLUMNS, common.format_for(one=False))
+        rows = list_models(make_model_desk(app))
+        print_rows(rows, COLUMNS, common.format_for(one=False))
+    for row in rows:
+        _tell_excess(row)
 
 
 @models.command()
@@ -51,6 +63,7 @@ def limit(common: CommonOptions, model: str, limit: str) -> None:
     with _steering(common) as desk:
         limit_model(desk, model, count, actor=ACTOR)
         click.echo(inert_line(f"{model}: {'as the settings say' if count is None else f'at most {count} in flight'}"))
+        _tell_excess(get_model(desk, model))
 
 
 @models.command()
@@ -72,6 +85,13 @@ def resume(common: CommonOptions, model: str) -> None:
     with _steering(common) as desk:
         was_paused = resume_model(desk, model, actor=ACTOR)
         click.echo(inert_line(f"{model}: {'goes on' if was_paused else 'was not paused'}"))
+
+
+def _tell_excess(row: Object) -> None:
+    """Say what "2 in use, at most 1" means, before somebody looks for a fault."""
+    excess = tell_excess(int(str(row["in_use"])), int(str(row["limit"])))
+    if excess is not None:
+        click.echo(inert_line(f"{row['model']}: {excess}"), err=True)
 
 
 def _read_limit(text: str) -> int | None:

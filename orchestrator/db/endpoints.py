@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, insert, select, update
 
 from orchestrator.db import outbox
+from orchestrator.db.access import append_audit
 from orchestrator.db.delivery_results import ATTEMPTS
 from orchestrator.db.endpoint_rows import (
     WHERE,
@@ -24,6 +25,7 @@ from orchestrator.db.endpoint_rows import (
 )
 from orchestrator.db.engine import Database
 from orchestrator.db.outbox import DELIVERIES, ENDPOINTS, WEBHOOK_EVENTS
+from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.webhooks import DELETED, TEST, AttemptRecord, DeliveryRecord, DeliveryState, Endpoint
 
@@ -177,9 +179,9 @@ class SqlEndpoints:
 
         database.write(work)
 
-    def resend_failed(self, *, since: datetime, owner: str | None = None) -> int:
+    def resend_failed(self, *, since: datetime, owner: str | None = None, audit: AuditEntry | None = None) -> int:
         """Make every delivery due that was given up since then and whose endpoint is enabled; return how many. With
-        `owner`, only those to their endpoints.
+        `owner`, only those to their endpoints; with `audit`, that line is written with them, and says how many.
         """
         database = self._database
         enabled = select(ENDPOINTS.c.id).where(ENDPOINTS.c.disabled_at.is_(None))
@@ -189,8 +191,11 @@ class SqlEndpoints:
         wanted = given_up & (DELIVERIES.c.finished_at >= since) & DELIVERIES.c.endpoint_id.in_(enabled)
 
         def work(connection: Connection) -> int:
-            again = update(DELIVERIES).where(wanted).values(_due_again(database.now(connection)))
-            return connection.execute(again).rowcount
+            now = database.now(connection)
+            count = connection.execute(update(DELIVERIES).where(wanted).values(_due_again(now))).rowcount
+            if audit is not None:
+                append_audit(connection, replace(audit, count=count), now=now, rng=database.rng)
+            return count
 
         return database.write(work)
 

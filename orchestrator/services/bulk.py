@@ -17,7 +17,7 @@ from orchestrator.domain.ports import Clock
 from orchestrator.domain.ports.bulk import BulkJobs
 from orchestrator.domain.query import Filter
 from orchestrator.domain.retry import Rules
-from orchestrator.domain.states import State
+from orchestrator.domain.states import ACTIVE, State
 from orchestrator.services.jobfile.tally import Estimate, PriceSum
 from orchestrator.services.lifecycle import last_final_answer
 
@@ -64,9 +64,13 @@ class BulkPlan:
 
 @dataclass
 class BulkDone:
-    """What came of it: jobs per state that they were moved to, jobs that were flagged, and why others were left alone."""
+    """What came of it: jobs per state that they were moved to, jobs that were flagged, and why others were left alone.
+
+    `going`: ids of those that work goes on for.
+    """
 
     moved: Counter[State] = field(default_factory=Counter)
+    going: list[str] = field(default_factory=list)
     flagged_count: int = 0
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -139,6 +143,7 @@ def _change(
     for group in _groups(iter(job_ids)):
         changed = desk.jobs.change_group(group, change, actor=actor, reason=reason)
         done.moved.update(changed.moved.values())
+        done.going += [job_id for job_id, state in changed.moved.items() if state in ACTIVE]
         done.flagged_count += changed.flagged_count
         done.refused |= changed.refused
         advance(done)

@@ -66,6 +66,13 @@ def model_object(state: ModelState, kind: str | None, slots: Mapping[str, int]) 
     }
 
 
+def tell_excess(in_use: int, limit: int) -> str | None:
+    """Return what it means that more is in flight than may be, as after a limit was lowered; None when it is not so."""
+    if in_use <= limit:
+        return None
+    return f"over the limit: nothing is submitted until {in_use - limit + 1} of these {in_use} have ended"
+
+
 def limit_model(desk: ModelDesk, model: str, limit: int | None, *, actor: str) -> None:
     """Set how many requests of a model may be in flight, over the settings of every process; None: as they say again.
 

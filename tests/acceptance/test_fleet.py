@@ -4,7 +4,10 @@ none is charged twice.
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import pickle
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,14 +123,46 @@ def test_a_frozen_broker_keeps_nobody_waiting(fleet: Fleet, valkey: Valkey) -> N
     assert watched.code == 0, watched.err + worker.said
 
 
-def test_messages_of_all_sorts_leave_a_worker_alive(fleet: Fleet, valkey: Valkey) -> None:
-    """Fault B7: garbage, unknown tasks and arguments nobody asked for are dropped; the next job is run."""
+class Marking:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self.path,)
+
+
+def make_message(content_type: str, body: bytes) -> bytes:
+    """Return a message to a lane as Celery sends it, in a form of the sender's choice."""
+    delivery = {"exchange": "", "routing_key": "submit"}
+    properties = {"body_encoding": "base64", "delivery_tag": "t", "delivery_info": delivery, "correlation_id": "x"}
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-type": content_type,
+            "content-encoding": "binary",
+            "headers": {"task": "orchestrator.submit", "id": "x", "lang": "py"},
+            "properties": properties | {"delivery_mode": 2, "priority": 0},
+        }
+    ).encode()
+
+
+def test_messages_of_all_sorts_leave_a_worker_alive(fleet: Fleet, valkey: Valkey, tmp_path: Path) -> None:
+    """Faults B7, I14: garbage, unknown tasks and arguments nobody asked for are dropped, pickle and YAML that would run code
+    are not read; the next job is run.
+    """
     worker = fleet.start_worker("--queues", "submit,poll,archive,sweep")
-    for junk in (b"\x80\x04garbage", b"{}", b'{"body": 1}', b"[" * 1000):
+    marks = tmp_path / "by-pickle", tmp_path / "by-yaml"
+    pickled = make_message("application/x-python-serialize", pickle.dumps(((), {}, Marking(marks[0]))))
+    written = make_message("application/x-yaml", f"!!python/object/apply:os.mkdir ['{marks[1]}']".encode())
+    for junk in (b"\x80\x04garbage", b"{}", b'{"body": 1}', b"[" * 1000, pickled, written):
         valkey.client.lpush("submit", junk)
+    fleet.wait_until(lambda: valkey.client.llen("submit") == 0)
     ended = fleet.command("submit", "image", *ONE, "--wait")
     assert ended.code == 0, ended.err + worker.said
     assert worker.process.poll() is None
+    assert not [mark for mark in marks if mark.exists()]
 
 
 def test_whoever_hands_over_to_nobody_is_told(fleet: Fleet) -> None:

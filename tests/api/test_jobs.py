@@ -87,6 +87,24 @@ def test_errors_of_the_framework_have_the_same_body(
     assert set(answer.json()["error"]) == {"code", "message", "param", "type", "request_id", "hint"}
 
 
+@pytest.mark.parametrize(
+    ("content", "content_type", "message"),
+    [
+        ('{"kind"', "application/json", "the body is not JSON: Expecting ':' delimiter at character 8"),
+        ("kind=video", "application/x-www-form-urlencoded", "the body is not an object in JSON"),
+        ("[]", "application/json", "the body is not an object in JSON"),
+        ("", "application/json", "the body is missing"),
+    ],
+)
+def test_a_body_that_cannot_be_read(house: House, content: str, content_type: str, message: str) -> None:
+    """What is wrong with it and where, not the number of a character as if it were a field."""
+    headers = house.headers() | {"Content-Type": content_type}
+    answer = house.client.post("/v1/jobs", headers=headers, content=content)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["message"]) == (422, None, message)
+    assert "Content-Type: application/json" in error["hint"]
+
+
 def test_a_bug_tells_nothing(house: House) -> None:
     """500 with a request id; what broke stays in the log."""
 
@@ -305,6 +323,42 @@ def test_nothing_written_reaches_sql_as_sql(house: House, payload: str) -> None:
         assert answer.status_code == 400 or answer.json()["data"] == []
     assert get(f"/v1/jobs/{payload}", headers=headers).status_code in (404, 405)
     assert [one for one in statements if len(payload) > 1 and payload in one] == []
+
+
+CORES = ["1=1", "1=1 --", "SELECT secret_hmac FROM api_keys", "pg_sleep(9)", "DROP TABLE jobs", "UNION ALL SELECT NULL"]
+OPENINGS = ["'", '"', "')", "'))", "\\'", "%27", "';", "$$", "' OR ", "1 AND ", "(", "x'||("]
+ENDINGS = ["", " --", "/*", "') --", ";", " #"]
+PAYLOADS = [f"{opening}{core}{ending}" for core in CORES for opening in OPENINGS for ending in ENDINGS][::2]
+CURSORS = (
+    *("/v1/jobs", "/v1/batches", "/v1/webhook_endpoints", "/v1/webhook_deliveries", "/v1/keys", "/v1/audit_log"),
+    "/v1/jobs?q=status:failed",
+    "/v1/jobs?order=asc",
+)
+
+
+def test_two_hundred_payloads(each_house: House) -> None:
+    """I4: as a cursor of each list, an order, a query and an id: refused or data, on both databases; what stands in a
+    statement is the same with and without them.
+    """
+    house, headers = each_house, each_house.headers("admin", "a")
+    house.make_job(house.headers(owner="b"))
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(house.app.database.engine, "before_cursor_execute", note)
+    for number, payload in enumerate(PAYLOADS):
+        cursors = CURSORS[number % len(CORES) :: len(CORES)]
+        answers = [house.client.get(path, params={"after": payload}, headers=headers) for path in cursors]
+        assert {answer.status_code for answer in answers} == {400}, payload
+        queries = [f'"{payload.replace(chr(34), "")}"', f"custom_id:{payload}"]
+        found = [house.client.get("/v1/jobs", params={"q": query}, headers=headers) for query in queries]
+        assert all(answer.status_code == 400 or answer.json()["data"] == [] for answer in found), payload
+        assert {answer.status_code for answer in found} <= {200, 400}, payload
+        assert house.client.get("/v1/jobs", params={"order": payload}, headers=headers).status_code == 422
+    assert len(PAYLOADS) >= 200
+    assert [one for one in statements if any(core in one for core in CORES[1:])] == []
 
 
 def test_a_query_that_cannot_be_read_points_at_the_place(house: House) -> None:

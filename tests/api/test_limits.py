@@ -15,6 +15,7 @@ from orchestrator.cli.serving import Serving, listen
 from tests.api.conftest import SERVER_KEY, VIDEO, House
 
 READ_SECONDS = 30
+HOOK = "https://hooks.example.com/media"
 
 
 @pytest.fixture
@@ -176,13 +177,20 @@ def test_no_free_connection(each_house: House) -> None:
 
 
 def test_nothing_secret_is_ever_answered(
-    open_house: Callable[..., House], sqlite_url_factory: Callable[..., str]
+    open_house: Callable[..., House], sqlite_url_factory: Callable[..., str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """I3: neither the provider's key, nor the server's, nor anybody's, in any answer, the metrics or the document."""
+    """I3: neither the provider's key, nor the server's, nor anybody's, nor an endpoint's secret, in any answer, the metrics or
+    the document, nor in the log or the database.
+    """
+    caplog.set_level("DEBUG")
     house = open_house(sqlite_url_factory(), zai_api_key="canary-id.canary-secret")
     keys = [house.key("admin"), house.key("viewer", "*")]
     headers = {"Authorization": f"Bearer {keys[0]}"}
     job = house.make_job(headers)
+    hook = house.client.post("/v1/webhook_endpoints", headers=headers, json={"url": HOOK}).json()
+    turned = house.client.post(f"/v1/webhook_endpoints/{hook['id']}/rotate", headers=headers).json()
+    house.client.post(f"/v1/webhook_endpoints/{hook['id']}/test", headers=headers)
+    secrets = ["canary", SERVER_KEY.decode(), *(key.split("_", 2)[2] for key in keys), hook["secret"], turned["secret"]]
     paths = [
         *(
             "/v1/jobs",
@@ -199,5 +207,11 @@ def test_nothing_secret_is_ever_answered(
     ]
     for path in paths:
         text = house.client.get(path, headers=headers).text
-        for secret in ("canary", SERVER_KEY.decode(), *(key.split("_", 2)[2] for key in keys)):
+        for secret in secrets:
             assert secret not in text, path
+    with house.app.database.engine.connect() as connection:
+        dump = "\n".join(connection.connection.driver_connection.iterdump())  # type: ignore[union-attr]
+    assert "webhook_endpoints" in dump
+    for secret in secrets:
+        assert secret not in caplog.text
+        assert secret.removeprefix("whsec_") not in dump

@@ -95,6 +95,27 @@ class TestActions:
         assert answer.status_code == 409
         assert theirs["id"] not in answer.text
 
+    @pytest.mark.parametrize("task_id", ["", " ", "task 1", "a\nb", "x" * 1001, None, 7])
+    def test_what_is_no_task_id_is_not_attached(self, house: House, task_id: object) -> None:
+        """422 that names the field, for attach and adopt; the job stays as it is."""
+        headers = house.headers()
+        job = house.make_job(headers)
+        for path, more in ((f"/v1/jobs/{job['id']}/attach", {}), ("/v1/jobs/adopt", {"kind": "video"})):
+            answer = house.client.post(path, headers=headers, json={"task_id": task_id, **more})
+            assert (answer.status_code, answer.json()["error"]["param"]) == (422, "task_id"), answer.text
+        assert house.client.get(f"/v1/jobs/{job['id']}", headers=headers).json()["status"] == "queued"
+
+    def test_a_task_that_the_provider_does_not_know_is_not_attached(self, working_house: House) -> None:
+        """409, and nothing is stored; `unchecked` believes it."""
+        house, headers = working_house, working_house.headers()
+        job = house.make_job(headers)
+        path = f"/v1/jobs/{job['id']}/attach"
+        refused = house.client.post(path, headers=headers, json={"task_id": "tsak"})
+        assert (refused.status_code, "the provider knows no task tsak" in refused.text) == (409, True)
+        assert list(house.app.history.list_submissions(job["id"])) == []
+        believed = house.client.post(path, headers=headers, json={"task_id": "tsak", "unchecked": True})
+        assert (believed.status_code, believed.json()["provider_task_id"]) == (200, "tsak")
+
 
 class TestFiles:
     """Inputs come by upload and are named by id."""

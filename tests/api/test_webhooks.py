@@ -92,6 +92,8 @@ def test_what_was_given_up_is_sent_again_to_its_owner_only(each_house: House) ->
     since = {"since": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}
     answer = house.client.post(f"{DELIVERIES}/resend", headers=mine, json=since)
     assert (answer.status_code, answer.json()) == (202, {"object": "resent", "count": 1})
+    (line,) = [entry for entry in house.app.audit_log.list_entries(limit=100) if entry.subject == "failed"]
+    assert (line.action, line.owner, line.count) == ("webhook_delivery.resend", "a", 1)
     states = {each: house.app.endpoints.get_delivery(each).state for each in (one, other)}
     assert states == {one: DeliveryState.PENDING, other: DeliveryState.CANCELLED}
     again = house.client.post(f"{DELIVERIES}/{other}/resend", headers=theirs)

@@ -72,6 +72,8 @@ class TestBulk:
         assert (refused.exit_code, count(place, "status:queued")) == (4, 0)
         done = call(place, "jobs", "retry", "--query", "status:cancelled", "--yes", "-o", "json")
         assert json.loads(done.stdout) == {"queued": 3, "left_alone": 0}
+        assert done.stderr.count("run it, and what else waits in its batch, with: ") == 1
+        assert " batches run batch_" in done.stderr
         assert count(place, "status:queued") == 3
 
     def test_nothing_found_is_said(self, place: Place, table: Database) -> None:

@@ -102,7 +102,7 @@ def test_the_printed_address_leads_to_the_console(console: Console) -> None:
 
 
 def test_no_form_works_from_elsewhere(console: Console) -> None:
-    """403 for another site's Origin, for none, for `null`, and for a token that is not of the session; nothing is done."""
+    """I7: 403 for another site's Origin, for none, for `null`, and for a token that is not of the session; nothing is done."""
     admin, other = console.person("admin"), console.person("admin")
     job = console.driver.add_held()
     for path, _ in [*guarded(console, "POST"), (f"/jobs/{job.id}/write_off", Capability.DECIDE)]:

@@ -196,6 +196,39 @@ class TestWebhooks:
         assert endpoints.get_delivery(record.id).state is DeliveryState.PENDING
         assert audit(console)[0][0] == "webhook.resend"
 
+    def test_a_secret_is_changed(self, console: Console) -> None:
+        """The new one is shown once, the old one signs as long as was asked; a second change meanwhile is refused."""
+        person = console.person("operator", "local")
+        old = re.findall(
+            r"whsec_[A-Za-z0-9+/=]{20,}", person.post("/webhooks", url="https://hooks.example.com/in").text
+        )
+        endpoint = console.house.app.endpoints.list_all()[0]
+        answer = person.post(f"/webhooks/{endpoint.id}/rotate", overlap="1h", reason="it got out")
+        new = re.findall(r"whsec_[A-Za-z0-9+/=]{20,}", answer.text)
+        assert (answer.status_code, len(new), new != old) == (200, 1, True)
+        page = person.get(f"/webhooks/{endpoint.id}").text
+        assert ("whsec_" in page, "Old secret signs until" in page) == (False, True)
+        changed = console.house.app.endpoints.get(endpoint.id)
+        assert changed.secrets.sealed != endpoint.secrets.sealed
+        assert changed.secrets.previous == endpoint.secrets.sealed
+        assert person.post(f"/webhooks/{endpoint.id}/rotate").status_code == 409
+        assert person.post(f"/webhooks/{endpoint.id}/rotate", overlap="9y").status_code == 422
+        assert ("webhook.rotate", "it got out", 1) in audit(console)
+
+    def test_an_endpoint_is_deleted(self, console: Console) -> None:
+        """It leaves the list, its log stays, and nothing can be done to it any more."""
+        person = console.person("operator", "local")
+        person.post("/webhooks", url="https://hooks.example.com/in")
+        endpoint = console.house.app.endpoints.list_all()[0]
+        answer = person.post(f"/webhooks/{endpoint.id}/delete", reason="moved")
+        assert answer.headers["location"] == "/console/webhooks?done=delete"
+        assert "It is deleted" in person.get("/webhooks?done=delete").text
+        assert console.house.app.endpoints.list_all() == []
+        page = person.get(f"/webhooks/{endpoint.id}")
+        assert (page.status_code, "<button" in page.text.partition("<main")[2]) == (200, False)
+        assert console.house.app.endpoints.get(endpoint.id).secrets.sealed is None
+        assert audit(console)[0] == ("webhook.delete", "moved", 1)
+
     def test_an_address_that_is_not_allowed(self, console: Console) -> None:
         """Refused on the page itself, with nothing added."""
         person = console.person()
@@ -213,7 +246,8 @@ class TestWebhooks:
         other = console.person("operator", "studio")
         assert "hooks.example.com" not in other.get("/webhooks").text
         assert other.get(f"/webhooks/{endpoint.id}").status_code == 404
-        for path in (f"/webhooks/{endpoint.id}/disable", f"/deliveries/{record.id}/resend"):
+        whole = f"/webhooks/{endpoint.id}"
+        for path in (f"{whole}/disable", f"{whole}/rotate", f"{whole}/delete", f"/deliveries/{record.id}/resend"):
             assert other.post(path).status_code == 404
 
 

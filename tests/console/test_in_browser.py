@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +149,39 @@ def make(place: Place, name: str, kind: str, **body: object) -> None:
     place.jobs[name] = answer.json()["id"]
 
 
+@contextmanager
+def attacking(targets: list[str]) -> Iterator[str]:
+    """Serve a page on a port of its own that does to the targets what another site can; give its address."""
+    forms = "".join(f'<form method="post" action="{target}"><button>go</button></form>' for target in targets)
+    script = """
+        const answers = await Promise.all(targets.flatMap(target => [
+            fetch(target, {method: 'POST', credentials: 'include', headers: {'X-CSRF-Token': '0'}}),
+            fetch(target, {method: 'POST', credentials: 'include', body: new URLSearchParams({csrf: '0'})}),
+        ].map(asked => asked.then(() => 1, () => 0))))
+        const seen = answers.reduce((sum, one) => sum + one, 0)
+        document.title = `done ${seen} of ${answers.length} could be read`
+    """
+    images = "".join(f'<img src="{target}" alt="">' for target in targets)
+    text = f"<title>x</title>{forms}{images}<script type=module>const targets = {json.dumps(targets)};{script}</script>"
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
 def noting(into: list[str]) -> Callable[[str], None]:
     """Return a function that a page can call: the browser's side takes no bound method."""
 
@@ -217,10 +252,11 @@ def test_a_delivery_is_sent_again(place: Place) -> None:
 
 
 def test_hostile_prompts_are_inert(place: Place) -> None:
-    """Nothing runs, nothing is asked of elsewhere, the policy has nothing to report."""
+    """I6: nothing runs, no dialog opens, nothing is asked of elsewhere, the policy has nothing to report."""
     with place.page() as page:
         asked, reported = list[str](), list[str]()
         page.on("request", lambda request: asked.append(request.url))
+        page.on("dialog", lambda dialog: reported.append(dialog.message))
         page.expose_function("report", noting(reported))
         page.add_init_script("document.addEventListener('securitypolicyviolation', e => report(e.violatedDirective))")
         for path in ("/", "/jobs", f"/jobs/{place.jobs['hostile']}", "/batches", "/audit"):
@@ -229,6 +265,34 @@ def test_hostile_prompts_are_inert(place: Place) -> None:
             assert "orchestrator" in page.title()
         assert reported == []
         assert [url for url in asked if not url.startswith(place.url)] == []
+
+
+def test_another_site_changes_nothing(place: Place) -> None:
+    """I7: a page on another port, which the browser counts to the same site and gives the cookie: forms, fetch and images
+    against every way to change something.
+    """
+    paths = [f"/jobs/{place.jobs['lost']}/write_off", "/webhooks", "/keys", "/models/vidu2-image/pause", "/logout"]
+    api = [f"{place.url}/v1/jobs/{place.jobs['lost']}/write_off", f"{place.url}/v1/jobs"]
+    headers = {"Authorization": f"Bearer {place.key}"}
+    log = f"{place.url}/v1/audit_log"
+    before = httpx.get(log, headers=headers, trust_env=False).json()["data"]
+    with place.page() as page, attacking([*(f"{place.url}/console{path}" for path in paths), *api]) as attack:
+        statuses = list[int]()
+        foreign = page.context.new_page()
+        foreign.on("response", lambda response: statuses.append(response.status))
+        foreign.goto(attack)
+        foreign.wait_for_function("() => document.title.startsWith('done')")
+        assert foreign.title() == f"done 0 of {2 * len(paths) + 2 * len(api)} could be read"
+        for form in range(len(paths)):
+            foreign.goto(attack)
+            foreign.locator("form").nth(form).locator("button").click()
+            foreign.get_by_text("this was not asked for on a page of this console").wait_for()
+        assert statuses.count(403) >= len(paths)
+        page.reload()
+        page.get_by_role("heading", name="Overview").wait_for()
+    assert httpx.get(log, headers=headers, trust_env=False).json()["data"] == before
+    job = httpx.get(f"{place.url}/v1/jobs/{place.jobs['lost']}", headers=headers, trust_env=False).json()
+    assert job["status"] == "needs_review"
 
 
 def test_the_policy_would_stop_what_escaping_let_through(place: Place) -> None:

@@ -62,7 +62,7 @@ def test_no_page_holds_what_its_policy_forbids(console: Console) -> None:
 
 
 def test_hostile_text_stays_text(console: Console) -> None:
-    """In a prompt, a name, a tag, a reason, an answer: on every page that shows them, escaped and never a template."""
+    """I6: in a prompt, a name, a tag, a reason, an answer: on every page that shows them, escaped and never a template."""
     job = console.driver.add_held(
         custom_id=HOSTILE[:128], input={"prompt": HOSTILE}, tags={HOSTILE[:40]: HOSTILE}, model="viduq1-text"
     )

@@ -10,10 +10,10 @@ from orchestrator.db.models import SqlModels
 from orchestrator.db.progress import SqlProgress
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.models import BY_HAND, UNTIL_RESUMED
-from orchestrator.domain.outcomes import TaskAccepted, ThrottledNow
+from orchestrator.domain.outcomes import Rejected, TaskAccepted, ThrottledNow
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.explain import describe
-from orchestrator.services.models import ModelDesk, limit_model, list_models, pause_model, resume_model
+from orchestrator.services.models import ModelDesk, limit_model, list_models, pause_model, resume_model, tell_excess
 from orchestrator.wiring import kinds_by_name
 from tests.db.driver import Driver
 from tests.factories import HOUR, make_window
@@ -73,6 +73,21 @@ class TestLimits:
         assert (now["limit"], now["limit_from"], now["in_use"]) == (2, "operator", 2)
         assert (now["queued"], now["processing"], now["kind"]) == (1, 1, "video")
         assert shown(desk, "cogview-4-250304")["in_use"] == 0
+
+    def test_more_in_flight_than_may_be_is_explained(self, driver: Driver, desk: ModelDesk) -> None:
+        """After a limit was lowered; the number that it names is what has to end before the next submission."""
+        driver.add_many(5)
+        claimed = driver.claim(slots={"*": 3})
+        limit_model(desk, MODEL, 2, actor="ann")
+        row = shown(desk)
+        words = tell_excess(3, 2)
+        assert (row["in_use"], row["limit"]) == (3, 2)
+        assert words == "over the limit: nothing is submitted until 2 of these 3 have ended"
+        driver.report(claimed[0], Rejected("1214", "no"))
+        assert driver.claim(slots={"*": 3}) == ()
+        driver.report(claimed[1], Rejected("1214", "no"))
+        assert len(driver.claim(slots={"*": 3})) == 1
+        assert (tell_excess(2, 2), tell_excess(0, 1)) == (None, None)
 
     def test_a_misspelled_model_is_refused(self, driver: Driver, desk: ModelDesk) -> None:
         """It would be believed and do nothing; a model that no kind lists but jobs name is steered."""

@@ -12,6 +12,7 @@ from orchestrator.api import schemas
 from orchestrator.api.answers import After, Limit, answers, list_of, read_cursor
 from orchestrator.api.auth import Reader, Subscriber
 from orchestrator.api.desk import DeskOf
+from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.errors import Fault, InvalidParams
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.webhooks import DeliveryState
@@ -60,8 +61,8 @@ def resend_failed(desk: DeskOf, caller: Subscriber, body: schemas.ResendRequest)
         raise InvalidParams([Fault("invalid_time", "since", "since has no time zone", "2026-11-24T09:30:00Z")])
     scope = caller.scope
     whose = scope if scope is not None else caller.creates_for
-    desk.note(caller, "webhook_delivery.resend", "failed", owner=whose, reason=body.reason)
-    count = desk.app.endpoints.resend_failed(since=body.since.astimezone(UTC), owner=scope)
+    line = AuditEntry(caller.actor, "webhook_delivery.resend", "failed", whose, body.reason)
+    count = desk.app.endpoints.resend_failed(since=body.since.astimezone(UTC), owner=scope, audit=line)
     desk.wake(LaneName.DELIVER)
     return JSONResponse({"object": "resent", "count": count}, status_code=202)
 

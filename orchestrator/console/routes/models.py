@@ -15,7 +15,7 @@ from orchestrator.domain.access import EVERYONE, NotAllowed
 from orchestrator.domain.errors import Fault, InvalidParams
 from orchestrator.domain.ports import LaneName
 from orchestrator.services.batches import show_micros
-from orchestrator.services.models import limit_model, list_models, pause_model, resume_model
+from orchestrator.services.models import limit_model, list_models, pause_model, resume_model, tell_excess
 from orchestrator.wiring import make_model_desk
 
 router = APIRouter()
@@ -47,7 +47,7 @@ def show_models(
         assert isinstance(in_use, int)
         assert isinstance(limit, int)
         words = f"{show_micros(price.micros)} {price.currency}" if price else "-"
-        rows.append({**row, "price": words, "used": share(in_use, limit, 100)})
+        rows.append({**row, "price": words, "used": share(in_use, limit, 100), "excess": tell_excess(in_use, limit)})
     values = {"models": rows, "done": DONE.get(done), "may_steer": visitor.may("decide") and _sees_all(visitor)}
     return show(request, Page("models.html", "Models", "models", LINES, values=values), visitor)
 

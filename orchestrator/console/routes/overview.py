@@ -14,6 +14,7 @@ from orchestrator.console.routes.webhooks import list_failing
 from orchestrator.domain.overview import Overview
 from orchestrator.domain.query import parse_query, within
 from orchestrator.domain.states import ACTIVE
+from orchestrator.services.models import tell_excess
 from orchestrator.wiring import slots_per_model
 
 router = APIRouter()
@@ -62,6 +63,6 @@ def _models(desk: Desk, seen: Overview, *, has_all: bool) -> list[dict[str, obje
     for model in sorted(seen.models | set(seen.slots_held if has_all else ())):
         limit, held = slots.get(model, slots["*"]), seen.slots_held.get(model, 0)
         counts = {state: seen.going.get((state, model), 0) for state in (*ACTIVE_STATES, "needs_review")}
-        row = {"model": model, "limit": limit, "held": held, "used": share(held, limit, 100), "counts": counts}
-        rows.append({**row, "pause": pauses.get(None) or pauses.get(model)})
+        used = {"limit": limit, "held": held, "used": share(held, limit, 100), "excess": tell_excess(held, limit)}
+        rows.append({"model": model, **used, "counts": counts, "pause": pauses.get(None) or pauses.get(model)})
     return rows

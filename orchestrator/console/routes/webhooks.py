@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -13,11 +14,11 @@ from orchestrator.api.desk import Desk, DeskOf
 from orchestrator.console.guard import Deciding, Reader, Visitor
 from orchestrator.console.pages import Page, base_of, headers_of, show
 from orchestrator.domain.access import Principal
-from orchestrator.domain.errors import NotFound, RequestError
+from orchestrator.domain.errors import Fault, InvalidParams, NotFound, RequestError
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.webhooks import DeliveryState, Endpoint
 from orchestrator.services.webhook_views import delivery_object, endpoint_object
-from orchestrator.services.webhooks import add_endpoint
+from orchestrator.services.webhooks import add_endpoint, rotate_secret
 
 router = APIRouter()
 
@@ -27,14 +28,18 @@ DONE = {
     "enable": "It takes events again.",
     "disable": "It takes no more events; what was queued for it is cancelled.",
     "test": "A test event is on its way.",
+    "delete": "It is deleted, its secrets with it; what was queued for it is cancelled.",
 }
+OVERLAPS = {"0": timedelta(0), "1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": timedelta(days=7)}
 Why = Annotated[str, Form(max_length=1000)]
 
 
 @router.get("/webhooks")
-def list_endpoints(request: Request, desk: DeskOf, visitor: Reader) -> Response:
+def list_endpoints(
+    request: Request, desk: DeskOf, visitor: Reader, done: Annotated[str, Query(max_length=20)] = ""
+) -> Response:
     """List the endpoints of whoever looks."""
-    return _show_list(request, desk, visitor)
+    return _show_list(request, desk, visitor, done=DONE.get(done))
 
 
 @router.post("/webhooks")
@@ -70,24 +75,7 @@ def show_endpoint(
 ) -> Response:
     """Show an endpoint with the log of its deliveries."""
     endpoint = _get(desk, visitor.caller, endpoint_id)
-    states = (DeliveryState.FAILED, DeliveryState.CANCELLED) if failed else ()
-    found = desk.app.endpoints.list_deliveries(
-        endpoint_id=endpoint_id, states=states, limit=PAGE_SIZE + 1, after=read_cursor(after)
-    )
-    rows = [delivery_object(record) for record in found[:PAGE_SIZE]]
-    values = {
-        "endpoint": endpoint_object(endpoint),
-        "deliveries": rows,
-        "more": rows[-1]["id"] if len(found) > PAGE_SIZE else None,
-        "failed": failed,
-        "done": DONE.get(done),
-    }
-    flag = " --failed" if failed else ""
-    lines = (
-        f"orchestrator webhooks show {endpoint_id}",
-        f"orchestrator webhooks deliveries --endpoint {endpoint_id}{flag}",
-    )
-    return show(request, Page("webhook.html", "Webhook", "webhooks", lines, values=values), visitor)
+    return _show_one(request, desk, visitor, endpoint, failed=failed, after=read_cursor(after), done=DONE.get(done))
 
 
 @router.post("/webhooks/{endpoint_id}/enable")
@@ -108,6 +96,33 @@ def disable(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str,
     words = f"by {visitor.caller.actor}{f': {reason}' if reason else ''}"
     desk.app.endpoints.set_enabled(endpoint_id, reason=words)
     return _return(request, endpoint_id, "disable")
+
+
+@router.post("/webhooks/{endpoint_id}/rotate")
+def rotate(
+    request: Request,
+    desk: DeskOf,
+    visitor: Deciding,
+    endpoint_id: str,
+    overlap: Annotated[str, Form(max_length=5)] = "1d",
+    reason: Why = "",
+) -> Response:
+    """Give it a new secret and show that, once. Until the overlap is over both sign."""
+    endpoint = _get(desk, visitor.caller, endpoint_id)
+    if overlap not in OVERLAPS:
+        raise InvalidParams([Fault("invalid_overlap", "overlap", f"overlap is one of {', '.join(OVERLAPS)}")])
+    desk.note(visitor.caller, "webhook.rotate", endpoint_id, owner=endpoint.owner, reason=reason)
+    made = rotate_secret(desk.app.endpoint_desk, endpoint_id, overlap=OVERLAPS[overlap])
+    return _show_one(request, desk, visitor, made.endpoint, secret=made.secret)
+
+
+@router.post("/webhooks/{endpoint_id}/delete")
+def delete(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str, reason: Why = "") -> Response:
+    """Remove it and its secrets; the log of its deliveries stays."""
+    endpoint = _get(desk, visitor.caller, endpoint_id)
+    desk.note(visitor.caller, "webhook.delete", endpoint_id, owner=endpoint.owner, reason=reason)
+    desk.app.endpoints.delete(endpoint_id)
+    return RedirectResponse(f"{base_of(request)}/webhooks?done=delete", status_code=303, headers=headers_of())
 
 
 @router.post("/webhooks/{endpoint_id}/test")
@@ -148,6 +163,38 @@ def _get(desk: Desk, caller: Principal, endpoint_id: str) -> Endpoint:
     return endpoint
 
 
+def _show_one(
+    request: Request,
+    desk: Desk,
+    visitor: Visitor,
+    endpoint: Endpoint,
+    *,
+    failed: bool = False,
+    after: str | None = None,
+    done: str | None = None,
+    secret: str | None = None,
+) -> Response:
+    states = (DeliveryState.FAILED, DeliveryState.CANCELLED) if failed else ()
+    found = desk.app.endpoints.list_deliveries(endpoint_id=endpoint.id, states=states, limit=PAGE_SIZE + 1, after=after)
+    rows = [delivery_object(record) for record in found[:PAGE_SIZE]]
+    values = {
+        "endpoint": endpoint_object(endpoint),
+        "deliveries": rows,
+        "more": rows[-1]["id"] if len(found) > PAGE_SIZE else None,
+        "failed": failed,
+        "done": done,
+        "secret": secret,
+        "is_deleted": endpoint.deleted_at is not None,
+    }
+    flag = " --failed" if failed else ""
+    lines = (
+        f"orchestrator webhooks show {endpoint.id}",
+        f"orchestrator webhooks deliveries --endpoint {endpoint.id}{flag}",
+        *(() if endpoint.deleted_at else (f"orchestrator webhooks rotate {endpoint.id} --overlap 1d",)),
+    )
+    return show(request, Page("webhook.html", "Webhook", "webhooks", lines, values=values), visitor)
+
+
 def _show_list(
     request: Request,
     desk: Desk,
@@ -155,10 +202,11 @@ def _show_list(
     *,
     secret: str | None = None,
     problem: str | None = None,
+    done: str | None = None,
     status: int = 200,
 ) -> Response:
     mine = [endpoint for endpoint in desk.app.endpoints.list_all() if visitor.caller.sees(endpoint.owner)]
-    values = {"endpoints": [endpoint_object(one) for one in mine], "secret": secret, "problem": problem}
+    values = {"endpoints": [endpoint_object(one) for one in mine], "secret": secret, "problem": problem, "done": done}
     lines = ("orchestrator webhooks list", "orchestrator webhooks add URL --events 'job.*'")
     page = Page("webhooks.html", "Webhooks", "webhooks", lines, status=status, values=values)
     return show(request, page, visitor)

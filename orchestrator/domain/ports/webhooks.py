@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.job import Batch, Job
 from orchestrator.domain.ports.batches import JobCounts
 from orchestrator.domain.ports.reports import Costs
@@ -137,7 +138,7 @@ class Endpoints(Protocol):
     def resend(self, delivery_id: str) -> None:
         """Make it due now, whatever became of it."""
 
-    def resend_failed(self, *, since: datetime, owner: str | None = None) -> int:
+    def resend_failed(self, *, since: datetime, owner: str | None = None, audit: AuditEntry | None = None) -> int:
         """Make every delivery due that was given up since then and whose endpoint is enabled; return how many. With
-        `owner`, only those to their endpoints.
+        `owner`, only those to their endpoints; with `audit`, that line is written with them, and says how many.
         """
