@@ -72,6 +72,7 @@ class Trigger(StrEnum):
     RETRIED = "retried"
     RESTORED = "restored"
     RELEASED = "released"
+    REBUILT = "rebuilt"
     # Notes: rows of the history that move nothing.
     EXTRA_PAID_TASK = "extra_paid_task"
     OUTPUT_LOST = "output_lost"
@@ -114,6 +115,8 @@ _S, _T = State, Trigger
 TRANSITIONS: tuple[Transition, ...] = tuple(
     _moves(None, _T.ACCEPTED, _S.QUEUED, Due.NOT_BEFORE)
     + _moves(None, _T.ADOPTED, _S.PROCESSING, Due.NOW)
+    + _moves(None, _T.REBUILT, _S.SUCCEEDED, Due.NEVER)
+    + _moves(None, _T.REBUILT, _S.CANCELLED, Due.NEVER)
     + _moves(_S.QUEUED, _T.SUBMISSION_STARTED, _S.SUBMITTING, Due.LEASE)
     + _moves(_S.QUEUED, _T.DEPENDENCY_FAILED, _S.FAILED, Due.NEVER)
     + _moves((_S.QUEUED, _S.SUBMITTING), _T.INPUT_MISSING, _S.FAILED, Due.NEVER)

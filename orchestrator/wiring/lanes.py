@@ -41,6 +41,7 @@ def open_lanes(
             jobs=app.jobs,
             batches=app.batches,
             reports=app.reports,
+            papers=app.papers,
             provider=_make_provider(app),
             stores=app.stores,
             fetch=GuardedFetch(allow=settings.egress_allow, ca_bundle=settings.ca_bundle),

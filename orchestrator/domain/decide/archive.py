@@ -13,14 +13,23 @@ from orchestrator.domain.retry import Rules, later
 from orchestrator.domain.states import State, Trigger
 
 MINIMUM_WAIT = timedelta(seconds=1)
+SOURCE_HOSTS = "source_hosts"
+"""Name in an event's data: output id to host."""
 
 
 def decide_archive(job: Job, step: ArchiveStep, rules: Rules, now: datetime, rng: Random) -> Decision:
     """Return what follows for a job in `archiving` whose `outputs` are loaded.
 
     Mandatory outputs rule; an optional one (cover) is given up when its link is dead or after a few tries. A proven
-    loss fails the job only once no other mandatory output can still be fetched: what was paid for is kept.
+    loss fails the job only once no other mandatory output can still be fetched: what was paid for is kept. The event
+    names the host of every output that was stored: links are forgotten, and the papers say where a file came from.
     """
+    decision = _decide(job, step, rules, now, rng)
+    hosts = {r.output_id: r.source_host for r in step.results if isinstance(r, OutputStored) and r.source_host}
+    return replace(decision, data={**decision.data, SOURCE_HOSTS: hosts}) if hosts else decision
+
+
+def _decide(job: Job, step: ArchiveStep, rules: Rules, now: datetime, rng: Random) -> Decision:
     results = {result.output_id: result for result in step.results}
     given_up = [o for o in job.outputs if o.is_optional and _is_given_up(o, results.get(o.id), rules)]
     pending = [o for o in job.outputs if o not in given_up and _is_open(o, results.get(o.id))]

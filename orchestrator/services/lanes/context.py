@@ -23,6 +23,7 @@ from orchestrator.domain.ports import (
     Stores,
     Wakeup,
 )
+from orchestrator.domain.ports.papers import Papers
 from orchestrator.domain.ports.webhooks import Deliveries, Secrets
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import ACTIVE, State
@@ -84,6 +85,7 @@ class LaneContext:
     jobs: Jobs
     batches: Batches
     reports: BatchReports
+    papers: Papers
     provider: Provider
     stores: Stores
     fetch: Fetch
