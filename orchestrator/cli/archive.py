@@ -14,7 +14,9 @@ from orchestrator.cli.options import CommonOptions, common_options, sandbox_opti
 from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.prefix import command, pasteable
 from orchestrator.config import parse_duration
+from orchestrator.domain.access import LOCAL
 from orchestrator.services.archive.at_risk import iter_unarchived, risk_object
+from orchestrator.services.archive.reindex import reindex as rebuild_jobs
 from orchestrator.services.archive.sweep import Sweep, sweep_archive
 from orchestrator.wiring import open_app
 
@@ -82,6 +84,38 @@ def sweep(common: CommonOptions, *, sandbox: bool) -> None:
         if left:
             tell(f"{left} outputs are not archived: {command('archive at-risk')}")
     sys.exit(signals.exit_code or (Exit.NOT_ALL_SUCCEEDED if left else Exit.OK))
+
+
+@archive.command()
+@click.option("--archive", "archive_url", metavar="URL", help="The archive to read. [ORCHESTRATOR_ARCHIVE_URL]")
+@click.option("--merge", "may_merge", is_flag=True, help="Into a job table with jobs: add those that it lacks.")
+@sandbox_options
+def reindex(common: CommonOptions, *, archive_url: str | None, may_merge: bool) -> None:
+    """Rebuild jobs and outputs from the manifests in the archive alone; exit 3 when a manifest could not be used.
+
+    For a job table that was lost. Rebuilt jobs are finished; nothing becomes due, nothing is paid. A table that has jobs
+    is refused without --merge, which leaves those as they are. What had not been archived has no manifest: the same job
+    file, run again, pays for it, so adopt tasks that are still at the provider first (orchestrator jobs adopt).
+    """
+    flags = {} if archive_url is None else {"archive_url": archive_url}
+    with open_app(common.settings(**flags), may_migrate=True) as app:
+        store = app.stores.open(app.settings.archive)
+        report = rebuild_jobs(app.papers, store, may_merge=may_merge, actor=LOCAL, tell=tell)
+    row: dict[str, object] = {
+        "archive": store.url,
+        "rebuilt_count": report.made_count,
+        "known_count": report.known_count,
+        "left_out": [{"key": key, "message": why} for key, why in report.damaged.items()],
+        "unknown_parent_count": report.unknown_parent_count,
+    }
+    output = common.format_for(one=True)
+    if output == "table":
+        row["left_out"] = f"{len(report.damaged)} manifests" if report.damaged else "none"
+        for key, why in report.damaged.items():
+            tell(f"left out: {key}: {why}")
+    print_one(row, output)
+    tell(f"prove that the objects are there and whole: {command('archive verify')}")
+    sys.exit(Exit.NOT_ALL_SUCCEEDED if report.damaged else Exit.OK)
 
 
 def tell(line: str) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from orchestrator.db import rebuilding
 from orchestrator.db.batch_sums import BATCHES
 from orchestrator.db.dependencies import DEPENDENCIES
 from orchestrator.db.engine import Database
-from orchestrator.db.events import EVENTS
+from orchestrator.db.events import EVENTS, EventDraft, append_events
 from orchestrator.db.history import read_record
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_output
 from orchestrator.domain.decide.archive import SOURCE_HOSTS
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.papers import BatchPaper, Filed, ParentPaper
 from orchestrator.domain.ports.papers import Paper, Rebuilt
-from orchestrator.domain.states import State
+from orchestrator.domain.states import State, Trigger
 
 
 class SqlPapers:
@@ -29,6 +29,22 @@ class SqlPapers:
     def load_filed(self, job_id: str) -> Filed:
         """Return all that papers say of one job. Raises NotFound."""
         return self._database.read(lambda c: _load_filed(c, job_id))
+
+    def note_refetched(self, job_id: str, output_ids: Sequence[str], *, actor: str, reason: str) -> None:
+        """Note it in the history, whatever state the job is in; its lease stays good."""
+        database = self._database
+
+        def work(connection: Connection) -> None:
+            numbered = update(JOBS).where(JOBS.c.id == job_id).values(sequence=JOBS.c.sequence + 1)
+            row = connection.execute(numbered.returning(JOBS.c.state, JOBS.c.sequence)).first()
+            if row is None:
+                raise NotFound(f"there is no job {job_id}")
+            state, data = State(row.state), {"output_ids": list(output_ids)}
+            note = EventDraft(Trigger.OUTPUT_REFETCHED, state, state, actor, reason, data)
+            now = database.now(connection)
+            append_events(connection, {job_id: [note]}, {job_id: row.sequence}, now=now, rng=database.rng)
+
+        database.write(work)
 
     def count_jobs(self) -> int:
         """Count the jobs that there are."""

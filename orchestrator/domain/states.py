@@ -77,6 +77,7 @@ class Trigger(StrEnum):
     EXTRA_PAID_TASK = "extra_paid_task"
     OUTPUT_LOST = "output_lost"
     OUTPUT_AT_RISK = "output_at_risk"
+    OUTPUT_REFETCHED = "output_refetched"
     EVIDENCE_STORED = "evidence_stored"
     DEPENDENCIES_MET = "dependencies_met"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.db.search import PROMPTS, TAGS
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.job import Job
+from orchestrator.domain.ports import Store
 from orchestrator.domain.query import parse_query
 from orchestrator.domain.states import State
 from orchestrator.services.archive.manifest import DamagedManifest, manifest_key, read_manifest
@@ -124,7 +126,7 @@ def test_rebuilt_jobs_are_found_by_words_and_tags(bench: Bench) -> None:
 def test_the_same_file_again_pays_only_for_what_has_no_papers(bench: Bench) -> None:
     """Lines whose jobs were rebuilt are answered by them; the one that never ended is made."""
     jobs = finish(bench, VIDEO, IMAGE)
-    manifest_path(bench, jobs[1]).unlink()
+    shutil.rmtree(manifest_path(bench, jobs[1]).parent)
     lose_the_table(bench)
     assert rebuild(bench).made_count == 1
     posts = bench.posts()
@@ -267,24 +269,44 @@ def test_a_bucket_is_rebuilt_from_as_a_folder_is(
     assert_healthy(bench.app)
 
 
-def test_more_jobs_than_one_transaction_takes(sqlite_bench: Bench) -> None:
-    """Parents that come in a later page are linked at the end."""
+class Backwards:
+    """A store whose keys come the other way round."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - everything else is the store's
+        return getattr(self._store, name)
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        yield from sorted(self._store.list_keys(prefix), reverse=True)
+
+
+@pytest.mark.parametrize("is_backwards", [False, True])
+def test_a_parent_may_come_in_a_later_transaction(sqlite_bench: Bench, *, is_backwards: bool) -> None:
+    """One job a transaction, in either order: what used what comes back."""
     bench = sqlite_bench
     jobs = finish(bench, *CHAIN)
-    child = next(job for job in jobs if job.custom_id == "film")
-    assert child.id > jobs[0].id
-    path = manifest_path(bench, child)
-    value = json.loads(path.read_text("utf-8"))
-    first = jobs[0].id.replace("job_", "")
-    later = f"job_f{first[1:]}"
-    value["job"]["parents"] = [{"name": "z-still", "job_id": later}]
-    path.write_text(json.dumps(value), "utf-8")
+    before = all_rows(bench, DEPENDENCIES)
+    lose_the_table(bench)
+    real = bench.app.stores.open(bench.app.settings.archive)
+    store: Any = Backwards(real) if is_backwards else real
+    told: list[str] = []
+    report = reindex(bench.app.papers, store, may_merge=False, actor="local", tell=told.append, at_once=1)
+    assert (report.made_count, report.unknown_parent_count, len(told)) == (2, 0, 2)
+    assert all_rows(bench, DEPENDENCIES) == before
+    assert len(bench.jobs(str(jobs[0].batch_id))) == 2
+    assert_healthy(bench.app)
+
+
+def test_a_parent_without_papers_is_counted(sqlite_bench: Bench) -> None:
+    bench = sqlite_bench
+    still, _ = finish(bench, *CHAIN)
+    manifest_path(bench, still).unlink()
     lose_the_table(bench)
     report = rebuild(bench)
-    assert (report.made_count, report.unknown_parent_count) == (2, 1)
-    waiting = {(child.id, "z-still"): jobs[0].id}
-    assert bench.app.papers.link_parents(waiting) == 0
-    assert all_rows(bench, DEPENDENCIES)[0]["parent_id"] == jobs[0].id
+    assert (report.made_count, report.unknown_parent_count) == (1, 1)
+    assert all_rows(bench, DEPENDENCIES)[0]["parent_id"] is None
 
 
 def test_after_a_restore_the_archive_is_merged_and_nothing_is_unknown(sqlite_bench: Bench) -> None:

@@ -35,6 +35,9 @@ class Papers(Protocol):
     def load_filed(self, job_id: str) -> Filed:
         """Return all that papers say of one job, in one short read. Raises NotFound."""
 
+    def note_refetched(self, job_id: str, output_ids: Sequence[str], *, actor: str, reason: str) -> None:
+        """Write into a job's history that objects of its outputs were put into the archive again."""
+
     def count_jobs(self) -> int:
         """Count the jobs that there are."""
 

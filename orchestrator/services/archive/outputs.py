@@ -119,14 +119,7 @@ def _check_and_store(context: LaneContext, store: Store, job: Job, output: Outpu
     file = _describe(job, output, spooled)
     if store.find(file.key) is not None and _is_stored(store, file):
         return file  # a run that died between the store and the row has done it already (fault E22)
-    metadata = {
-        "job-id": job.id,
-        "output-id": output.id,
-        "kind": job.kind,
-        "role": str(output.role),
-        "sha256": file.sha256,
-        "tool-version": context.tool_version,
-    }
+    metadata = object_metadata(context, job, output, file)
     store.put_file(
         file.key,
         spooled.path,
@@ -140,6 +133,18 @@ def _check_and_store(context: LaneContext, store: Store, job: Job, output: Outpu
         raise Transient("read_back_differs", f"the store does not hold what was sent as {file.key}")
     reach(CrashPoint.OUTPUT_VERIFIED)
     return file
+
+
+def object_metadata(context: LaneContext, job: Job, output: Output, file: StoredFile) -> dict[str, str]:
+    """Return what an object says of itself where the store keeps such facts: whose it is, and its SHA-256."""
+    return {
+        "job-id": job.id,
+        "output-id": output.id,
+        "kind": job.kind,
+        "role": str(output.role),
+        "sha256": file.sha256,
+        "tool-version": context.tool_version,
+    }
 
 
 def _describe(job: Job, output: Output, spooled: Spooled) -> StoredFile:

@@ -31,7 +31,9 @@ class Report:
     unknown_parent_count: int = 0
 
 
-def reindex(papers: Papers, store: Store, *, may_merge: bool, actor: str, tell: Tell) -> Report:
+def reindex(
+    papers: Papers, store: Store, *, may_merge: bool, actor: str, tell: Tell, at_once: int = PAPERS_AT_ONCE
+) -> Report:
     """Make a finished job of every manifest in the archive whose job is not here yet.
 
     Raises Conflict when there are jobs and `may_merge` is False; StepError when the archive cannot be listed or the
@@ -45,7 +47,7 @@ def reindex(papers: Papers, store: Store, *, may_merge: bool, actor: str, tell: 
     waiting: dict[tuple[str, str], str] = {}
     keys = (key for key in store.list_keys("") if MANIFEST_KEY.fullmatch(key))
     with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="reindex") as pool:
-        while some := list(islice(keys, PAPERS_AT_ONCE)):
+        while some := list(islice(keys, at_once)):
             read = pool.map(lambda key: _read(store, key), some)
             rebuilt = papers.rebuild(list(_sort_out(read, report)), archive_url=store.url, actor=actor)
             report.made_count += len(rebuilt.made)
