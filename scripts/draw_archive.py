@@ -46,8 +46,8 @@ export ORCHESTRATOR_LINK_LIFE=image=30d,video=30d
 An end, assumed or not, **only orders the work and raises the alarm**: what dies first is fetched first, in two classes so that
 pictures never wait behind films (`ORCHESTRATOR_ARCHIVE_CONCURRENCY`). It is never taken as proof: a link is dead when its server
 says 403, 404 or 410. Then the provider is asked for a fresh one, which costs nothing, up to five times over two and a half hours. Loss is proven
-when it gives the same dead link again or has no task to ask about; the job then ends as `output_expired` and names output, link host
-and dates. With too long a life the alarm comes late, with too short a one it comes early; nothing else changes.
+when it gives the same dead link again or has no task to ask about; the job then ends as `output_expired`, and its event names output,
+link host, end and money. Five different dead links leave the job to a person (`needs_review`). With too long a life the alarm comes late, with too short a one it comes early; nothing else changes.
 
 ## What is not archived yet
 

@@ -23,6 +23,7 @@ NOTES = frozenset(
         Trigger.EXTRA_PAID_TASK,
         Trigger.OUTPUT_LOST,
         Trigger.OUTPUT_AT_RISK,
+        Trigger.OUTPUT_REFETCHED,
         Trigger.EVIDENCE_STORED,
         Trigger.CANCEL_REQUESTED,
         Trigger.DEPENDENCIES_MET,

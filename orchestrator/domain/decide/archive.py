@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from urllib.parse import urlsplit
 
 from orchestrator.domain.decide.decision import Decision, JobPatch, failed
 from orchestrator.domain.job import Job, Output
@@ -93,15 +94,23 @@ def _is_proven_lost(job: Job, output: Output, result: OutputResult | None) -> bo
 def _expired(job: Job, output: Output, result: OutputResult | None, now: datetime) -> Decision:
     why = "there is no task to ask again" if job.provider_task_id is None else "the provider gave the same link again"
     expires = output.source_expires_at.isoformat() if output.source_expires_at else "unknown"
+    host = urlsplit(output.source_url).hostname if output.source_url else None
     last = f"{result.message}, and {why}" if isinstance(result, OutputLinkDead) else "its loss was proven before"
     return failed(
         job,
         Trigger.OUTPUT_EXPIRED,
         now,
         code="output_expired",
-        message=f"output {output.index} ({output.role}) is lost: {last}; link expiry {expires}",
+        message=f"output {output.index} ({output.role}) is lost: {last}; link of {host or 'an unknown host'}, expiry {expires}",
         cost=job.cost_final_micros,
-        data={"output_id": output.id},
+        data={
+            "output_id": output.id,
+            "source_host": host,
+            "source_expires_at": output.source_expires_at.isoformat() if output.source_expires_at else None,
+            "is_expiry_assumed": output.is_expiry_assumed,
+            "cost_micros": job.cost_final_micros,
+            "currency": job.price.currency if job.price else None,
+        },
     )
 
 
