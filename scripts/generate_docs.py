@@ -25,6 +25,10 @@ from orchestrator.domain.audit import RULES
 from orchestrator.domain.states import ACTIVE, FINAL, TRANSITIONS, State
 from orchestrator.wiring import error_catalogue
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a file
+
+from scripts.draw_archive import draw_archive
+
 DOCS = Path(__file__).parents[1] / "docs"
 NOTICE = "<!-- Drawn by scripts/generate_docs.py (`make docs`); change the code, not this file. -->"
 
@@ -326,6 +330,7 @@ DRAWN: dict[str, Callable[[], Iterator[str]]] = {
     "errors.md": draw_errors,
     "crash-points.md": draw_crash_points,
     "api.md": draw_api,
+    "archive.md": lambda: draw_archive(NOTICE),
 }
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 
 import click
 
-from orchestrator.cli.archive_lanes import Stopping, open_workshop
+from orchestrator.cli.archive_lanes import Stopping, Workshop, open_workshop
+from orchestrator.cli.archive_usage import usage
+from orchestrator.cli.doctor import Share
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.interrupts import Notices, interrupts
 from orchestrator.cli.options import CommonOptions, common_options, sandbox_options
@@ -15,13 +18,17 @@ from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.prefix import command, pasteable
 from orchestrator.cli.retention import retention
 from orchestrator.config import parse_duration
+from orchestrator.domain.access import LOCAL
 from orchestrator.services.archive.at_risk import iter_unarchived, risk_object
+from orchestrator.services.archive.mend import Mender, advise
+from orchestrator.services.archive.reindex import reindex as rebuild_jobs
 from orchestrator.services.archive.sweep import Sweep, sweep_archive
-from orchestrator.services.archive.usage import iter_disks, kept_object, show_bytes
+from orchestrator.services.archive.verify import Checked, JobDrift, Reader, Sample, find_drift
+from orchestrator.services.views import Object
 from orchestrator.wiring import open_app
 
 COLUMNS = ("job_id", "role", "host", "source_expires_at", "is_assumed", "time_left", "status", "message")
-USAGE_COLUMNS = ("archive", "kind", "jobs", "files", "bytes")
+DRIFT_COLUMNS = ("job_id", "output_id", "problem", "is_mended", "message")
 NOTICES = Notices("stopping: what is being fetched is given back", "giving up what is under way; it is fetched again")
 
 
@@ -88,24 +95,83 @@ def sweep(common: CommonOptions, *, sandbox: bool) -> None:
 
 
 @archive.command()
+@click.option("--archive", "archive_url", metavar="URL", help="The archive to read. [ORCHESTRATOR_ARCHIVE_URL]")
+@click.option("--merge", "may_merge", is_flag=True, help="Into a job table with jobs: add those that it lacks.")
+@sandbox_options
+def reindex(common: CommonOptions, *, archive_url: str | None, may_merge: bool) -> None:
+    """Rebuild jobs and outputs from the manifests in the archive alone; exit 3 when a manifest could not be used.
+
+    For a job table that was lost. Rebuilt jobs are finished; nothing becomes due, nothing is paid. A table that has jobs
+    is refused without --merge, which leaves those as they are. What had not been archived has no manifest: the same job
+    file, run again, pays for it, so adopt tasks that are still at the provider first (orchestrator jobs adopt).
+    """
+    flags = {} if archive_url is None else {"archive_url": archive_url}
+    with open_app(common.settings(**flags), may_migrate=True) as app:
+        store = app.stores.open(app.settings.archive)
+        report = rebuild_jobs(app.papers, store, may_merge=may_merge, actor=LOCAL, tell=tell)
+    row: dict[str, object] = {
+        "archive": store.url,
+        "rebuilt_count": report.made_count,
+        "known_count": report.known_count,
+        "left_out": [{"key": key, "message": why} for key, why in report.damaged.items()],
+        "unknown_parent_count": report.unknown_parent_count,
+    }
+    output = common.format_for(one=True)
+    if output == "table":
+        row["left_out"] = f"{len(report.damaged)} manifests" if report.damaged else "none"
+        for key, why in report.damaged.items():
+            tell(f"left out: {key}: {why}")
+    print_one(row, output)
+    tell(f"prove that the objects are there and whole: {command('archive verify')}")
+    sys.exit(Exit.NOT_ALL_SUCCEEDED if report.damaged else Exit.OK)
+
+
+@archive.command()
+@click.option("--sample", type=Share(), default="100%", show_default=True, help="Read this share of the outputs.")
+@click.option("--seed", default="", metavar="WORD", help="Another word chooses other outputs for the same share.")
+@click.option("--no-mend", is_flag=True, help="Only look: put nothing back, ask nobody.")
+@click.option("--replace", "may_replace", is_flag=True, help="Also replace what is there and not as it was stored.")
+@click.option("--sandbox", is_flag=True, help="Of what `run --sandbox` has made; the simulator runs meanwhile.")
 @common_options
-def usage(common: CommonOptions) -> None:
-    """Show what the archive holds by the job table, per kind, and the room on the disks that are used here."""
-    settings = common.settings()
-    with open_app(settings) as app:
-        rows = [kept_object(kept) for kept in app.retention.sum_kept()]
-        folders = [("archive", settings.archive_folder), ("data", settings.data_dir), ("spool", settings.spool_dir)]
-        disks = list(iter_disks([(what, folder) for what, folder in folders if folder is not None]))
-        output = common.format_for(one=False)
-        print_rows([*rows, *disks] if output in ("json", "jsonl") else rows, USAGE_COLUMNS, output)
-        for disk in disks:
-            free, total = show_bytes(int(str(disk["free"]))), show_bytes(int(str(disk["total"])))
-            tell(f"{disk['what']}: {free} of {total} free in {disk['path']}")
+def verify(common: CommonOptions, *, sample: float, seed: str, no_mend: bool, may_replace: bool, sandbox: bool) -> None:
+    """Read archived outputs again, compare their SHA-256 with the job table; exit 3 when anything is not as stored.
+
+    What is missing is put back where that can be done for nothing: a transcript from the job table, a file by a fresh
+    link of the provider as long as it knows the task, a manifest from the job table. Only bytes with the SHA-256 of the
+    row are put in place. What is there and differs is left alone without --replace: somebody may have put it there.
+    """
+    checked = Checked()
+    with open_workshop(common.settings(), sandbox=sandbox) as shop:
+        app = shop.app
+        reader = Reader(app.audit, app.stores, Sample(sample, seed), app.clock.monotonic, tell)
+        mender = None if no_mend else Mender(shop.context, shop.may_ask, may_replace, LOCAL)
+        rows = _drift_rows(shop, find_drift(reader, checked), mender)
+        print_rows(rows, DRIFT_COLUMNS, common.format_for(one=False))
+    tell(checked.words())
+    sys.exit(Exit.NOT_ALL_SUCCEEDED if checked.drifts else Exit.OK)
 
 
-archive.add_command(retention)
+def _drift_rows(shop: Workshop, pages: Iterator[list[JobDrift]], mender: Mender | None) -> Iterator[Object]:
+    """Yield a row per drift as soon as it was mended, or could not be."""
+    for page in pages:
+        drifts = advise(page) if mender is None else shop.loop.submit(mender.mend(page)).result()
+        for drift in drifts:
+            yield {
+                "object": "archive_drift",
+                "job_id": drift.job_id,
+                "output_id": drift.output_id,
+                "problem": str(drift.problem),
+                "is_mended": drift.is_mended,
+                "archive": drift.archive_url,
+                "key": drift.key,
+                "message": drift.message,
+            }
 
 
 def tell(line: str) -> None:
     """Print one line for people on stderr."""
     click.echo(inert_line(pasteable(line)), err=True)
+
+
+archive.add_command(usage)
+archive.add_command(retention)

@@ -114,7 +114,7 @@ class SqlHistory:
     def list_submissions(self, job_id: str) -> Sequence[SubmissionRecord]:
         """Return a job's submissions by number."""
         query = select(SUBMISSIONS).where(SUBMISSIONS.c.job_id == job_id).order_by(SUBMISSIONS.c.number)
-        return self._database.read(lambda c: [_read_record(row) for row in c.execute(query).mappings()])
+        return self._database.read(lambda c: [read_record(row) for row in c.execute(query).mappings()])
 
     def count_jobs(self, wanted: Filter) -> dict[str, int]:
         """Count the jobs that match, per state."""
@@ -211,7 +211,8 @@ def _read_event(row: RowMapping) -> JobEvent:
     )
 
 
-def _read_record(row: RowMapping) -> SubmissionRecord:
+def read_record(row: RowMapping) -> SubmissionRecord:
+    """Return a submission with its evidence, from a row that holds every column."""
     return SubmissionRecord(
         submission=read_submission(row),
         credential=row["credential"],

@@ -185,10 +185,11 @@ PollOutcome = StillRunning | PollFailed | TaskMissing | OutputsReady | NothingUs
 
 @dataclass(frozen=True)
 class OutputStored:
-    """Fetched, checked, stored, read back."""
+    """Fetched, checked, stored, read back. `source_host`: who served it; None when it came inside the answer."""
 
     output_id: str
     file: StoredFile
+    source_host: str | None = None
 
 
 @dataclass(frozen=True)

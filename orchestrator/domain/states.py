@@ -72,10 +72,12 @@ class Trigger(StrEnum):
     RETRIED = "retried"
     RESTORED = "restored"
     RELEASED = "released"
+    REBUILT = "rebuilt"
     # Notes: rows of the history that move nothing.
     EXTRA_PAID_TASK = "extra_paid_task"
     OUTPUT_LOST = "output_lost"
     OUTPUT_AT_RISK = "output_at_risk"
+    OUTPUT_REFETCHED = "output_refetched"
     EVIDENCE_STORED = "evidence_stored"
     DEPENDENCIES_MET = "dependencies_met"
     ERASED = "erased"
@@ -115,6 +117,8 @@ _S, _T = State, Trigger
 TRANSITIONS: tuple[Transition, ...] = tuple(
     _moves(None, _T.ACCEPTED, _S.QUEUED, Due.NOT_BEFORE)
     + _moves(None, _T.ADOPTED, _S.PROCESSING, Due.NOW)
+    + _moves(None, _T.REBUILT, _S.SUCCEEDED, Due.NEVER)
+    + _moves(None, _T.REBUILT, _S.CANCELLED, Due.NEVER)
     + _moves(_S.QUEUED, _T.SUBMISSION_STARTED, _S.SUBMITTING, Due.LEASE)
     + _moves(_S.QUEUED, _T.DEPENDENCY_FAILED, _S.FAILED, Due.NEVER)
     + _moves((_S.QUEUED, _S.SUBMITTING), _T.INPUT_MISSING, _S.FAILED, Due.NEVER)

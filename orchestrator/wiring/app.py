@@ -24,6 +24,7 @@ from orchestrator.db.history import SqlHistory
 from orchestrator.db.jobs import SqlJobs
 from orchestrator.db.models import SqlModels
 from orchestrator.db.overview import SqlOverview
+from orchestrator.db.papers import SqlPapers
 from orchestrator.db.progress import SqlProgress
 from orchestrator.db.restoring import SqlRestores
 from orchestrator.db.retention import SqlRetention
@@ -69,6 +70,7 @@ class App:
     single_intakes: SqlSingleIntakes
     uploads: SqlUploads
     unarchived: SqlUnarchived
+    papers: SqlPapers
     figures: SqlFigures
     overview: SqlOverview
     stores: Stores
@@ -143,6 +145,7 @@ def make_app(settings: Settings, clock: Clock, database: Database) -> App:
         single_intakes=SqlSingleIntakes(database, rng=rng),
         uploads=SqlUploads(database, rng=rng),
         unarchived=SqlUnarchived(database),
+        papers=SqlPapers(replace(database, rng=rng)),
         figures=SqlFigures(database),
         overview=SqlOverview(database),
         stores=make_stores(settings),

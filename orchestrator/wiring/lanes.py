@@ -42,6 +42,7 @@ def open_lanes(
             batches=app.batches,
             reports=app.reports,
             retention=app.retention,
+            papers=app.papers,
             provider=_make_provider(app),
             stores=app.stores,
             fetch=GuardedFetch(allow=settings.egress_allow, ca_bundle=settings.ca_bundle),

@@ -11,6 +11,8 @@ ANSWERS = "orchestrator/egress/answers.py"
 LOCAL = "orchestrator/storage/local.py"
 S3 = "orchestrator/storage/s3.py"
 OUTPUTS = "orchestrator/db/outputs.py"
+REBUILDING = "orchestrator/db/rebuilding.py"
+MEND = "orchestrator/services/archive/mend.py"
 STORING = ("tests/services/test_storing.py",)
 FETCHED = ("tests/egress/test_fetch.py",)
 
@@ -345,5 +347,61 @@ GUARDS = (
         kept='                    if upload["Initiated"].astimezone(UTC) < before:\n',
         removed='                    if upload["Initiated"].astimezone(UTC):\n',
         tests=("tests/storage/test_s3.py::test_only_old_uploads_below_the_prefix_are_swept",),
+    ),
+    Guard(
+        name="a rebuilt batch is not the old one",
+        promise="The same job file pays for what has no papers, and only for that.",
+        file=REBUILDING,
+        kept='        "identity_sha256": _identity(batch),\n',
+        removed='        "identity_sha256": batch.identity_sha256,\n',
+        tests=("tests/services/test_reindex.py::test_the_same_file_again_pays_only_for_what_has_no_papers",),
+    ),
+    Guard(
+        name="a table with jobs is not rebuilt unasked",
+        promise="Nobody spoils a job table by the wrong setting.",
+        file="orchestrator/services/archive/reindex.py",
+        kept="    if not may_merge and (count := papers.count_jobs()):\n",
+        removed="    if not may_merge and (count := 0):\n",
+        tests=("tests/services/test_reindex.py::test_a_table_with_jobs_is_refused_and_merged_only_when_asked",),
+    ),
+    Guard(
+        name="papers claim no task of another job",
+        promise="One paid task is one job's.",
+        file=REBUILDING,
+        kept="    refused |= _find_taken(connection, wanted)\n",
+        removed="    refused |= dict[str, str]()\n",
+        tests=("tests/services/test_reindex.py::test_a_task_that_another_job_holds_is_not_claimed_twice",),
+    ),
+    Guard(
+        name="papers speak for one folder",
+        promise="No manifest makes an object elsewhere an output.",
+        file="orchestrator/services/archive/manifest.py",
+        kept='        elif output.key.rpartition("/")[0] != folder:\n',
+        removed="        elif not output.key:\n",
+        tests=("tests/services/test_reindex.py::test_a_damaged_manifest_is_reported_and_the_rest_rebuilt",),
+    ),
+    Guard(
+        name="only the row's bytes are put back",
+        promise="What an audit mends has the SHA-256 that the job table says.",
+        file=MEND,
+        kept="            if sha256 != file.sha256:\n",
+        removed="            if not sha256:\n",
+        tests=("tests/services/test_verify.py::test_other_bytes_are_never_put_in_place",),
+    ),
+    Guard(
+        name="an audit overwrites nothing unasked",
+        promise="What somebody put into the archive stays until they say otherwise.",
+        file=MEND,
+        kept="drift.problem in BY_DEFAULT or self.may_replace]",
+        removed="drift.problem in BY_DEFAULT or drift.problem]",
+        tests=("tests/services/test_verify.py::test_what_differs_is_replaced_only_when_asked",),
+    ),
+    Guard(
+        name="a sweep on demand leaves leases alone",
+        promise="What a worker holds is never taken from it.",
+        file="orchestrator/db/unarchived.py",
+        kept="JOBS.c.lease_token.is_(None), has_output)",
+        removed="has_output)",
+        tests=("tests/services/test_at_risk_list.py::test_a_sweep_leaves_what_a_worker_holds",),
     ),
 )

@@ -98,3 +98,52 @@ def test_a_sweep_says_what_it_did(home: Path, place: dict[str, str]) -> None:
     assert left.exit_code == 3, left.output
     assert json.loads(left.stdout)["unarchived"] == 1
     assert f"orchestrator --data-dir {home}/sandbox archive at-risk" in left.stderr
+
+
+def test_the_table_is_rebuilt_from_the_archive(home: Path, place: dict[str, str]) -> None:
+    """The database is gone; its jobs come back, the doctor has nothing to say; a second time is refused with a hint."""
+    for path in (home / "sandbox").glob("orchestrator.db*"):
+        path.unlink()
+    done = call(place, "archive", "reindex", "--sandbox", "-o", "json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["rebuilt_count"] == 1
+    there = ("--data-dir", f"{home}/sandbox")
+    (line,) = call(place, *there, "jobs", "list", "-o", "jsonl").stdout.splitlines()
+    assert json.loads(line)["status"] == "succeeded"
+    assert call(place, *there, "doctor", "--verify", "100%").exit_code == 0
+    again = call(place, "archive", "reindex", "--sandbox")
+    assert again.exit_code == 2
+    assert "--merge" in again.output
+    assert call(place, "archive", "reindex", "--sandbox", "--merge").exit_code == 0
+
+
+def test_a_manifest_that_cannot_be_used_is_exit_3(home: Path, place: dict[str, str]) -> None:
+    (path,) = (home / "sandbox/archive").rglob("manifest.json")
+    path.write_text("{")
+    done = call(place, "archive", "reindex", "--sandbox", "--merge", "-o", "json")
+    assert done.exit_code == 3
+    (left,) = json.loads(done.stdout)["left_out"]
+    assert left["key"].endswith("/manifest.json")
+    assert "Invalid JSON" in left["message"]
+
+
+def test_a_lost_object_is_told_and_mended(home: Path, place: dict[str, str]) -> None:
+    """A row per drift on stdout, the sum on stderr; 3 whether mended or not, 0 once all is as stored."""
+    (path,) = (home / "sandbox/archive").rglob("manifest.json")
+    path.unlink()
+    looked = call(place, "archive", "verify", "--no-mend", "--sandbox", "-o", "json")
+    assert looked.exit_code == 3
+    (row,) = json.loads(looked.stdout)
+    assert (row["problem"], row["is_mended"]) == ("manifest_missing", False)
+    assert "1 objects of 1 jobs read" in looked.stderr
+    mended = call(place, "archive", "verify", "--sandbox", "-o", "jsonl")
+    assert mended.exit_code == 3
+    assert json.loads(mended.stdout)["is_mended"] is True
+    whole = call(place, "archive", "verify", "--sandbox", "--sample", "100%", "-o", "json")
+    assert (whole.exit_code, json.loads(whole.stdout)) == (0, [])
+
+
+def test_a_share_that_is_none_is_refused(place: dict[str, str]) -> None:
+    ended = call(place, "archive", "verify", "--sample", "lots", "--sandbox")
+    assert ended.exit_code == 2
+    assert "1% or 100%" in ended.output

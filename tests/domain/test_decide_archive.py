@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.decide import Decision, decide
 from orchestrator.domain.job import Job, Output, Role
-from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputResult
+from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputResult, OutputStored
 from orchestrator.domain.states import State, Trigger
 from tests.domain.samples import (
     HOUR,
@@ -127,6 +127,31 @@ def test_the_same_dead_link_twice_is_proven_loss(ask_count: int) -> None:
     assert decision.patch["cost_final_micros"] == PRICE.micros
     assert decision.lost_output_ids == ("out_0",)
     assert "same link" in (decision.patch["failure_message"] or "")
+
+
+def test_a_proven_loss_names_output_host_end_and_money() -> None:
+    """What a person needs to know to ask for it elsewhere, or for the money back."""
+    lost = make_output(ask_count=1, dead_links=(sha("link 1"),), source_url="https://cdn.example/0.mp4?sig=x")
+    lost = replace(lost, source_expires_at=NOW + HOUR, is_expiry_assumed=True)
+    decision = after(archiving(lost), dead(link="link 1"))
+    message = decision.patch["failure_message"] or ""
+    assert "cdn.example" in message
+    assert "sig=x" not in message
+    assert decision.data == {
+        "output_id": "out_0",
+        "source_host": "cdn.example",
+        "source_expires_at": (NOW + HOUR).isoformat(),
+        "is_expiry_assumed": True,
+        "cost_micros": PRICE.micros,
+        "currency": PRICE.currency,
+    }
+
+
+def test_the_event_names_the_host_of_what_was_stored() -> None:
+    """Links are forgotten, and papers written later still say where a file came from; text has no host."""
+    stored = OutputStored("out_0", make_file(), "cdn.example")
+    assert after(archiving(make_output(0)), stored).data["source_hosts"] == {"out_0": "cdn.example"}
+    assert "source_hosts" not in after(archiving(make_output(0)), OutputStored("out_0", make_file())).data
 
 
 def test_without_a_task_there_is_nobody_to_ask() -> None:

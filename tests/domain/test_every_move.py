@@ -66,10 +66,12 @@ BY_THE_DATABASE: frozenset[Move] = frozenset(
     {
         (None, Trigger.ACCEPTED, State.QUEUED),
         (None, Trigger.ADOPTED, State.PROCESSING),
+        (None, Trigger.REBUILT, State.SUCCEEDED),
+        (None, Trigger.REBUILT, State.CANCELLED),
         (State.QUEUED, Trigger.SUBMISSION_STARTED, State.SUBMITTING),
     }
 )
-"""Intake, adopting and the submit claim insert or take rows; no rule is asked."""
+"""Intake, adopting, rebuilding and the submit claim insert or take rows; no rule is asked."""
 
 LONG_AGO = NOW - timedelta(days=9)
 

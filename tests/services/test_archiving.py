@@ -45,8 +45,9 @@ def test_what_succeeded_is_in_the_archive_with_its_papers(lane_desk: Desk) -> No
         assert len(data) == output.stored.byte_count
         assert output.source_url is None
         assert output.stored.key.startswith(f"{job.created_at:%Y/%m/%d}/{job.id}/{output.index}-{output.role}-")
+        assert paper["source_host"] == "127.0.0.1"
     assert manifest["job"]["provider_task_id"] == job.provider_task_id
-    assert manifest["job"]["submission_ids"] == [submission.id for submission in job.submissions]
+    assert [paper["id"] for paper in manifest["submissions"]] == [submission.id for submission in job.submissions]
 
 
 def test_a_bad_body_is_never_archived_and_tried_again(lane_desk: Desk) -> None:

@@ -205,7 +205,7 @@ def test_a_transcript_is_archived_as_text_and_json(bench: Bench) -> None:
 def test_objects_in_a_bucket_carry_their_facts(
     sqlite_bench: Bench, s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same lane into S3: content type, job id, output id and SHA-256 in the metadata; keys as on disk."""
+    """The same lane into S3: content type, and in the metadata whose it is, what it is and its SHA-256; keys as on disk."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_access_key)
     bench = sqlite_bench
@@ -220,7 +220,14 @@ def test_objects_in_a_bucket_carry_their_facts(
         assert output.stored is not None
         head = client.head_object(Bucket=s3_bucket, Key=f"films/{output.stored.key}")
         assert head["ContentType"] == output.stored.content_type
-        assert head["Metadata"] == {"job-id": job.id, "output-id": output.id, "sha256": output.stored.sha256}
+        assert head["Metadata"] == {
+            "job-id": job.id,
+            "output-id": output.id,
+            "kind": "video",
+            "role": str(output.role),
+            "sha256": output.stored.sha256,
+            "tool-version": context.tool_version,
+        }
         assert output.source_url is None
 
 

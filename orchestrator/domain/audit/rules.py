@@ -11,6 +11,8 @@ SHOW = "orchestrator jobs show {subject} --raw"
 FIX = "orchestrator doctor --fix"
 START = "start a worker, or orchestrator run FILE again"
 RETRY = "orchestrator jobs retry {job}"
+VERIFY = "orchestrator archive verify"
+REPLACE = "orchestrator archive verify --replace"
 REPORT = "no command mends it: keep the data as it is and report it"
 
 
@@ -133,14 +135,14 @@ _HOST = (
 )  # fmt: skip
 
 _ARCHIVE = (
-    Rule("object_missing", _BROKEN, "{subject} of {job} is not in the archive: {key}", REPORT),
-    Rule("object_length", _BROKEN, "{key} of {job} has {found} bytes and not {bytes}", REPORT),
-    Rule("object_differs", _BROKEN, "{key} of {job} is not what was stored: its SHA-256 is {found}", REPORT),
-    Rule("manifest_missing", _BROKEN, "{subject} has no manifest.json in the archive", REPORT),
-    Rule("manifest_differs", _BROKEN, "manifest.json of {subject} says otherwise than the job table: {what}", REPORT),
+    Rule("object_missing", _BROKEN, "{subject} of {job} is not in the archive: {key}", VERIFY),
+    Rule("object_length", _BROKEN, "{key} of {job} has {found} bytes and not {bytes}", REPLACE),
+    Rule("object_differs", _BROKEN, "{key} of {job} is not what was stored: its SHA-256 is {found}", REPLACE),
+    Rule("manifest_missing", _BROKEN, "{subject} has no manifest.json in the archive", VERIFY),
+    Rule("manifest_differs", _BROKEN, "manifest.json of {subject} says otherwise than the job table: {what}", REPLACE),
     Rule("object_orphaned", _ATTENTION, "{subject} belongs to no output of {job}", "look at it, then delete it"),
     Rule("folder_orphaned", _ATTENTION, "the archive has {subject}, a job that this database does not know",
-         "is it the right database? After a restore: orchestrator db mark-restored"),
+         "is it the right database? After a restore: orchestrator db mark-restored; orchestrator archive reindex --merge"),
     Rule("archive_unusable", _BROKEN, "{subject}: {problem}", "the archive's address, credentials and rights"),
 )  # fmt: skip
 

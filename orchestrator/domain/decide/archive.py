@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from urllib.parse import urlsplit
 
 from orchestrator.domain.decide.decision import Decision, JobPatch, failed
 from orchestrator.domain.job import Job, Output
@@ -13,14 +14,23 @@ from orchestrator.domain.retry import Rules, later
 from orchestrator.domain.states import State, Trigger
 
 MINIMUM_WAIT = timedelta(seconds=1)
+SOURCE_HOSTS = "source_hosts"
+"""Name in an event's data: output id to host."""
 
 
 def decide_archive(job: Job, step: ArchiveStep, rules: Rules, now: datetime, rng: Random) -> Decision:
     """Return what follows for a job in `archiving` whose `outputs` are loaded.
 
     Mandatory outputs rule; an optional one (cover) is given up when its link is dead or after a few tries. A proven
-    loss fails the job only once no other mandatory output can still be fetched: what was paid for is kept.
+    loss fails the job only once no other mandatory output can still be fetched: what was paid for is kept. The event
+    names the host of every output that was stored: links are forgotten, and the papers say where a file came from.
     """
+    decision = _decide(job, step, rules, now, rng)
+    hosts = {r.output_id: r.source_host for r in step.results if isinstance(r, OutputStored) and r.source_host}
+    return replace(decision, data={**decision.data, SOURCE_HOSTS: hosts}) if hosts else decision
+
+
+def _decide(job: Job, step: ArchiveStep, rules: Rules, now: datetime, rng: Random) -> Decision:
     results = {result.output_id: result for result in step.results}
     given_up = [o for o in job.outputs if o.is_optional and _is_given_up(o, results.get(o.id), rules)]
     pending = [o for o in job.outputs if o not in given_up and _is_open(o, results.get(o.id))]
@@ -84,15 +94,23 @@ def _is_proven_lost(job: Job, output: Output, result: OutputResult | None) -> bo
 def _expired(job: Job, output: Output, result: OutputResult | None, now: datetime) -> Decision:
     why = "there is no task to ask again" if job.provider_task_id is None else "the provider gave the same link again"
     expires = output.source_expires_at.isoformat() if output.source_expires_at else "unknown"
+    host = urlsplit(output.source_url).hostname if output.source_url else None
     last = f"{result.message}, and {why}" if isinstance(result, OutputLinkDead) else "its loss was proven before"
     return failed(
         job,
         Trigger.OUTPUT_EXPIRED,
         now,
         code="output_expired",
-        message=f"output {output.index} ({output.role}) is lost: {last}; link expiry {expires}",
+        message=f"output {output.index} ({output.role}) is lost: {last}; link of {host or 'an unknown host'}, expiry {expires}",
         cost=job.cost_final_micros,
-        data={"output_id": output.id},
+        data={
+            "output_id": output.id,
+            "source_host": host,
+            "source_expires_at": output.source_expires_at.isoformat() if output.source_expires_at else None,
+            "is_expiry_assumed": output.is_expiry_assumed,
+            "cost_micros": job.cost_final_micros,
+            "currency": job.price.currency if job.price else None,
+        },
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from orchestrator.domain.job import Job, Output, Role, StoredFile
 from orchestrator.domain.media import MediaFacts, Unrecognised, inspect, is_suspect
 from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputLinkDead, OutputResult, OutputStored
 from orchestrator.domain.ports import Store
+from orchestrator.services.archive.at_risk import host_of
 from orchestrator.services.archive.manifest import job_folder, make_manifest, manifest_key
 from orchestrator.services.lanes.context import LaneContext
 
@@ -42,15 +44,27 @@ async def archive_outputs(context: LaneContext, job: Job) -> ArchiveStep:
     }
     if any(output.id not in files for output in job.outputs if not output.is_optional):
         return ArchiveStep(tuple(results))
-    papers = make_manifest(job, files, written_at=context.clock.now(), tool_version=context.tool_version)
+    stored = [result for result in results if isinstance(result, OutputStored)]
     try:
         await asyncio.get_running_loop().run_in_executor(
-            context.storing, partial(store.put_bytes, manifest_key(job), papers, content_type="application/json")
+            context.storing, partial(_file_papers, context, store, job, stored)
         )
     except StepError as error:
         return ArchiveStep(tuple(results), error=f"manifest.json could not be stored: {error}")
     reach(CrashPoint.PAPERS_STORED)
     return ArchiveStep(tuple(results))
+
+
+def _file_papers(context: LaneContext, store: Store, job: Job, stored: Sequence[OutputStored]) -> None:
+    """Write manifest.json from what the table says now and what this pass has stored."""
+    papers = make_manifest(
+        context.papers.load_filed(job.id),
+        written_at=context.clock.now(),
+        tool_version=context.tool_version,
+        files={result.output_id: result.file for result in stored},
+        hosts={result.output_id: result.source_host for result in stored if result.source_host},
+    )
+    store.put_bytes(manifest_key(job), papers, content_type="application/json")
 
 
 async def _archive_one(context: LaneContext, store: Store, job: Job, output: Output) -> OutputResult:
@@ -60,7 +74,7 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
         spooled = await _bring(context, output, spool)
         reach(CrashPoint.OUTPUT_FETCHED)
         file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
-        return OutputStored(output.id, file)
+        return OutputStored(output.id, file, host_of(output))
     except Gone as error:
         if error.code.startswith(STORE_CODES):  # a store's 404 says nothing of the link, which still lives
             return OutputFailed(output.id, error.code, error.message)
@@ -105,7 +119,7 @@ def _check_and_store(context: LaneContext, store: Store, job: Job, output: Outpu
     file = _describe(job, output, spooled)
     if store.find(file.key) is not None and _is_stored(store, file):
         return file  # a run that died between the store and the row has done it already (fault E22)
-    metadata = {"job-id": job.id, "output-id": output.id, "sha256": file.sha256}
+    metadata = object_metadata(context, job, output, file)
     store.put_file(
         file.key,
         spooled.path,
@@ -119,6 +133,18 @@ def _check_and_store(context: LaneContext, store: Store, job: Job, output: Outpu
         raise Transient("read_back_differs", f"the store does not hold what was sent as {file.key}")
     reach(CrashPoint.OUTPUT_VERIFIED)
     return file
+
+
+def object_metadata(context: LaneContext, job: Job, output: Output, file: StoredFile) -> dict[str, str]:
+    """Return what an object says of itself where the store keeps such facts: whose it is, and its SHA-256."""
+    return {
+        "job-id": job.id,
+        "output-id": output.id,
+        "kind": job.kind,
+        "role": str(output.role),
+        "sha256": file.sha256,
+        "tool-version": context.tool_version,
+    }
 
 
 def _describe(job: Job, output: Output, spooled: Spooled) -> StoredFile:

@@ -23,6 +23,7 @@ from orchestrator.domain.ports import (
     Stores,
     Wakeup,
 )
+from orchestrator.domain.ports.papers import Papers
 from orchestrator.domain.ports.retention import Retention
 from orchestrator.domain.ports.webhooks import Deliveries, Secrets
 from orchestrator.domain.retry import Rules
@@ -86,6 +87,7 @@ class LaneContext:
     batches: Batches
     reports: BatchReports
     retention: Retention
+    papers: Papers
     provider: Provider
     stores: Stores
     fetch: Fetch
