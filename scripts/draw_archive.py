@@ -95,6 +95,28 @@ Only bytes whose SHA-256 is the one in the job table are ever put in place. Noth
 more. Where it does not know the task any more only a copy of yours helps; `message` says so. `--no-mend` only looks. What was put back
 stands in the job's history (`output_refetched`) and in the log. Memory does not grow with the archive or with a file.
 
+## How long results are kept
+
+For ever, unless a rule says otherwise. A rule is for `kind:video`, `tag:campaign=spring`, `batch:ID`, `job:ID`, or `*` for every job:
+
+```sh
+orchestrator archive retention keep kind:video 90d --reason "our contract"     # 90 days after a job's end
+orchestrator archive retention hold tag:client=acme --reason "a lawsuit"       # whatever other rules say, until removed
+orchestrator archive retention run --dry-run                                   # jobs, files and bytes that would go now
+orchestrator archive retention run                                             # shows the same, asks, takes them away
+orchestrator archive usage                                                     # what is archived, and the room on the disks
+```
+
+A hold stands over every rule; else the closest to the job holds (`job`, `batch`, `tag`, `kind`, `*`), of equals the one that keeps
+longest. A new or changed rule takes nothing away until `retention run` has shown what would go and somebody has agreed; from then on
+the sweep carries it out every hour. Rules and runs stand in the audit log.
+
+What goes: the job's files and manifest.json, its request with the prompt, raw answers, the words in what webhooks told; results.jsonl
+of its batches is written anew, and their job file goes once nothing of the batch is kept. What stays: the row with its cost, tags and times,
+its submissions, the length and SHA-256 of each file, its history. Such a job cannot be tried again, answers no line of a new file, and `archive
+reindex` does not know it. What waits: jobs that are not final, jobs of which an event is still to be delivered, jobs that another job
+needs. `inputs/` is left alone, since several jobs share a file there: a lifecycle rule of the bucket can clear it.
+
 ## The job table is lost
 
 Every manifest holds what the table said of its job. Into an empty database:

@@ -176,7 +176,8 @@ def _erase(connection: Connection, erasure: Erasure, *, now: datetime, rng: Rand
         return 0
     job_id, state = erasure.job_id, State(row.state)
     connection.execute(delete(PROMPTS).where(PROMPTS.c.job_id == job_id))
-    connection.execute(update(OUTPUTS).where(OUTPUTS.c.job_id == job_id).values(erased_at=now, text=None))
+    gone = {"erased_at": now, "text": None, "source_url": None, "source_expires_at": None, "at_risk_at": None}
+    connection.execute(update(OUTPUTS).where(OUTPUTS.c.job_id == job_id).values(gone))
     words = update(SUBMISSIONS).where(SUBMISSIONS.c.job_id == job_id)
     connection.execute(words.values(raw_answer=None, result=null()))
     _empty_events(connection, job_id)

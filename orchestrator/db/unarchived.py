@@ -59,7 +59,8 @@ def _select_open(now: datetime) -> Select[str, str]:
     )
     joined = OUTPUTS.join(JOBS, JOBS.c.id == OUTPUTS.c.job_id)
     query = select(OUTPUTS.c.id, OUTPUTS.c.job_id).select_from(joined)
-    return query.where(OUTPUTS.c.archived_at.is_(None), OUTPUTS.c.lost_at.is_(None), or_(is_open, can_be_fetched))
+    missing = query.where(OUTPUTS.c.archived_at.is_(None), OUTPUTS.c.lost_at.is_(None), OUTPUTS.c.erased_at.is_(None))
+    return missing.where(or_(is_open, can_be_fetched))
 
 
 def _end() -> ColumnElement[datetime]:

@@ -63,6 +63,10 @@ def test_the_way_of_a_rule(made: Desk) -> None:
     assert (link.code, "taken away by a retention rule" in link.err) == (5, True)
     gone = made.run("outputs", "download", shown["id"], "--dir", str(made.folder))
     assert (gone.code, "retention rule" in gone.err) == (5, True)
+    for look in (("archive", "verify"), ("archive", "at-risk"), ("doctor", "--all")):  # nothing is missed, or put back
+        looked = made.run(*look)
+        assert looked.code == 0, (look, looked.out, looked.err)
+    assert usage(made)["files"] == 1
     why = made.run("jobs", "retry", shown["id"], "--yes")
     assert why.code == 2
     assert retention(made, "list", "-o", "jsonl").lines[0]["agreed_at"] is not None

@@ -175,7 +175,7 @@ def _advised(drift: Drift) -> Drift:
 
 def _is_still_so(drift: Drift, job: Job) -> bool:
     """Somebody may have deleted or changed the output since its row was read."""
-    return any(output.id == drift.output_id and output.stored == drift.file for output in job.outputs)
+    return any(output.id == drift.output_id and output.kept == drift.file for output in job.outputs)
 
 
 def _write(path: Path, data: bytes) -> None:
