@@ -112,7 +112,7 @@ class TestExport:
         """What is printed can be pasted."""
         ids = add(table, 3)
         more = call(place, "jobs", "list", "red kite", "--limit", "2")
-        assert f"jobs list 'red kite' --after {ids[1]}" in more.stderr
+        assert f"jobs list 'red kite' --limit 2 --after {ids[1]}" in more.stderr
 
 
 class TestUsage:
