@@ -57,7 +57,7 @@ GUARDS = (
         name="what takes nothing rests",
         promise="An endpoint that refuses at once has a turn every few seconds, and does not keep the lane busy (F2).",
         file=RESULTS,
-        kept=' (rows.c.is_tried, rows.c.rested),',
+        kept=" (rows.c.is_tried, rows.c.rested),",
         removed="",
         tests=(f"{TESTS}::test_an_endpoint_that_took_nothing_rests",),
     ),
