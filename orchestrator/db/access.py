@@ -47,7 +47,7 @@ class SqlKeys:
             row = connection.execute(query).mappings().first()
             return (_read(row) if row is not None else None), self._database.clock.now()
 
-        return self._database.look(work)
+        return self._database.read(work)
 
     def list_keys(self, *, limit: int, after: str | None = None) -> Sequence[ApiKey]:
         query = select(KEYS).order_by(KEYS.c.id).limit(limit)

@@ -195,13 +195,6 @@ class Database:
         with self.begin_read() as connection:
             return work(connection)
 
-    def look(self, work: Callable[[Connection], T]) -> T:
-        """Run `work`, one statement that reads, with no transaction around it: one trip to the server in place of three."""
-        if self.is_sqlite:  # no trip to save
-            return self.read(work)
-        with translated(), self.engine.connect() as connection:
-            return work(connection.execution_options(isolation_level="AUTOCOMMIT"))
-
     @contextmanager
     def begin_write(self) -> Iterator[Connection]:
         """Open a writing transaction that commits when the block ends well."""

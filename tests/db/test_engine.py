@@ -307,25 +307,6 @@ def test_postgresql_transactions_are_read_committed(database: Database) -> None:
         assert level == "read committed"
 
 
-def test_a_look_opens_no_transaction_and_leaves_none_behind(database: Database) -> None:
-    """One trip to the server in place of three; whoever gets the connection next has transactions as ever."""
-    if database.is_sqlite:
-        pytest.skip("no trip to save: a look is a read there")
-    statuses: list[str] = []
-
-    def note(connection: Connection, *_: object) -> None:
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        statuses.append(driver.info.transaction_status.name)
-
-    event.listen(database.engine, "after_cursor_execute", note)
-    assert database.look(lambda c: c.execute(text("SELECT 1")).scalar_one()) == 1
-    assert database.read(lambda c: c.execute(text("SELECT 1")).scalar_one()) == 1
-    assert statuses == ["IDLE", "INTRANS"]
-    with pytest.raises(Permanent):
-        database.look(lambda c: c.execute(text("SELECT nothing FROM nowhere")))
-
-
 def test_text_of_others_is_cleaned() -> None:
     """NUL and lone surrogates become U+FFFD; a written-out escape in the text stays as it is."""
     assert clean_text("a\0b\ud800c\U0001f600") == "a\ufffdb\ufffdc\U0001f600"
