@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -37,6 +38,7 @@ from orchestrator.config import load_settings
 from orchestrator.domain.ids import make_id
 from orchestrator.domain.job import Job, Output, Role
 from orchestrator.domain.outcomes import OutputStored
+from orchestrator.domain.papers import Filed
 from orchestrator.domain.states import State
 from orchestrator.services.archive.outputs import archive_outputs
 from orchestrator.services.lanes.host import Mailboxes
@@ -144,7 +146,9 @@ def ours(source_url: str, sink_url: str, folder: Path) -> Iterator[Run]:
     with open_app(settings, may_migrate=True) as app, open_lanes(app, Mailboxes()) as context:
 
         async def archive(number: int) -> None:
-            step = await archive_outputs(context, _make_job(settings.archive, source_url))
+            job = _make_job(settings.archive, source_url)
+            papers: Any = _PapersOf(job)
+            step = await archive_outputs(replace(context, papers=papers), job)
             if step.error or not isinstance(step.results[0], OutputStored):
                 raise RuntimeError(f"not archived: {step}")
 
@@ -224,6 +228,17 @@ def _make_job(archive_url: str, source_url: str) -> Job:
         job_id, "video", "bench", State.ARCHIVING, {}, "", "default", archive_url, now,
         lease_token="t", provider_task_id="t", outputs=(output,),  # noqa: S106
     )  # fmt: skip
+
+
+class _PapersOf:
+    """What a job table would say of one job, which is in none here."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def load_filed(self, job_id: str) -> Filed:
+        announced = {output.id: self._job.created_at for output in self._job.outputs}
+        return Filed(self._job, "video", None, (), (), {}, announced)
 
 
 def _client(sink_url: str) -> Any:  # noqa: ANN401 - boto3 makes its classes when it runs

@@ -299,6 +299,40 @@ def test_a_parent_may_come_in_a_later_transaction(sqlite_bench: Bench, *, is_bac
     assert_healthy(bench.app)
 
 
+def copy_manifest(bench: Bench, job: Job, number: int) -> None:
+    """Lay down the papers of one more job: another id, task and line, the same in all else."""
+    path = manifest_path(bench, job)
+    value = json.loads(path.read_text("utf-8"))
+    text = path.read_text("utf-8")
+    ids = [job.id, *(call["id"] for call in value["submissions"]), *(output["id"] for output in value["outputs"])]
+    for old in ids:
+        text = text.replace(old, f"{old[:-4]}{number:04x}")
+    text = text.replace('"line_number": 1', f'"line_number": {number}')
+    text = text.replace(f'"{job.provider_task_id}"', f'"task-{number}"')
+    folder = path.parent.with_name(f"{job.id[:-4]}{number:04x}")
+    folder.mkdir(exist_ok=True)
+    (folder / path.name).write_text(text, "utf-8")
+
+
+def test_hundreds_of_papers_come_in_several_transactions(bench: Bench) -> None:
+    """More than one transaction takes, and as many as go into PostgreSQL by COPY; one that is wrong is alone in that."""
+    (job,) = finish(bench, {**VIDEO, "tags": {"campaign": "spring"}})
+    shown = all_rows(bench, OUTPUTS)
+    for number in range(2, 252):
+        copy_manifest(bench, job, number)
+    spoilt = next(iter(sorted(bench.archived_file("").rglob("manifest.json"))))
+    spoilt.write_text(change(job__priority=77)(spoilt.read_text("utf-8")), "utf-8")
+    lose_the_table(bench)
+    report = rebuild(bench)
+    assert (report.made_count, len(report.damaged)) == (250, 1)
+    jobs = bench.jobs(str(job.batch_id))
+    assert len(jobs) == 250
+    assert {job.state for job in jobs} == {State.SUCCEEDED}
+    assert len(all_rows(bench, OUTPUTS)) == 250 * len(shown)
+    batch = bench.app.batches.get(str(job.batch_id))
+    assert (batch.line_count, batch.is_intake_done) == (250, True)
+
+
 def test_a_parent_without_papers_is_counted(sqlite_bench: Bench) -> None:
     bench = sqlite_bench
     still, _ = finish(bench, *CHAIN)
