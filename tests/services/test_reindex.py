@@ -333,6 +333,22 @@ def test_hundreds_of_papers_come_in_several_transactions(bench: Bench) -> None:
     assert (batch.line_count, batch.is_intake_done) == (250, True)
 
 
+def test_calls_of_a_rebuilt_job_were_agreed_to(bench: Bench) -> None:
+    """A person had it submitted again: the event that said so is lost, and the doctor calls it no double charge."""
+    (job,) = finish(bench, VIDEO)
+    path = manifest_path(bench, job)
+    value = json.loads(path.read_text("utf-8"))
+    (first,) = value["submissions"]
+    value["submissions"].append({**first, "id": f"sub_{0:032x}", "number": 2, "task_id": "task-2"})
+    value["job"]["submission_count"] = 2
+    path.write_text(json.dumps(value), "utf-8")
+    assert bench.app.audit.count_agreed([job.id]) == {job.id: 1}
+    lose_the_table(bench)
+    assert rebuild(bench).made_count == 1
+    assert bench.app.audit.count_agreed([job.id]) == {job.id: 2}
+    assert_healthy(bench.app)
+
+
 def test_a_parent_without_papers_is_counted(sqlite_bench: Bench) -> None:
     bench = sqlite_bench
     still, _ = finish(bench, *CHAIN)
