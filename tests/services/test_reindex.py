@@ -27,7 +27,8 @@ from orchestrator.services.restore import compare
 from tests.fixtures.s3 import S3Server
 from tests.health import assert_healthy
 from tests.services.bench import TALK, Bench, empty
-from tests.services.desk import IMAGE, VIDEO
+from tests.services.desk import HTTP, IMAGE, VIDEO
+from tests.services.test_persons import adopt
 
 CHAIN = (
     {**IMAGE, "custom_id": "z-still", "tags": {"campaign": "spring"}},
@@ -382,3 +383,22 @@ def test_what_is_written_is_what_is_read(sqlite_bench: Bench) -> None:
     assert manifest.submissions[0].answered_at is not None
     with pytest.raises(DamagedManifest, match="lies in 2020"):
         read_manifest(data, "2020/01/01/job_0/manifest.json")
+
+
+def test_an_adopted_task_comes_back_as_one(sqlite_bench: Bench) -> None:
+    """It has no request of ours and no price; whose call it was is kept."""
+    bench = sqlite_bench
+    url = f"{bench.sandbox.base_url}/videos/generations"
+    asked = HTTP.post(url, json=VIDEO["body"], headers={"Authorization": "Bearer id.secret"}).json()
+    adopted = adopt(bench, asked["id"])
+    batch = str(bench.app.history.get_job(adopted.job_id).batch_id)
+    with bench.process() as context:
+        bench.let_due(batch)
+        bench.poll(context)
+        bench.archive(context)
+    before = {table: all_rows(bench, table) for table in NOT_IN_PAPERS}
+    lose_the_table(bench)
+    assert rebuild(bench).made_count == 1
+    for table, rows in before.items():
+        assert all_rows(bench, table) == rows, table.name
+    assert bench.app.history.get_job(adopted.job_id).state is State.SUCCEEDED
