@@ -402,3 +402,4 @@ def test_an_adopted_task_comes_back_as_one(sqlite_bench: Bench) -> None:
     for table, rows in before.items():
         assert all_rows(bench, table) == rows, table.name
     assert bench.app.history.get_job(adopted.job_id).state is State.SUCCEEDED
+    assert_healthy(bench.app)
