@@ -27,7 +27,8 @@ from orchestrator.services.restore import compare
 from tests.fixtures.s3 import S3Server
 from tests.health import assert_healthy
 from tests.services.bench import TALK, Bench, empty
-from tests.services.desk import IMAGE, VIDEO
+from tests.services.desk import HTTP, IMAGE, VIDEO
+from tests.services.test_persons import adopt
 
 CHAIN = (
     {**IMAGE, "custom_id": "z-still", "tags": {"campaign": "spring"}},
@@ -333,6 +334,22 @@ def test_hundreds_of_papers_come_in_several_transactions(bench: Bench) -> None:
     assert (batch.line_count, batch.is_intake_done) == (250, True)
 
 
+def test_calls_of_a_rebuilt_job_were_agreed_to(bench: Bench) -> None:
+    """A person had it submitted again: the event that said so is lost, and the doctor calls it no double charge."""
+    (job,) = finish(bench, VIDEO)
+    path = manifest_path(bench, job)
+    value = json.loads(path.read_text("utf-8"))
+    (first,) = value["submissions"]
+    value["submissions"].append({**first, "id": f"sub_{0:032x}", "number": 2, "task_id": "task-2"})
+    value["job"]["submission_count"] = 2
+    path.write_text(json.dumps(value), "utf-8")
+    assert bench.app.audit.count_agreed([job.id]) == {job.id: 1}
+    lose_the_table(bench)
+    assert rebuild(bench).made_count == 1
+    assert bench.app.audit.count_agreed([job.id]) == {job.id: 2}
+    assert_healthy(bench.app)
+
+
 def test_a_parent_without_papers_is_counted(sqlite_bench: Bench) -> None:
     bench = sqlite_bench
     still, _ = finish(bench, *CHAIN)
@@ -366,3 +383,23 @@ def test_what_is_written_is_what_is_read(sqlite_bench: Bench) -> None:
     assert manifest.submissions[0].answered_at is not None
     with pytest.raises(DamagedManifest, match="lies in 2020"):
         read_manifest(data, "2020/01/01/job_0/manifest.json")
+
+
+def test_an_adopted_task_comes_back_as_one(sqlite_bench: Bench) -> None:
+    """It has no request of ours and no price; whose call it was is kept."""
+    bench = sqlite_bench
+    url = f"{bench.sandbox.base_url}/videos/generations"
+    asked = HTTP.post(url, json=VIDEO["body"], headers={"Authorization": "Bearer id.secret"}).json()
+    adopted = adopt(bench, asked["id"])
+    batch = str(bench.app.history.get_job(adopted.job_id).batch_id)
+    with bench.process() as context:
+        bench.let_due(batch)
+        bench.poll(context)
+        bench.archive(context)
+    before = {table: all_rows(bench, table) for table in NOT_IN_PAPERS}
+    lose_the_table(bench)
+    assert rebuild(bench).made_count == 1
+    for table, rows in before.items():
+        assert all_rows(bench, table) == rows, table.name
+    assert bench.app.history.get_job(adopted.job_id).state is State.SUCCEEDED
+    assert_healthy(bench.app)

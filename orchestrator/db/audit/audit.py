@@ -76,7 +76,9 @@ class SqlAudit:
         return self._database.read(lambda c: [_read_call(row) for row in c.execute(query).mappings()])
 
     def count_agreed(self, job_ids: Collection[str]) -> Mapping[str, int]:
-        """Return how often each of these jobs may have been charged."""
+        """Return how often each of these jobs may have been charged. Of a rebuilt one each call was agreed to: the events
+        that said so were lost with the old table.
+        """
         asked = or_(
             EVENTS.c.type == Trigger.RESUBMIT,
             and_(EVENTS.c.type == Trigger.RETRIED, EVENTS.c.to_state == State.QUEUED),
@@ -87,6 +89,10 @@ class SqlAudit:
             query = select(EVENTS.c.job_id, func.count()).where(EVENTS.c.job_id.in_(chunk), asked)
             query = query.group_by(EVENTS.c.job_id)
             for job_id, count in self._database.read(lambda c, query=query: c.execute(query).all()):  # type: ignore[misc]
+                counts[job_id] += count
+            again = select(JOBS.c.id, JOBS.c.submission_count - 1).join(EVENTS, EVENTS.c.job_id == JOBS.c.id)
+            again = again.where(JOBS.c.id.in_(chunk), EVENTS.c.type == Trigger.REBUILT, JOBS.c.submission_count > 1)
+            for job_id, count in self._database.read(lambda c, again=again: c.execute(again).all()):  # type: ignore[misc]
                 counts[job_id] += count
         return counts
 

@@ -19,7 +19,7 @@ from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, table_of
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.db.waiting import is_straggler, is_waiting
-from orchestrator.domain.job import OPTIONAL_ROLES, Origin, Verdict
+from orchestrator.domain.job import OPTIONAL_ROLES, Verdict
 from orchestrator.domain.states import ACTIVE, FINAL, State, Trigger
 
 MEMBERS = table_of(BatchMemberRow)
@@ -65,7 +65,7 @@ def look_around_jobs(span: Span) -> Around:
         calls=_sums(
             span,
             SUBMISSIONS,
-            _sum_of(call.origin == Origin.OURS, "own"),
+            func.count().label("total"),  # adopted ones too: a job counts those that it was given
             _sum_of(call.verdict.is_(None), "in_flight"),
             _sum_of(is_unknown, "unknown"),
             _sum_of(is_open_task, "open_tasks"),
@@ -96,7 +96,7 @@ def select_jobs(span: Span, around: Around) -> Select[tuple[object, ...]]:
         _or_none(around.events.c.total).label("event_count"),
         around.events.c.last.label("last_event"),
         _or_none(around.events.c.extra).label("extra_tasks"),
-        _or_none(around.calls.c.own).label("own_submissions"),
+        _or_none(around.calls.c.total).label("submissions"),
         _or_none(around.calls.c.in_flight).label("open_calls"),
     )
     return query.select_from(joined).where(span.of(JOBS.c.id))
@@ -149,7 +149,7 @@ def _money_rules(around: Around) -> Iterable[RowRule]:
     is_idle = or_(_is_final, _state == State.QUEUED)
     return (
         RowRule("task_of_no_submission", and_(is_asking, not_(own_task))),
-        RowRule("submission_count_wrong", JOBS.c.submission_count != _or_none(calls.own)),
+        RowRule("submission_count_wrong", JOBS.c.submission_count != _or_none(calls.total)),
         RowRule("calls_at_once", _or_none(calls.in_flight) > 1),
         RowRule("call_outside_submitting", and_(_state != State.SUBMITTING, _or_none(calls.in_flight) > 0)),
         RowRule("unknown_not_held", and_(must_hold, _or_none(calls.unknown) > 0)),

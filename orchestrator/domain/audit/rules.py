@@ -59,7 +59,7 @@ _JOBS = (
     Rule(
         "submission_count_wrong",
         _BROKEN,
-        "{subject} says {submission_count} submissions and has {own_submissions}",
+        "{subject} says {submission_count} submissions and has {submissions}",
         SHOW,
     ),
     Rule("calls_at_once", _BROKEN, "{subject} has {open_calls} paid calls without an end at once", SHOW),
