@@ -30,7 +30,7 @@ from orchestrator.services.lanes.host import LaneHost
 from orchestrator.services.lanes.wakeups import WakeupSender
 from tests.fixtures.brokers import Valkey, free_port
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 FIVE = ("submit", "poll", "archive", "deliver", "sweep")
 
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.services.lanes.drain import IDLE_BUDGET_SECONDS, SHORTEST_LOOK_SECONDS
 from tests.lanes.scripted import DATABASE_AWAY, ScriptedLane
 
-pytestmark = pytest.mark.timeout(20)  # what is proven here is also that none of it waits for ever
+pytestmark = pytest.mark.timeout(60)  # what is proven here is also that none of it waits for ever
 
 SECOND = timedelta(seconds=1)
 PAID = None

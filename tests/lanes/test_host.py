@@ -15,7 +15,7 @@ from orchestrator.services.lanes.host import LaneHost, Mailboxes
 from orchestrator.services.lanes.loop import LoopThread
 from tests.lanes.scripted import DATABASE_AWAY, ScriptedLane
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 POLL, SUBMIT = LaneName.POLL, LaneName.SUBMIT
 
 

@@ -16,7 +16,7 @@ from orchestrator.domain.ports import LaneName
 from orchestrator.services.lanes.wakeups import GAP_SECONDS, Coalescer, FleetWakeup, WakeupSender
 from tests.fixtures.clock import FakeClock
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 LONG = 10.0
 POLL, SUBMIT = LaneName.POLL, LaneName.SUBMIT
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.services.lanes.watchdog import Watchdog
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(60)
 
 
 class Looks:

@@ -49,7 +49,7 @@ def run_process(bench: Bench, task_id: str, deaths: Path) -> int:
     settings, sandbox = bench.app.settings, bench.sandbox
     arguments = (settings.database, settings.data_dir, sandbox.base_url, sandbox.host_port, task_id, deaths)
     command = [sys.executable, "-m", "tests.services.poisoned", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, timeout=120, check=False).returncode
+    return subprocess.run(command, cwd=ROOT, timeout=280, check=False).returncode
 
 
 def test_a_job_that_kills_its_process_takes_no_neighbour_along(bench: Bench) -> None:
