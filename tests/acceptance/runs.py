@@ -23,7 +23,7 @@ from orchestrator.sandbox import RunningSandbox
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "orchestrator")
-SECONDS = 100.0
+SECONDS = 200.0
 
 
 @dataclass(frozen=True)

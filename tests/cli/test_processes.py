@@ -147,7 +147,7 @@ def test_a_second_ctrl_c_gives_up_what_is_in_flight_and_says_so(desk: Desk) -> N
         while "stopping" not in first:
             first = process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=150)
     assert process.returncode == 130, err
     assert [json.loads(line)["status"] for line in out.splitlines()] == ["needs_review"]
     assert "held" in err
@@ -172,7 +172,7 @@ def test_a_run_that_waits_for_unknowns_to_age_says_so_through_a_pipe(desk: Desk)
         assert "1 paid call ended unknown within an hour" in told
         assert re.search(r"submissions go on at \d{4}-\d\d-\d\d \d\d:\d\d UTC", told)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=150)
     assert (process.returncode, "nothing moves" in err) == (130, False)
     assert len(desk.ledger()) == 1
 
@@ -184,7 +184,7 @@ def test_ctrl_c_outside_a_run_is_130(desk: Desk) -> None:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["type"] == "accepted"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=150)
     assert process.returncode == 130
     assert "Traceback" not in err
 
@@ -197,7 +197,7 @@ def test_the_sandbox_says_where_it_listens_and_stops_when_told(desk: Desk, optio
         line = process.stdout.readline()
         assert re.fullmatch(rf"listening on http://{re.escape(host)}:\d+/api/paas/v4\n", line)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=150)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -234,7 +234,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(desk: Desk, form: str) -> Non
         os.close(writer)
         assert os.read(reader, 1)
         os.close(reader)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=150)
     assert (process.returncode, err) == (0, b"")
 
 

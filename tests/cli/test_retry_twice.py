@@ -27,7 +27,7 @@ def test_two_processes_make_one_child(tmp_path: Path) -> None:
         batch_id = desk.run("batches", "list", "-o", "jsonl").lines[0]["id"]
         command = ("batches", "retry", batch_id, "--yes", "-o", "json")
         with desk.started(*command) as one, desk.started(*command) as other:
-            ends = [(process.communicate(timeout=90), process.returncode) for process in (one, other)]
+            ends = [(process.communicate(timeout=180), process.returncode) for process in (one, other)]
         assert {code for _, code in ends} <= {0, 2}, ends
         named = [json.loads(out)["child"] for (out, _), code in ends if code == 0]
         (child,) = {name for name in named if name}

@@ -54,7 +54,7 @@ def test_a_bulk_retry_and_a_claim_under_a_budget_do_not_wait_for_each_other(
     with ThreadPoolExecutor(1) as pool:
         bulk = SqlBulkJobs(driver.database)
         changed = bulk.change_group([refused.id, queued.id], meet_a_claim, actor="ann", reason="")
-        taken = claims[0].result(timeout=20)
+        taken = claims[0].result(timeout=60)
     assert changed.moved == {refused.id: State.QUEUED}
     assert list(changed.refused) == [queued.id]
     assert queued.id in {row.job.id for row in taken}

@@ -44,7 +44,7 @@ def test_an_intake_that_met_the_end_of_a_parent_lets_the_child_go(driver: Driver
             apply_decisions(connection, [decided], database=driver.database)
             waiting = pool.submit(driver.batches.finish_intake, batch.id)
             wait_for_lock(driver.database, waiting, may_end=True)
-        waiting.result(timeout=20)
+        waiting.result(timeout=60)
     assert driver.get(child.id).due_at is not None
 
 
@@ -66,7 +66,7 @@ def test_a_cancel_that_met_an_intake_under_way_fails_the_child(driver: Driver) -
             persons.transact(connection, child.id, lambda job, now: None, actor="", reason="", database=driver.database)
             waiting = pool.submit(driver.jobs.transact, parent.id, decide_cancel, actor="local", reason="")
             wait_for_lock(driver.database, waiting, may_end=True)
-        waiting.result(timeout=20)
+        waiting.result(timeout=60)
     assert driver.get(child.id).failure_code == "dependency_failed"
 
 
@@ -81,6 +81,6 @@ def test_the_second_of_two_parents_sees_the_first(driver: Driver) -> None:
             apply_decisions(connection, decided[:1], database=driver.database)
             waiting = pool.submit(driver.jobs.apply, decided[1:])
             wait_for_lock(driver.database, waiting, may_end=True)
-        waiting.result(timeout=20)
+        waiting.result(timeout=60)
     job = driver.get(child.id)
     assert (job.state, job.waiting_on_count, job.due_at is None) == (State.QUEUED, 0, False)

@@ -152,7 +152,7 @@ class TestRetries:
                 connection.execute(text("SET LOCAL deadlock_timeout = '20ms'"))
                 connection.execute(take, {"code": str(names), "name": names[0]})
                 if tries == 1:
-                    barrier.wait(timeout=20)
+                    barrier.wait(timeout=60)
                 connection.execute(take, {"code": str(names), "name": names[1]})
 
             database.write(work)

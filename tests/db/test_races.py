@@ -135,7 +135,7 @@ class TestWaiting:
                 first, _ = submit_claim.claim_submissions(connection, window, database=driver.database)
                 waiting = pool.submit(driver.jobs.claim_submissions, window)
                 wait_for_lock(driver.database, waiting)
-            second = waiting.result(timeout=20).rows
+            second = waiting.result(timeout=60).rows
         assert (len(first), len(second)) == (5, 0)
 
     def test_late_truth_that_met_a_finish_opens_the_batch_again(self, driver: Driver) -> None:
@@ -146,7 +146,7 @@ class TestWaiting:
                 assert close_done(connection, driver.database) == [held.batch_id]
                 waiting = pool.submit(driver.report_late, held.submissions[0].id, TaskAccepted("task-1"))
                 wait_for_lock(driver.database, waiting)
-            waiting.result(timeout=20)
+            waiting.result(timeout=60)
         assert driver.batches.get(held.batch_id or "").finished_at is None
 
     def test_a_finish_that_met_late_truth_leaves_the_batch_running(self, driver: Driver) -> None:
@@ -164,7 +164,7 @@ class TestWaiting:
                 apply_reports(connection, [report], database=driver.database)
                 waiting = pool.submit(driver.batches.finish_done)
                 wait_for_lock(driver.database, waiting, may_end=True)
-            assert waiting.result(timeout=20) == []
+            assert waiting.result(timeout=60) == []
         assert driver.batches.get(held.batch_id or "").finished_at is None
 
 

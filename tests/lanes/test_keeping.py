@@ -14,7 +14,7 @@ from orchestrator.domain.outcomes import CallEvidence, Moment
 from orchestrator.domain.ports import DeadJournal, JournalRecord
 from orchestrator.services.lanes.keeping import AnswerKeeper
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class SlowDisk:

@@ -70,7 +70,7 @@ print("still here")
 
 def test_the_real_loop_and_the_real_end() -> None:
     """In a process of its own: it is gone with exit code 1, and says why."""
-    ended = subprocess.run([sys.executable, "-c", STALLED], capture_output=True, text=True, timeout=25, check=False)
+    ended = subprocess.run([sys.executable, "-c", STALLED], capture_output=True, text=True, timeout=50, check=False)
     assert ended.returncode == 1
     assert "loop_stalled" in ended.stderr
     assert "still here" not in ended.stdout

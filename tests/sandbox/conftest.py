@@ -70,7 +70,7 @@ StartSandbox = Callable[[SandboxOptions], Caller]
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
     """One client for all: making one costs more than starting a sandbox."""
-    with httpx.Client(timeout=20, trust_env=False) as one:
+    with httpx.Client(timeout=60, trust_env=False) as one:
         yield one
 
 

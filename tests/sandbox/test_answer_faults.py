@@ -39,7 +39,7 @@ def opened(api: Caller, body: bytes, path: str) -> socket.socket:
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     host, port = api.sandbox.host_port.split(":")
-    wire = socket.create_connection((host, int(port)), timeout=20)
+    wire = socket.create_connection((host, int(port)), timeout=60)
     wire.sendall(head.encode() + body)
     return wire
 

@@ -59,7 +59,7 @@ def test_synchronous_calls_hold_a_slot_by_either_rule(started: StartSandbox) -> 
 async def pictures_at_once(api: Caller, count: int) -> list[int]:
     """Status codes; the clock is moved once the refusals have come, which lets the accepted call end."""
     body = {"model": "cogview-4", "prompt": "x"}
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=20, trust_env=False) as client:
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=60, trust_env=False) as client:
         calls = [client.post(f"{api.sandbox.base_url}/images/generations", json=body) for _ in range(count)]
         statuses: list[int] = []
         for call in asyncio.as_completed(calls):

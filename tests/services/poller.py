@@ -20,7 +20,7 @@ from tests.fixtures.clock import FakeClock
 from tests.services.bench import Bench
 
 RUNNING = StillRunning("PROCESSING")
-PATIENCE_SECONDS = 20  # a test that waits longer for the loop has found a bug
+PATIENCE_SECONDS = 60  # a test that waits longer for the loop has found a bug
 
 
 class Changes:

@@ -45,7 +45,7 @@ def task(work: PollWork) -> str:
 
 
 def answered(future: Future[PollResult]) -> PollResult:
-    return future.result(timeout=20)
+    return future.result(timeout=60)
 
 
 # -- holding -----------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def sandbox() -> Iterator[RunningSandbox]:
 @pytest.fixture
 def control(sandbox: RunningSandbox) -> Iterator[httpx.Client]:
     """Its control surface, everything forgotten."""
-    with httpx.Client(base_url=sandbox.control_url, trust_env=False, timeout=20) as client:
+    with httpx.Client(base_url=sandbox.control_url, trust_env=False, timeout=60) as client:
         assert client.post("/reset").status_code == 200
         assert client.put("/limits", json={"*": 50}).status_code == 200
         yield client
