@@ -27,6 +27,7 @@ NOTES = frozenset(
         Trigger.EVIDENCE_STORED,
         Trigger.CANCEL_REQUESTED,
         Trigger.DEPENDENCIES_MET,
+        Trigger.ERASED,
     }
 )
 LISTED = frozenset((t.source, t.trigger, t.target) for t in TRANSITIONS)

@@ -43,7 +43,7 @@ CHAIN = (
 NOT_IN_PAPERS: dict[Table, set[str]] = {
     JOBS: {"finished_at", "sequence", "fair_key", "source_expires_at", "attempt_count", "death_count"},
     OUTPUTS: {"text", "archived_at", "attempt_count", "ask_count", "dead_links", "at_risk_at", "lost_at"},
-    SUBMISSIONS: {"raw_answer", "result", "fair_key"},
+    SUBMISSIONS: {"raw_answer", "result", "fair_key", "last_running_at"},
     DEPENDENCIES: set(),
 }
 """Columns that a manifest does not carry, or carries as the time at which it was written."""

@@ -43,6 +43,7 @@ def test_every_task_runs_and_says_what_it_did(bench: Bench) -> None:
         bench.sweep(context)
         assert set(rows_of(bench)) == {
             "at_risk",
+            "retention",
             "batch_files",
             "dependencies",
             f"journals:{HOST}",
