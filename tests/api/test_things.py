@@ -85,6 +85,25 @@ class TestActions:
         assert foreign.status_code == 409
         assert first.json()["id"] not in foreign.text
 
+    @pytest.mark.parametrize(
+        ("change", "param"),
+        [
+            ({"custom_id": "a\0b"}, "custom_id"),
+            ({"custom_id": "a\nb"}, "custom_id"),
+            ({"tags": {"a": "b\0"}}, "tags.a"),
+            ({"tags": {"a": "x" * 257}}, "tags.a"),
+            ({"tags": {f"n{number}": "" for number in range(33)}}, "tags"),
+        ],
+    )
+    def test_labels_of_an_adopted_task_are_checked(
+        self, each_house: House, change: dict[str, object], param: str
+    ) -> None:
+        """422 as for a job of our own; no database sees what it cannot keep, and nothing is written."""
+        task = {"kind": "video", "task_id": "task-1", **change}
+        answer = each_house.client.post("/v1/jobs/adopt", headers=each_house.headers(), json=task)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (422, param), answer.text
+        assert each_house.client.get("/v1/jobs", headers=each_house.headers()).json()["data"] == []
+
     def test_attaching_another_owners_task_does_not_name_its_job(self, house: House) -> None:
         """I10: the conflict says that the task is taken, not by which job."""
         task = {"kind": "video", "task_id": "task-1"}
