@@ -237,6 +237,14 @@ class TestWaiting:
             cancel_job(house.app.jobs, job["id"], actor="local", reason="")
             assert waiting.result().json()["status"] == "cancelled"
 
+    def test_a_database_that_goes_away_meanwhile_takes_no_id_away(self, house: House) -> None:
+        """C11: the job is made and its id is told, so that nobody asks, and pays, for it again."""
+        headers = house.headers() | {"Prefer": "wait=1"}
+        with failing(house.app.database.engine, "SELECT jobs."):
+            answer = house.client.post("/v1/jobs", headers=headers, json=VIDEO)
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+        assert house.client.get(answer.headers["location"], headers=headers).json()["id"] == answer.json()["id"]
+
     def test_the_time_ends(self, house: House) -> None:
         """It is shown as it is then."""
         headers = house.headers()

@@ -72,7 +72,7 @@ async def create_job(
         headers["Idempotent-Replayed"] = "true"
     if (seconds := _seconds_to_wait(prefer)) is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
-        job = await wait_for_end(request, lambda: desk.app.history.get_job(job.id), seconds)
+        job = await wait_for_end(request, lambda: desk.app.history.get_job(job.id), seconds, known=job)
     return JSONResponse(desk.show_job(job), status_code=202, headers=headers)
 
 
