@@ -129,6 +129,13 @@ class TestIdempotency:
         assert "idempotent-replayed" not in first.headers
         assert second.headers["idempotent-replayed"] == "true"
 
+    def test_the_order_of_fields_makes_no_other_request(self, house: House) -> None:
+        """A19: a writer that gives its fields in another order says the same."""
+        headers = house.headers() | {"Idempotency-Key": "k"}
+        first = house.make_job(headers, tags={"a": "1", "b": "2"})
+        turned = dict(reversed(VIDEO["body"].items()))
+        assert house.make_job(headers, tags={"b": "2", "a": "1"}, body=turned)["id"] == first["id"]
+
     def test_another_request_is_refused(self, house: House) -> None:
         """A19: 422."""
         headers = house.headers() | {"Idempotency-Key": "k"}
@@ -259,6 +266,9 @@ def test_an_etag_stands_for_a_version(house: House) -> None:
     seen = house.client.get(f"/v1/jobs/{job['id']}", headers=headers)
     known = headers | {"If-None-Match": seen.headers["etag"]}
     assert house.client.get(f"/v1/jobs/{job['id']}", headers=known).status_code == 304
+    for spelling in ("*", seen.headers["etag"].removeprefix("W/"), f'"x", {seen.headers["etag"]}'):
+        same = headers | {"If-None-Match": spelling}
+        assert house.client.get(f"/v1/jobs/{job['id']}", headers=same).status_code == 304, spelling
     house.client.post(f"/v1/jobs/{job['id']}/cancel", headers=headers)
     assert house.client.get(f"/v1/jobs/{job['id']}", headers=known).status_code == 200
 
