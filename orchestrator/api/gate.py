@@ -105,6 +105,8 @@ def _limit_of(scope: Scope) -> int:
 
 def _refuse(scope: Scope) -> tuple[int, str] | None:
     headers = scope["headers"]
+    if "\0" in scope["path"]:  # PostgreSQL has no such text: it would refuse to look for it
+        return 404, "nothing has an address with a NUL in it"
     if len(headers) > MAX_HEADERS:
         return 431, f"more than {MAX_HEADERS} headers"
     lengths = [value for name, value in headers if name == b"content-length"]

@@ -13,6 +13,7 @@ from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import Exit, tell_request_error
 from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.next_step import next_steps, tell_next_step
+from orchestrator.cli.noting import ACTOR
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.restored import show_prices
@@ -25,7 +26,6 @@ from orchestrator.services.lifecycle import attach_task, resubmit_job, write_off
 from orchestrator.services.views import job_object
 from orchestrator.wiring import App, ask_provider, open_app
 
-ACTOR = "local"
 EARLIER_CALL = "an earlier call of each may have been taken: then it is charged as well"
 REASON = click.option("--reason", default="", help="Kept in the history.")
 

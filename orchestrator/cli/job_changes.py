@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import click
 
-from orchestrator.cli.actions import ACTOR, REASON, for_each
+from orchestrator.cli.actions import REASON, for_each
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.next_step import tell_next_step
+from orchestrator.cli.noting import ACTOR, note
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.domain.errors import Fault, InvalidParams
@@ -49,6 +50,7 @@ def cancel(common: CommonOptions, job_ids: tuple[str, ...], query: str | None, y
         plan = bulk.plan_cancel(desk, parse_query(query, now=app.clock.now(), kinds=app.kinds))
         text = f"stop {len(plan.free)} queued jobs{_not_spent(plan.cost)}; {len(plan.runs_on)} are paid and run on"
         _ask(plan, text, "cancel them?", is_sure=yes)
+        note(app, "jobs.cancel", query[:200] or "all", reason=reason, count=len(plan.free) + len(plan.runs_on))
         with _told() as advance:
             done = bulk.cancel_planned(desk, plan, actor=ACTOR, reason=reason, advance=advance)
         app.batches.finish_done()
@@ -84,6 +86,7 @@ def retry(common: CommonOptions, job_ids: tuple[str, ...], query: str | None, ye
         plan = bulk.plan_retry(desk, parse_query(query, now=app.clock.now(), kinds=app.kinds))
         text = f"{len(plan.free)} can go on for nothing; {len(plan.paid)} would be new charges{_price(plan.cost)}"
         _ask(plan, text, "pay for them again?" if plan.paid else "go on?", is_sure=yes)
+        note(app, "jobs.retry", query[:200] or "all", reason=reason, count=len(plan.free) + len(plan.paid))
         with _told() as advance:
             done = bulk.retry_planned(desk, plan, actor=ACTOR, reason=reason, advance=advance)
         tell_next_step(app, done.going)

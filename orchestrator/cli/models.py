@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 import click
 
-from orchestrator.cli.actions import ACTOR, REASON
+from orchestrator.cli.actions import REASON
 from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.noting import ACTOR, note
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_rows
 from orchestrator.domain.errors import Fault, InvalidParams
@@ -60,7 +61,8 @@ def limit(common: CommonOptions, model: str, limit: str) -> None:
     What is in flight goes on: after a lower limit nothing is submitted until enough have ended.
     """
     count = _read_limit(limit)
-    with _steering(common) as desk:
+    with _steering(common) as (app, desk):
+        note(app, "model.limit", model, reason=f"to {limit}")
         limit_model(desk, model, count, actor=ACTOR)
         click.echo(inert_line(f"{model}: {'as the settings say' if count is None else f'at most {count} in flight'}"))
         _tell_excess(get_model(desk, model))
@@ -73,6 +75,7 @@ def limit(common: CommonOptions, model: str, limit: str) -> None:
 def pause(common: CommonOptions, model: str, reason: str) -> None:
     """Submit nothing more for MODEL until `models resume`. What the provider has is asked about and archived."""
     with open_app(common.settings()) as app:
+        note(app, "model.pause", model, reason=reason)
         pause_model(make_model_desk(app), model, actor=ACTOR, reason=reason)
         click.echo(inert_line(f"{model}: paused until `orchestrator models resume {model}`"))
 
@@ -82,7 +85,8 @@ def pause(common: CommonOptions, model: str, reason: str) -> None:
 @common_options
 def resume(common: CommonOptions, model: str) -> None:
     """End the pause of MODEL, also one that the provider's answer made: the next answer may pause it again."""
-    with _steering(common) as desk:
+    with _steering(common) as (app, desk):
+        note(app, "model.resume", model)
         was_paused = resume_model(desk, model, actor=ACTOR)
         click.echo(inert_line(f"{model}: {'goes on' if was_paused else 'was not paused'}"))
 
@@ -104,10 +108,10 @@ def _read_limit(text: str) -> int | None:
 
 
 @contextmanager
-def _steering(common: CommonOptions) -> Iterator[ModelDesk]:
-    """Give the desk; the workers are told afterwards: there may be room now."""
+def _steering(common: CommonOptions) -> Iterator[tuple[App, ModelDesk]]:
+    """Give the program and its desk; the workers are told afterwards: there may be room now."""
     with open_app(common.settings()) as app:
-        yield make_model_desk(app)
+        yield app, make_model_desk(app)
         _wake(app)
 
 

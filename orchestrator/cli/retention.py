@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import click
 
-from orchestrator.cli.actions import ACTOR, REASON
+from orchestrator.cli.actions import REASON
 from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import Exit
+from orchestrator.cli.noting import ACTOR
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_rows
 from orchestrator.cli.prefix import command

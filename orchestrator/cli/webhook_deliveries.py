@@ -9,12 +9,14 @@ import click
 
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.fleet import require_broker, waking
+from orchestrator.cli.noting import ACTOR, note, note_endpoint
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one, print_rows
 from orchestrator.cli.prefix import next_page, program
 from orchestrator.cli.webhook_place import open_webhooks
 from orchestrator.clock import SystemClock
 from orchestrator.config import parse_duration
+from orchestrator.domain.access import EVERYONE, AuditEntry
 from orchestrator.domain.deliveries import Disable
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.webhooks import DeliveryState, Endpoint
@@ -54,6 +56,7 @@ def test(common: CommonOptions, endpoint_id: str) -> None:
     exit 3 when it fails.
     """
     with open_webhooks(common.settings()) as app:
+        note_endpoint(app, "test", endpoint_id)
         delivery_id = app.endpoints.add_test(endpoint_id)
         is_handed_over = _send_one(app, delivery_id)
         record = app.endpoints.get_delivery(delivery_id)
@@ -114,12 +117,15 @@ def resend(common: CommonOptions, delivery_id: str | None, failed: bool, since: 
         raise click.UsageError("name one DELIVERY, or give --failed with --since T")
     with open_webhooks(common.settings()) as app:
         if delivery_id is not None:
+            endpoint = app.endpoints.get(app.endpoints.get_delivery(delivery_id).endpoint_id)
+            note(app, "webhook_delivery.resend", delivery_id, owner=endpoint.owner)
             app.endpoints.resend(delivery_id)
             _send_one(app, delivery_id)
             print_one(delivery_object(app.endpoints.get_delivery(delivery_id)), common.format_for(one=True))
             count = 1
         else:
-            count = app.endpoints.resend_failed(since=since or app.clock.now())
+            line = AuditEntry(ACTOR, "webhook_delivery.resend", "failed", EVERYONE)
+            count = app.endpoints.resend_failed(since=since or app.clock.now(), audit=line)
             if not _wake_workers(app):
                 deliver_now(app.delivering, limit=NOW_AT_MOST)
         click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} made due again", err=True)

@@ -7,12 +7,14 @@ from datetime import timedelta
 
 import click
 
+from orchestrator.cli.noting import note, note_endpoint
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import print_one, print_rows
 from orchestrator.cli.prefix import program
 from orchestrator.cli.webhook_place import open_webhooks
 from orchestrator.config import Settings, parse_duration
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.redact import redact_links
 from orchestrator.domain.webhooks import ALL_OF_JOBS, Endpoint
 from orchestrator.services.webhook_views import endpoint_object
 from orchestrator.services.webhooks import WithSecret, add_endpoint, rotate_secret
@@ -54,6 +56,7 @@ class Duration(click.ParamType[timedelta]):
 def add(common: CommonOptions, url: str, events: str) -> None:
     """Add an endpoint that hears of every job. Its secret is shown this once: keep it where the receiver finds it."""
     with open_app(common.settings(), may_migrate=True) as app:
+        note(app, "webhook_endpoint.create", redact_links(url), owner=app.endpoint_desk.owner)
         made = add_endpoint(app.endpoint_desk, url, events.split(","))
         _print_with_secret(made, common)
         click.echo(f"try it: {program()} webhooks test {made.endpoint.id}", err=True)
@@ -96,6 +99,7 @@ def show(common: CommonOptions, endpoint_id: str) -> None:
 def enable(common: CommonOptions, endpoint_id: str) -> None:
     """Let an endpoint take events again. What was cancelled stays so; `webhooks resend` sends it after all."""
     with open_webhooks(common.settings()) as app:
+        note_endpoint(app, "enable", endpoint_id)
         print_one(endpoint_object(app.endpoints.set_enabled(endpoint_id, reason=None)), common.format_for(one=True))
 
 
@@ -106,6 +110,7 @@ def enable(common: CommonOptions, endpoint_id: str) -> None:
 def disable(common: CommonOptions, endpoint_id: str, reason: str) -> None:
     """Let an endpoint take no more events: what is queued for it is cancelled within a second."""
     with open_webhooks(common.settings()) as app:
+        note_endpoint(app, "disable", endpoint_id, reason=reason)
         disabled = app.endpoints.set_enabled(endpoint_id, reason=reason or BY_HAND)
         print_one(endpoint_object(disabled), common.format_for(one=True))
 
@@ -116,6 +121,7 @@ def disable(common: CommonOptions, endpoint_id: str, reason: str) -> None:
 def delete(common: CommonOptions, endpoint_id: str) -> None:
     """Remove an endpoint and its secrets. What is queued for it is cancelled; the log of its deliveries stays."""
     with open_webhooks(common.settings()) as app:
+        note_endpoint(app, "delete", endpoint_id)
         app.endpoints.delete(endpoint_id)
         click.echo(f"{endpoint_id}: deleted", err=True)
 
@@ -133,6 +139,7 @@ def delete(common: CommonOptions, endpoint_id: str) -> None:
 def rotate(common: CommonOptions, endpoint_id: str, overlap: timedelta) -> None:
     """Give an endpoint a new secret, shown this once. Until the overlap is over both sign, so receivers can change."""
     with open_webhooks(common.settings()) as app:
+        note_endpoint(app, "rotate", endpoint_id)
         _print_with_secret(rotate_secret(app.endpoint_desk, endpoint_id, overlap=overlap), common)
 
 

@@ -49,14 +49,23 @@ class SqlEndpoints:
         return read_endpoint(row)
 
     def list_all(
-        self, *, owner: str | None = None, limit: int | None = None, after: str | None = None
+        self,
+        *,
+        owner: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        is_failing: bool = False,
     ) -> Sequence[Endpoint]:
-        """Return those that are not deleted, in the order of their ids; with `owner`, only theirs."""
+        """Return those that are not deleted, in the order of their ids; with `owner`, only theirs, with `is_failing` only
+        those whose last attempt failed.
+        """
         query = select(ENDPOINTS).where(ENDPOINTS.c.deleted_at.is_(None)).order_by(ENDPOINTS.c.id).limit(limit)
         if owner is not None:
             query = query.where(ENDPOINTS.c.owner == owner)
         if after is not None:
             query = query.where(ENDPOINTS.c.id > after)
+        if is_failing:
+            query = query.where(ENDPOINTS.c.failing_since.is_not(None))
         return self._database.read(lambda c: [read_endpoint(row) for row in c.execute(query).mappings()])
 
     def set_enabled(self, endpoint_id: str, *, reason: str | None) -> Endpoint:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from orchestrator.db import slots
 from orchestrator.db.engine import Database
@@ -16,7 +16,7 @@ from orchestrator.db.outbox import DELIVERIES, ENDPOINTS
 from orchestrator.db.pauses import CREDENTIALS, MODEL_LIMITS
 from orchestrator.db.rows import JOBS, SUBMISSIONS
 from orchestrator.domain.figures import Duration, Figures, ModelPause, Totals
-from orchestrator.domain.job import Verdict
+from orchestrator.domain.job import FinalAnswer, Verdict
 from orchestrator.domain.states import ACTIVE, FINAL, State
 from orchestrator.domain.webhooks import DeliveryState
 
@@ -58,9 +58,13 @@ class SqlFigures:
 
     def _read_totals(self, connection: Connection) -> Totals:
         jobs = _add_up_jobs(connection, is_sqlite=self._database.is_sqlite)
-        provider_times, notice_lags = _add_up_submissions(connection, is_sqlite=self._database.is_sqlite)
+        calls = _add_up_submissions(connection, is_sqlite=self._database.is_sqlite)
         return replace(
-            jobs, provider_times=provider_times, notice_lags=notice_lags, deliveries=_count_deliveries(connection)
+            calls,
+            jobs=jobs.jobs,
+            failures=jobs.failures,
+            queue_waits=jobs.queue_waits,
+            deliveries=_count_deliveries(connection),
         )
 
 
@@ -74,27 +78,28 @@ def _count_live_jobs(connection: Connection) -> dict[tuple[str, str, str], int]:
 def _add_up_jobs(connection: Connection, *, is_sqlite: bool) -> Totals:
     """One walk over the jobs for all that is added up of them."""
     wait = _seconds(JOBS.c.submitted_at, func.coalesce(JOBS.c.not_before, JOBS.c.created_at), is_sqlite)
-    keys = (JOBS.c.state, JOBS.c.kind, JOBS.c.model, JOBS.c.failure_code, JOBS.c.price_currency)
-    sums = (func.count(), func.count(JOBS.c.submitted_at), func.sum(wait), func.sum(JOBS.c.cost_final_micros))
-    ended, failures, costs = Counter[Key](), Counter[Key](), Counter[str]()
+    keys = (JOBS.c.state, JOBS.c.kind, JOBS.c.model, JOBS.c.failure_code)
+    sums = (func.count(), func.count(JOBS.c.submitted_at), func.sum(wait))
+    ended, failures = Counter[Key](), Counter[Key]()
     waits: dict[tuple[str, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
-    for state, kind, model, code, currency, count, taken, waited, cost in connection.execute(
-        select(*keys, *sums).group_by(*keys)
-    ):
+    for state, kind, model, code, count, taken, waited in connection.execute(select(*keys, *sums).group_by(*keys)):
         if state in FINAL:
             ended[state, kind, model] += count
         if code is not None:
             failures[code, kind, model] += count
-        if currency is not None and cost is not None:
-            costs[currency] += int(cost)
         waits[kind, model] = (waits[kind, model][0] + float(waited or 0), waits[kind, model][1] + taken)
-    return Totals(jobs=ended, failures=failures, queue_waits=_durations(waits), cost_micros=costs)
+    return Totals(jobs=ended, failures=failures, queue_waits=_durations(waits))
 
 
-def _add_up_submissions(connection: Connection, *, is_sqlite: bool) -> tuple[Sequence[Duration], Sequence[Duration]]:
-    """One walk over the submissions: times at the provider, and how late their ends were noticed."""
+def _add_up_submissions(connection: Connection, *, is_sqlite: bool) -> Totals:
+    """One walk over the submissions: times at the provider, how late their ends were noticed, and what was paid.
+
+    The cost is that of tasks which ended in a result, whatever became of their job: such a sum never falls. That of the
+    jobs falls when a task fails or a job is paid for anew, and who counts by it takes the fall for a new beginning.
+    """
     call = SUBMISSIONS.c
-    keys = (call.kind, call.model)
+    keys = (call.kind, call.model, call.price_currency)
+    is_paid = call.final_answer != FinalAnswer.FAIL
     query = (
         select(
             *keys,
@@ -102,14 +107,20 @@ def _add_up_submissions(connection: Connection, *, is_sqlite: bool) -> tuple[Seq
             func.count(),
             func.sum(_seconds(call.final_at, call.last_running_at, is_sqlite)),
             func.count(call.last_running_at),
+            func.sum(case((is_paid, call.price_micros))),
         )
         .where(call.final_at.is_not(None))
         .group_by(*keys)
     )
-    rows = connection.execute(query).all()
-    times = {(row[0], row[1]): (float(row[2] or 0), row[3]) for row in rows}
-    lags = {(row[0], row[1]): (float(row[4] or 0), row[5]) for row in rows}
-    return _durations(times), _durations(lags)
+    times: dict[tuple[str, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
+    lags: dict[tuple[str, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
+    costs = Counter[str]()
+    for kind, model, currency, took, count, late, known, cost in connection.execute(query):
+        times[kind, model] = (times[kind, model][0] + float(took or 0), times[kind, model][1] + count)
+        lags[kind, model] = (lags[kind, model][0] + float(late or 0), lags[kind, model][1] + known)
+        if currency is not None:
+            costs[currency] += int(cost or 0)
+    return Totals(provider_times=_durations(times), notice_lags=_durations(lags), cost_micros=costs)
 
 
 def _seconds(end: ColumnElement[Any], start: ColumnElement[Any], is_sqlite: bool) -> ColumnElement[Any]:  # noqa: FBT001

@@ -1,4 +1,4 @@
-"""The Usage port: two statements, one over jobs and one over their outputs; nothing is added up twice."""
+"""The Usage port: a statement over jobs, one over their paid calls, one over their outputs; nothing is added up twice."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from sqlalchemy import (
 
 from orchestrator.db.engine import Database
 from orchestrator.db.filters import ID_SLACK
-from orchestrator.db.rows import JOBS, OUTPUTS
+from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.db.search import TAGS
 from orchestrator.db.timed import read_within
 from orchestrator.domain.ids import JOB, first_id_at
+from orchestrator.domain.job import FinalAnswer, Verdict
 from orchestrator.domain.states import FINAL, State
 from orchestrator.domain.usage import GroupBy, UsageRow
 
@@ -57,8 +58,12 @@ class SqlUsage:
                 (row["grouped"], row["currency"]): row
                 for row in connection.execute(_outputs_query(by, group, whose)).mappings()
             }
+            charges = {
+                (row.grouped, row.currency): int(row.charged)
+                for row in connection.execute(_charges_query(by, group, whose))
+            }
             rows = connection.execute(_jobs_query(by, group, whose)).mappings()
-            return [_with_outputs(_read(row), outputs) for row in rows]
+            return [_with_outputs(_read(row, charges), outputs) for row in rows]
 
         return read_within(self._database, self._patience, work)
 
@@ -107,12 +112,26 @@ def _jobs_query(
         **{name: _count(JOBS.c.state == state) for name, state in _COUNTED.items()},
         "submission_count": func.coalesce(func.sum(JOBS.c.submission_count), 0),
         "estimate_micros": func.coalesce(func.sum(JOBS.c.price_micros), 0),
-        "final_micros": func.coalesce(func.sum(JOBS.c.cost_final_micros), 0),
         "unknown_count": _count(is_unknown),
     }
     named = [column.label(name) for name, column in columns.items()]
     query = select(grouped, JOBS.c.price_currency.label("currency"), *named).select_from(_source(by)).where(*whose)
     return query.group_by(literal_column("1"), literal_column("2")).order_by(literal_column("1"), literal_column("2"))
+
+
+def _charges_query(
+    by: GroupBy | None, group: ColumnElement[Any], whose: Sequence[ColumnElement[bool]]
+) -> Select[*tuple[Any, ...]]:
+    """What is known to be charged, of every paid call: a job that was paid for twice says only what its last one cost."""
+    is_charged = and_(
+        SUBMISSIONS.c.verdict.in_((Verdict.ACCEPTED, Verdict.ANSWERED)),
+        SUBMISSIONS.c.final_answer.is_distinct_from(FinalAnswer.FAIL),
+        SUBMISSIONS.c.price_micros.is_not(None),
+    )
+    charged = func.sum(SUBMISSIONS.c.price_micros).label("charged")
+    query = select(group.label("grouped"), JOBS.c.price_currency.label("currency"), charged)
+    query = query.select_from(_source(by, SUBMISSIONS)).where(is_charged, *whose)
+    return query.group_by(literal_column("1"), literal_column("2"))
 
 
 def _outputs_query(
@@ -132,9 +151,10 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
-def _read(row: RowMapping) -> UsageRow:
+def _read(row: RowMapping, charges: Mapping[Key, int]) -> UsageRow:
     values = {name: int(value) for name, value in row.items() if name not in ("grouped", "currency")}
-    return UsageRow(row["grouped"], row["currency"], **values)
+    charged = charges.get((row["grouped"], row["currency"]), 0)
+    return UsageRow(row["grouped"], row["currency"], **values, final_micros=charged)
 
 
 def _with_outputs(row: UsageRow, outputs: Mapping[Key, RowMapping]) -> UsageRow:

@@ -148,6 +148,12 @@ class _Token:
     is_negated: bool
     position: int
     value_position: int
+    places: Sequence[int] = ()
+    """Where in the query each character of `value` stands: quotes and backslashes are not among them."""
+
+    def place(self, offset: int) -> int:
+        """Return where in the query the part of the value stands that begins at `offset`."""
+        return self.places[offset] if offset < len(self.places) else self.value_position + offset
 
 
 def _split(text: str) -> list[_Token]:
@@ -168,13 +174,13 @@ def _read_token(text: str, start: int) -> tuple[_Token, int]:
     named = _FIELD.match(text, at)
     field = named.group() if named else None
     value_at = named.end() + 1 if named else at
-    value, end = _read_value(text, value_at)
-    return _Token(field, value, is_negated, at, value_at), end
+    places, end = _read_value(text, value_at)
+    return _Token(field, "".join(text[place] for place in places), is_negated, at, value_at, places), end
 
 
-def _read_value(text: str, start: int) -> tuple[str, int]:
-    """Read up to the next blank outside quotes; inside them a backslash keeps a quote or a backslash."""
-    parts: list[str] = []
+def _read_value(text: str, start: int) -> tuple[list[int], int]:
+    """Return where the characters of a value stand, and its end. Read up to the next blank outside quotes; inside them a backslash keeps a quote or a backslash."""
+    places: list[int] = []
     at, opened = start, None
     while at < len(text) and (opened is not None or not text[at].isspace()):
         sign = text[at]
@@ -182,13 +188,13 @@ def _read_value(text: str, start: int) -> tuple[str, int]:
             opened = at if opened is None else None
         elif sign == "\\" and opened is not None and text[at + 1 : at + 2] in ('"', "\\"):
             at += 1
-            parts.append(text[at])
+            places.append(at)
         else:
-            parts.append(sign)
+            places.append(at)
         at += 1
     if opened is not None:
         raise QueryError("this quote is never closed", position=opened, hint='end the phrase with "')
-    return "".join(parts), at
+    return places, at
 
 
 def _read_term(token: _Token, *, now: datetime, kinds: Collection[str]) -> Term:
@@ -231,33 +237,38 @@ def _unknown_field(token: _Token) -> QueryError:
 
 
 def _read_match(token: _Token, field: str, kinds: Collection[str]) -> Match:
-    values = tuple(part for part in token.value.split(",") if part) if field != "custom_id" else (token.value,)
-    if not values:
+    parts = _split_list(token.value) if field != "custom_id" else [(0, token.value)]
+    if not parts:
         raise QueryError(f"{field}: needs a value", position=token.value_position)
     if field == "status":
-        values = _read_states(token, values)
-    elif field == "kind" and kinds:
-        for value in values:
-            _require_known(token, value, sorted(kinds))
-    return Match(field, values, token.is_negated)
+        return Match(field, _read_states(token, parts), token.is_negated)
+    if field == "kind" and kinds:
+        for offset, value in parts:
+            _require_known(token, value, sorted(kinds), offset)
+    return Match(field, tuple(value for _, value in parts), token.is_negated)
 
 
-def _read_states(token: _Token, values: Sequence[str]) -> tuple[str, ...]:
+def _split_list(text: str) -> list[tuple[int, str]]:
+    """Return the parts between commas, each with where it begins."""
+    return [(found.start(), found.group()) for found in re.finditer(r"[^,]+", text)]
+
+
+def _read_states(token: _Token, parts: Sequence[tuple[int, str]]) -> tuple[str, ...]:
     states: list[str] = []
-    for value in values:
-        _require_known(token, value, [*State, *_GROUPS])
+    for offset, value in parts:
+        _require_known(token, value, [*State, *_GROUPS], offset)
         states.extend(sorted(_GROUPS[value]) if value in _GROUPS else [value])
     return tuple(dict.fromkeys(str(state) for state in states))
 
 
-def _require_known(token: _Token, value: str, allowed: Sequence[str]) -> None:
+def _require_known(token: _Token, value: str, allowed: Sequence[str], offset: int) -> None:
     if value in allowed:
         return
     near = get_close_matches(value, allowed, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
     raise QueryError(
         f"{token.field}: has no value {value}",
-        position=token.value_position + max(token.value.find(value), 0),
+        position=token.place(offset),
         hint=f"{guess}values are {', '.join(allowed)}",
     )
 
@@ -280,19 +291,20 @@ def _read_cost(token: _Token) -> CostRange:
     sign, rest = _split_bound(token)
     low, dots, high = rest.partition("..")
     if dots and not sign:
-        return CostRange(_read_money(token, low), _read_money(token, high), token.is_negated)
-    micros = _read_money(token, rest)
+        behind = len(low) + len(dots)
+        return CostRange(_read_money(token, low, 0), _read_money(token, high, behind), token.is_negated)
+    micros = _read_money(token, rest, len(sign))
     least = {">": micros + 1, ">=": micros, "": micros}.get(sign)
     most = {"<": micros - 1, "<=": micros, "": micros}.get(sign)
     return CostRange(least, most, token.is_negated)
 
 
-def _read_money(token: _Token, text: str) -> int:
+def _read_money(token: _Token, text: str, offset: int) -> int:
     found = _MONEY.fullmatch(text)
     if not found:
         raise QueryError(
             f"cost: cannot read {text or 'nothing'} as an amount",
-            position=token.value_position,
+            position=token.place(offset),
             hint="write cost:>0.5, cost:0.2 or cost:0.1..0.5",
         )
     whole, part = found.group(1), found.group(2) or ""
@@ -303,8 +315,9 @@ def _read_time(token: _Token, field: str, now: datetime) -> TimeRange:
     sign, rest = _split_bound(token)
     low, dots, high = rest.partition("..")
     if dots and not sign:
-        return TimeRange(field, _read_moment(token, low, now)[0], _read_moment(token, high, now)[1], token.is_negated)
-    first, after = _read_moment(token, rest, now)
+        begin = _read_moment(token, low, now)[0]
+        return TimeRange(field, begin, _read_moment(token, high, now, offset=len(low) + len(dots))[1], token.is_negated)
+    first, after = _read_moment(token, rest, now, offset=len(sign))
     if not sign and after - first <= _INSTANT:
         raise QueryError(
             f"{field}: say before or after",
@@ -316,8 +329,8 @@ def _read_time(token: _Token, field: str, now: datetime) -> TimeRange:
     return TimeRange(field, start, end, token.is_negated)
 
 
-def _read_moment(token: _Token, text: str, now: datetime) -> tuple[datetime, datetime]:
-    """Return [first, after) of what is named: a whole UTC day, or one instant."""
+def _read_moment(token: _Token, text: str, now: datetime, *, offset: int = 0) -> tuple[datetime, datetime]:
+    """Return [first, after) of what is named: a whole UTC day, or one instant. `offset`: where in the value it stands."""
     age = _AGE.fullmatch(text)
     try:
         if age:
@@ -334,6 +347,6 @@ def _read_moment(token: _Token, text: str, now: datetime) -> tuple[datetime, dat
         pass
     raise QueryError(
         f"{token.field}: cannot read {text or 'nothing'} as a time",
-        position=token.value_position,
+        position=token.place(offset),
         hint="write an age (30m, 12h, 7d, 2w), a date (2026-11-01) or a time with its zone (2026-11-01T12:00:00Z)",
     )

@@ -15,6 +15,7 @@ from orchestrator.domain.job import Batch, NewJob
 from orchestrator.domain.kind import Kind
 from orchestrator.domain.ports import Adopted, Adoption, Jobs
 from orchestrator.services.batches import Taker
+from orchestrator.services.jobfile.fields import check_custom_id, check_tags
 from orchestrator.services.lifecycle import check_task_id, require_tasks
 
 
@@ -61,10 +62,19 @@ def adopt_task(
 def check_adoption(request: AdoptRequest, kinds: Mapping[str, Kind]) -> tuple[Kind, str]:
     """Return the kind and the model whose slots the task counts for. Raises as `adopt_task` does."""
     check_task_id(request.task_id)
+    _check_labels(request)
     kind = _find_kind(kinds, request.kind)
     model = _find_model(kind, request.model)
     require_tasks(kinds, kind.name, model)
     return kind, model
+
+
+def _check_labels(request: AdoptRequest) -> None:
+    """As a job file's line is checked: both are columns that people search and shells show."""
+    faults = check_custom_id(request.custom_id) if request.custom_id is not None else []
+    faults += check_tags(request.tags)[1]
+    if wrong := [fault for fault in faults if not fault.is_warning]:
+        raise InvalidParams(wrong)
 
 
 def _find_kind(kinds: Mapping[str, Kind], name: str) -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from inspect import getsource
@@ -164,6 +165,16 @@ def test_another_owners_things_do_not_exist(house: House) -> None:
     assert house.client.get(f"/v1/jobs/{job['id']}", headers=mine).json()["status"] == "queued"
     own = ("key.create", "job.create", "webhook_endpoint.create", "webhook_endpoint.test")
     assert [action for action, *_ in house.audit() if action not in own] == []
+
+
+def test_nothing_has_a_nul_in_its_address(each_house: House) -> None:
+    """404 on every route, whatever its database makes of such a text; an endpoint to look for is refused as none."""
+    headers = each_house.headers("admin")
+    for method, path in routes(each_house):
+        if "{" in path:
+            answer = each_house.client.request(method, re.sub(r"\{\w+\}", "a%00b", path), headers=headers, json={})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), (method, path)
+    assert each_house.client.get("/v1/webhook_deliveries?endpoint=%00", headers=headers).status_code == 422
 
 
 def test_who_sees_everything(house: House) -> None:

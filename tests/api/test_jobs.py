@@ -129,6 +129,13 @@ class TestIdempotency:
         assert "idempotent-replayed" not in first.headers
         assert second.headers["idempotent-replayed"] == "true"
 
+    def test_the_order_of_fields_makes_no_other_request(self, house: House) -> None:
+        """A19: a writer that gives its fields in another order says the same."""
+        headers = house.headers() | {"Idempotency-Key": "k"}
+        first = house.make_job(headers, tags={"a": "1", "b": "2"})
+        turned = {"prompt": "a kite", "model": "cogvideox-3"}
+        assert house.make_job(headers, tags={"b": "2", "a": "1"}, body=turned)["id"] == first["id"]
+
     def test_another_request_is_refused(self, house: House) -> None:
         """A19: 422."""
         headers = house.headers() | {"Idempotency-Key": "k"}
@@ -237,6 +244,14 @@ class TestWaiting:
             cancel_job(house.app.jobs, job["id"], actor="local", reason="")
             assert waiting.result().json()["status"] == "cancelled"
 
+    def test_a_database_that_goes_away_meanwhile_takes_no_id_away(self, house: House) -> None:
+        """C11: the job is made and its id is told, so that nobody asks, and pays, for it again."""
+        headers = house.headers() | {"Prefer": "wait=1"}
+        with failing(house.app.database.engine, "SELECT jobs."):
+            answer = house.client.post("/v1/jobs", headers=headers, json=VIDEO)
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+        assert house.client.get(answer.headers["location"], headers=headers).json()["id"] == answer.json()["id"]
+
     def test_the_time_ends(self, house: House) -> None:
         """It is shown as it is then."""
         headers = house.headers()
@@ -251,6 +266,9 @@ def test_an_etag_stands_for_a_version(house: House) -> None:
     seen = house.client.get(f"/v1/jobs/{job['id']}", headers=headers)
     known = headers | {"If-None-Match": seen.headers["etag"]}
     assert house.client.get(f"/v1/jobs/{job['id']}", headers=known).status_code == 304
+    for spelling in ("*", seen.headers["etag"].removeprefix("W/"), f'"x", {seen.headers["etag"]}'):
+        same = headers | {"If-None-Match": spelling}
+        assert house.client.get(f"/v1/jobs/{job['id']}", headers=same).status_code == 304, spelling
     house.client.post(f"/v1/jobs/{job['id']}/cancel", headers=headers)
     assert house.client.get(f"/v1/jobs/{job['id']}", headers=known).status_code == 200
 

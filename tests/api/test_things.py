@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import event
 
 from orchestrator.domain.kind import input_key
 from orchestrator.embedded import running_lanes
 from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
+from orchestrator.services.access import revoke_key
 from orchestrator.services.lanes.host import Mailboxes
+from orchestrator.services.lifecycle import cancel_job
 from orchestrator.wiring import open_lanes
 from tests.api.conftest import VIDEO, Headers, House
 from tests.services.desk import few_authorities
@@ -84,6 +89,25 @@ class TestActions:
         foreign = house.client.post("/v1/jobs/adopt", headers=house.headers(owner="other"), json=task)
         assert foreign.status_code == 409
         assert first.json()["id"] not in foreign.text
+
+    @pytest.mark.parametrize(
+        ("change", "param"),
+        [
+            ({"custom_id": "a\0b"}, "custom_id"),
+            ({"custom_id": "a\nb"}, "custom_id"),
+            ({"tags": {"a": "b\0"}}, "tags.a"),
+            ({"tags": {"a": "x" * 257}}, "tags.a"),
+            ({"tags": {f"n{number}": "" for number in range(33)}}, "tags"),
+        ],
+    )
+    def test_labels_of_an_adopted_task_are_checked(
+        self, each_house: House, change: dict[str, object], param: str
+    ) -> None:
+        """422 as for a job of our own; no database sees what it cannot keep, and nothing is written."""
+        task = {"kind": "video", "task_id": "task-1", **change}
+        answer = each_house.client.post("/v1/jobs/adopt", headers=each_house.headers(), json=task)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (422, param), answer.text
+        assert each_house.client.get("/v1/jobs", headers=each_house.headers()).json()["data"] == []
 
     def test_attaching_another_owners_task_does_not_name_its_job(self, house: House) -> None:
         """I10: the conflict says that the task is taken, not by which job."""
@@ -343,6 +367,30 @@ def test_a_job_is_followed_to_its_bytes(working_house: House) -> None:
     metrics = house.client.get("/metrics", headers=house.headers("viewer", "*")).text
     assert 'orchestrator_jobs{kind="image",model="cogview-4-250304",state="succeeded"} 1.0' in metrics
     assert 'orchestrator_cost_total{currency="USD"} 0.01' in metrics
+
+
+def test_nothing_is_told_live_to_a_key_that_is_revoked(house: House) -> None:
+    """I1: a stream that runs ends with its key, not with the job."""
+    headers, own = house.headers("viewer"), house.headers()
+    job_id = house.make_job(own)["id"]
+    is_looking = Event()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM job_events" in statement:
+            is_looking.set()
+
+    event.listen(house.app.database.engine, "before_cursor_execute", note)
+    keys = {key.name: key.id for key in house.app.keys.list_keys(limit=10)}
+    key_id = keys[min(keys, key=lambda name: int(name.rpartition("-")[2]))]  # the viewer's was made first
+    with ThreadPoolExecutor(1) as pool:
+        live = headers | {"Accept": "text/event-stream"}
+        listening = pool.submit(house.client.get, f"/v1/jobs/{job_id}/events", headers=live)
+        assert is_looking.wait(60)
+        revoke_key(house.app.keys, key_id, actor="local")
+        wait([listening], timeout=60)
+        cancel_job(house.app.jobs, job_id, actor="local", reason="")  # ends a stream that went on
+    assert "event: end" not in listening.result().text
+    assert "event: accepted" in listening.result().text
 
 
 def test_last_event_id_is_a_number(house: House) -> None:

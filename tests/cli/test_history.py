@@ -8,10 +8,12 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from orchestrator.clock import SystemClock
+from orchestrator.db.access import SqlAuditLog
 from orchestrator.db.engine import Database, open_database
 from orchestrator.db.migrate import upgrade
 from tests.cli.test_commands import call
@@ -49,6 +51,13 @@ def count(place: Place, *query: str) -> int:
     return len(call(place, "jobs", "list", *query, "-o", "jsonl", "--limit", "1000").stdout.splitlines())
 
 
+def noted(table: Database) -> list[tuple[str, str, str, int]]:
+    """Return what the audit log says was done here, newest first."""
+    entries = SqlAuditLog(table, rng=Random(1)).list_entries(limit=100)
+    assert {(entry.actor, entry.owner) for entry in entries} == {("local", "*")}
+    return [(entry.action, entry.subject, entry.reason, entry.count) for entry in entries]
+
+
 class TestBulk:
     """Count and cost are shown, then asked for; nobody there to answer means no."""
 
@@ -62,6 +71,7 @@ class TestBulk:
         done = call(place, "jobs", "cancel", "--query", "kite", "--reason", "over", "-o", "json", text="y\n")
         assert (done.exit_code, json.loads(done.stdout)) == (0, {"stopped": 450, "runs_on": 0, "left_alone": 0})
         assert (count(place, "kite status:cancelled"), count(place, "status:queued")) == (450, 1)
+        assert noted(table) == [("jobs.cancel", "kite", "over", 450)]
 
     def test_a_retry_shows_the_new_charges(self, place: Place, table: Database) -> None:
         """Cancelled jobs can be tried again as new charges; --yes does not ask."""
@@ -152,6 +162,13 @@ class TestModels:
         assert "models resume cogvideox-3" in json.loads(job)["status_reason"]
         assert "goes on" in call(place, "models", "resume", "cogvideox-3").stdout
         assert "was not paused" in call(place, "models", "resume", "cogvideox-3").stdout
+        assert [(action, reason) for action, _, reason, _ in noted(table)][::-1] == [
+            ("model.limit", "to 7"),
+            ("model.limit", "to settings"),
+            ("model.pause", "bad films"),
+            ("model.resume", ""),
+            ("model.resume", ""),
+        ]
 
     @pytest.mark.parametrize("number", ["0", "-1", "many", "1e3", "1000000"])
     def test_a_limit_is_a_number(self, place: Place, table: Database, number: str) -> None:

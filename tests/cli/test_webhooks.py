@@ -89,6 +89,22 @@ def test_an_endpoint_is_added_tested_and_looked_up(place: dict[str, str], receiv
             assert secret not in call(place, "webhooks", *command, "-o", form).stdout
 
 
+def test_what_is_done_here_stands_in_the_audit_log(place: dict[str, str], receiver: Receiver) -> None:
+    """As what the API does, by the same names; a token in a URL is not copied there (I3)."""
+    endpoint_id = read(place, "webhooks", "add", f"{receiver.url}?token=canary")["id"]
+    for verb, *more in (("disable", "--reason", "quiet"), ("enable",), ("rotate",), ("delete",)):
+        assert call(place, "webhooks", verb, endpoint_id, *more).exit_code == 0
+    assert call(place, "webhooks", "resend", "--failed", "--since", "1h").exit_code == 0
+    with open_app(settings_of(place)) as app:
+        entries = app.audit_log.list_entries(limit=100)[::-1]
+    words = ["create", "disable", "enable", "rotate", "delete"]
+    actions = [*(f"webhook_endpoint.{word}" for word in words), "webhook_delivery.resend"]
+    assert [entry.action for entry in entries] == actions
+    assert {(entry.actor, entry.owner) for entry in entries[:-1]} == {("local", "local")}
+    assert (entries[1].reason, entries[-1].count) == ("quiet", 0)
+    assert not any("canary" in entry.subject for entry in entries)
+
+
 def test_a_test_that_fails_says_so(place: dict[str, str], receiver: Receiver) -> None:
     """Exit code 3, the reason, and when it is tried again; resending reaches it at once."""
     endpoint_id, _ = add(place, receiver)

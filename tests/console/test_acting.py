@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from orchestrator.console.routes.bulk import digest_of
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.webhooks import DeliveryState
 from orchestrator.services.bulk import BulkPlan
+from orchestrator.services.webhooks import add_endpoint
 from tests.console.conftest import Console
 
 
@@ -194,7 +196,31 @@ class TestWebhooks:
         person.post(f"/webhooks/{endpoint_id}/enable")
         assert person.post(f"/deliveries/{record.id}/resend").status_code == 303
         assert endpoints.get_delivery(record.id).state is DeliveryState.PENDING
-        assert audit(console)[0][0] == "webhook.resend"
+        assert audit(console)[0][0] == "webhook_delivery.resend"
+
+    def test_what_an_address_holds_stays_out_of_the_log(self, console: Console) -> None:
+        """I3: a token in its query is not copied to where every administrator reads; the action is called as the API's."""
+        console.person("operator", "local").post("/webhooks", url="https://hooks.example.com/in?token=canary")
+        entry = console.house.app.audit_log.list_entries(limit=1)[0]
+        assert (entry.action, "canary" in entry.subject) == ("webhook_endpoint.create", False)
+
+    def test_many_endpoints_are_paged(self, console: Console) -> None:
+        """F17: every one once, behind each other; the overview asks only for those that fail."""
+        desk = replace(console.house.app.endpoint_desk, owner="local")
+        ids = [add_endpoint(desk, f"https://hooks.example.com/{n}", ["job.*"]).endpoint.id for n in range(33)]
+        person, seen, path, pages = console.person(), list[str](), "/webhooks", 0
+        while path:
+            page = person.get(path).text
+            pages += 1
+            seen += re.findall(r'class="name" href="/console/webhooks/(\w+)"', page)
+            link = re.search(r'href="/console(/webhooks\?[^"]*)" rel="next"', page)
+            path = html.unescape(link[1]) if link else ""
+        assert (seen, pages) == (sorted(ids), 2)
+        with console.house.app.database.begin_write() as connection:
+            sql = "UPDATE webhook_endpoints SET failing_since = '2026-11-01T00:00:00.000000Z' WHERE id IN (?, ?)"
+            connection.exec_driver_sql(sql, (ids[0], ids[1]))
+        assert "2 webhooks fail" in re.sub(r"\s+", " ", person.get("/").text)
+        assert "webhooks fail" not in console.person("operator", "studio").get("/").text
 
     def test_a_secret_is_changed(self, console: Console) -> None:
         """The new one is shown once, the old one signs as long as was asked; a second change meanwhile is refused."""
@@ -213,7 +239,7 @@ class TestWebhooks:
         assert changed.secrets.previous == endpoint.secrets.sealed
         assert person.post(f"/webhooks/{endpoint.id}/rotate").status_code == 409
         assert person.post(f"/webhooks/{endpoint.id}/rotate", overlap="9y").status_code == 422
-        assert ("webhook.rotate", "it got out", 1) in audit(console)
+        assert ("webhook_endpoint.rotate", "it got out", 1) in audit(console)
 
     def test_an_endpoint_is_deleted(self, console: Console) -> None:
         """It leaves the list, its log stays, and nothing can be done to it any more."""
@@ -227,7 +253,7 @@ class TestWebhooks:
         page = person.get(f"/webhooks/{endpoint.id}")
         assert (page.status_code, "<button" in page.text.partition("<main")[2]) == (200, False)
         assert console.house.app.endpoints.get(endpoint.id).secrets.sealed is None
-        assert audit(console)[0] == ("webhook.delete", "moved", 1)
+        assert audit(console)[0] == ("webhook_endpoint.delete", "moved", 1)
 
     def test_an_address_that_is_not_allowed(self, console: Console) -> None:
         """Refused on the page itself, with nothing added."""

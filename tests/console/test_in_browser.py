@@ -38,6 +38,10 @@ HOSTILE = (
 )
 EXPECTED = ("400 (Bad Request)", "404 (Not Found)", "username fields")
 """What the browser says of a query that cannot be read, of a page that is not there, and of a login without a name."""
+CUT_OFF = """width => [...document.querySelectorAll('nav a, .card')]
+    .filter(one => one.getBoundingClientRect().right > width || one.scrollWidth > one.clientWidth + 1)
+    .map(one => one.textContent.trim().slice(0, 40))"""
+"""What a person would have to scroll sideways for."""
 SERIOUS = ("serious", "critical")
 
 
@@ -343,6 +347,7 @@ def test_axe_finds_nothing_serious(place: Place, *, is_dark: bool, width: int) -
                 (path, one["id"], one["nodes"][0]["html"]) for one in result["violations"] if one["impact"] in SERIOUS
             ]
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            assert page.evaluate(CUT_OFF, width) == [], path
     assert found == []
 
 

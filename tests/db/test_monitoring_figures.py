@@ -13,9 +13,10 @@ from orchestrator.db.figures import SqlFigures
 from orchestrator.db.models import SqlModels
 from orchestrator.db.pauses import MODEL_LIMITS
 from orchestrator.domain.figures import Figures, Totals
-from orchestrator.domain.outcomes import OutputsReady, Rejected, TaskAccepted
+from orchestrator.domain.outcomes import OutputsReady, ProviderFailed, Rejected, TaskAccepted
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.webhooks import DeliveryState
+from orchestrator.services.lifecycle import retry_job
 from tests.db.delivering import DOWN, Post
 from tests.db.driver import Driver
 from tests.factories import HOUR, make_draft
@@ -54,6 +55,24 @@ def test_jobs_money_and_slots(driver: Driver, look: Callable[[], Figures], add_u
     assert sums.failures == {("invalid_params", "video", "cogvideox-3"): 1}
     assert (seen.slots_held, seen.slot_limits) == ({"cogview-4": 1}, {"cogview-4": 7})
     assert (seen.unknown_count, sums.cost_micros) == (1, {"USD": 200_000})
+
+
+def test_what_was_paid_never_falls(driver: Driver, add_up: Callable[[], Totals]) -> None:
+    """Prometheus takes a counter that falls for one that began anew, and adds the whole history to the last day's cost."""
+    seen = []
+    job = driver.add_succeeded(task_id="task-1")
+    seen.append(add_up().cost_micros)
+    failing = driver.add_processing(task_id="task-2")
+    seen.append(add_up().cost_micros)
+    driver.finish_poll(failing.id, ProviderFailed("1234", "it failed"))
+    seen.append(add_up().cost_micros)
+    assert driver.get(job.id).cost_final_micros == 200_000
+    retry_job(driver.jobs, failing.id, rules=driver.rules, may_charge=True, actor="ann", reason="")
+    seen.append(add_up().cost_micros)
+    assert seen == [{"USD": 200_000}] * 4
+    driver.report(driver.claim_one(), TaskAccepted("task-3"))
+    driver.finish_poll(failing.id, OutputsReady((make_draft(),)))
+    assert add_up().cost_micros == {"USD": 400_000}
 
 
 def test_times(driver: Driver, look: Callable[[], Figures], add_up: Callable[[], Totals]) -> None:

@@ -7,9 +7,18 @@ from random import Random
 
 from orchestrator.db.usage import SqlUsage
 from orchestrator.domain.ids import JOB, make_id
-from orchestrator.domain.outcomes import ArchiveStep, OutputStored, Rejected
+from orchestrator.domain.outcomes import (
+    ArchiveStep,
+    OutputStored,
+    ProviderFailed,
+    Rejected,
+    TaskAccepted,
+    TaskMissing,
+)
 from orchestrator.domain.ports import LaneName
+from orchestrator.domain.states import State
 from orchestrator.domain.usage import GroupBy, UsageRow
+from orchestrator.services.lifecycle import retry_job
 from orchestrator.services.usage import list_usage
 from tests.db.driver import Driver
 from tests.factories import make_file, make_new_job
@@ -46,6 +55,22 @@ def test_all_of_it_is_added_up_per_currency(driver: Driver) -> None:
     assert (priced.output_count, priced.byte_count, priced.media_seconds) == (1, 1_500, 5.5)
     unpriced = rows(driver)[None, None]
     assert (unpriced.job_count, unpriced.active_count, unpriced.estimate_micros) == (1, 1, 0)
+
+
+def test_a_job_that_was_paid_for_twice_counts_twice(driver: Driver) -> None:
+    """A result that got lost was charged, and so is the next one: no money leaves the bill when a job is retried."""
+    job = driver.add_processing(tags={"campaign": "spring"})
+    while driver.state(job.id) is State.PROCESSING:
+        driver.clock.advance(timedelta(days=1))
+        driver.finish_poll(job.id, TaskMissing("404", "no such task"))
+    assert driver.get(job.id).failure_code == "result_lost"
+    retry_job(driver.jobs, job.id, rules=driver.rules, may_charge=True, actor="ann", reason="")
+    assert rows(driver)[None, "USD"].final_micros == PRICE
+    driver.report(driver.claim_one(), TaskAccepted("second"))
+    for by, group in ((None, None), (GroupBy.MODEL, "cogvideox-3"), (GroupBy.TAG, "campaign=spring")):
+        assert (rows(driver, by)[group, "USD"].job_count, rows(driver, by)[group, "USD"].final_micros) == (1, 2 * PRICE)
+    driver.finish_poll(job.id, ProviderFailed("1234", "it failed"))
+    assert (rows(driver)[None, "USD"].final_micros, rows(driver)[None, "USD"].unknown_count) == (PRICE, 1)
 
 
 def test_groups(driver: Driver) -> None:

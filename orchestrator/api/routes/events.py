@@ -15,9 +15,11 @@ from orchestrator.api import schemas
 from orchestrator.api.answers import answers, list_of
 from orchestrator.api.auth import Reader
 from orchestrator.api.desk import Desk, DeskOf
+from orchestrator.domain.access import AccessDenied, Principal
 from orchestrator.domain.errors import Fault, InvalidParams, StepError
 from orchestrator.domain.job import Job, JobEvent
 from orchestrator.domain.states import ACTIVE
+from orchestrator.services.access import find_principal
 from orchestrator.services.views import event_object
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -48,7 +50,7 @@ async def list_events(
     after = _read_sequence(last_event_id)
     await run_in_threadpool(desk.get_job, job_id, caller)
     if STREAM in accept:
-        return StreamingResponse(_stream(request, desk, job_id, after), media_type=STREAM)
+        return StreamingResponse(_stream(request, desk, caller, job_id, after), media_type=STREAM)
     events = await run_in_threadpool(desk.app.history.list_events, job_id)
     rows = [event_object(event) for event in events if event.sequence > after]
     return list_of(rows, limit=len(rows))
@@ -62,12 +64,17 @@ def _read_sequence(text: str | None) -> int:
     return int(text)
 
 
-async def _stream(request: Request, desk: Desk, job_id: str, after: int) -> AsyncIterator[str]:
-    """Yield what is new until the job has come to rest and all of it is told. A database that is away is waited for."""
+async def _stream(request: Request, desk: Desk, caller: Principal, job_id: str, after: int) -> AsyncIterator[str]:
+    """Yield what is new until the job has come to rest and all of it is told. A database that is away is waited for.
+
+    A job may run for days: who listens is asked for at every look, and nothing is told once their key is no good.
+    """
     silent_looks = 0
     while not await request.is_disconnected():
         try:
-            job, events = await run_in_threadpool(_look, desk, job_id, after)
+            job, events = await run_in_threadpool(_look, desk, caller, job_id, after)
+        except AccessDenied:
+            return
         except StepError:
             job, events = None, ()
         for event in events:
@@ -82,8 +89,10 @@ async def _stream(request: Request, desk: Desk, job_id: str, after: int) -> Asyn
         await anyio.sleep(LOOK_SECONDS)
 
 
-def _look(desk: Desk, job_id: str, after: int) -> tuple[Job, Sequence[JobEvent]]:
+def _look(desk: Desk, caller: Principal, job_id: str, after: int) -> tuple[Job, Sequence[JobEvent]]:
     """The state first: what moved the job there is then among the events."""
+    if find_principal(desk.app.keys, caller.key_id) is None:
+        raise AccessDenied
     job = desk.app.history.get_job(job_id)
     return job, [event for event in desk.app.history.list_events(job_id) if event.sequence > after]
 

@@ -72,7 +72,7 @@ async def create_job(
         headers["Idempotent-Replayed"] = "true"
     if (seconds := _seconds_to_wait(prefer)) is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
-        job = await wait_for_end(request, lambda: desk.app.history.get_job(job.id), seconds)
+        job = await wait_for_end(request, lambda: desk.app.history.get_job(job.id), seconds, known=job)
     return JSONResponse(desk.show_job(job), status_code=202, headers=headers)
 
 
@@ -113,7 +113,7 @@ async def get_job(
         job = await wait_for_end(request, lambda: desk.app.history.get_job(job_id), wait)
     shown = (await run_in_threadpool(desk.show_jobs, [job]))[0]
     etag = _etag(shown)
-    if if_none_match is not None and etag in [part.strip() for part in if_none_match.split(",")]:
+    if if_none_match is not None and _is_same_version(etag, if_none_match):
         return Response(status_code=304, headers={"ETag": etag})
     return JSONResponse(shown, headers={"ETag": etag})
 
@@ -147,7 +147,7 @@ def _price(checked: CheckedRequest) -> dict[str, object]:
 def _take(desk: Desk, caller: Principal, body: schemas.JobRequest, key: str | None) -> tuple[Job, bool]:
     """Return the job, and whether an earlier request with this key made it."""
     checked = _check(desk, caller, body)
-    kept = KeptKey(key, hashlib.sha256(body.model_dump_json().encode()).hexdigest(), KEPT) if key is not None else None
+    kept = KeptKey(key, _digest(body), KEPT) if key is not None else None
     limit = int(body.max_cost * MICROS) if body.max_cost is not None else None
     taken, job = take_single(checked, desk.taker(caller), desk.app.single_intakes, key=kept, max_cost_micros=limit)
     if not taken.is_new:
@@ -156,9 +156,20 @@ def _take(desk: Desk, caller: Principal, body: schemas.JobRequest, key: str | No
     return as_queued(job, taken.at), False
 
 
+def _digest(body: schemas.JobRequest) -> str:
+    """Return what stands for a request, in whatever order its writer put the fields."""
+    return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
 def _seconds_to_wait(prefer: str | None) -> int | None:
     found = _PREFER_WAIT.search(prefer or "")
     return min(int(found[1]), MAX_WAIT_SECONDS) if found else None
+
+
+def _is_same_version(etag: str, wanted: str) -> bool:
+    """RFC 9110 section 13.1.2: compared weakly, as something on the way may leave the mark of weakness out; `*` is any."""
+    tags = [part.strip().removeprefix("W/") for part in wanted.split(",")]
+    return "*" in tags or etag.removeprefix("W/") in tags
 
 
 def _etag(shown: dict[str, object]) -> str:

@@ -28,7 +28,9 @@ def list_deliveries(
     desk: DeskOf,
     caller: Reader,
     *,
-    endpoint: Annotated[str | None, Query(max_length=64, description="Only to the endpoint of this id.")] = None,
+    endpoint: Annotated[
+        str | None, Query(max_length=64, pattern="^[0-9a-z_]*$", description="Only to the endpoint of this id.")
+    ] = None,
     failed: Annotated[bool, Query(description="Only those that were given up or cancelled.")] = False,
     limit: Limit = 20,
     after: After = None,

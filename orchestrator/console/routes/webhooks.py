@@ -16,6 +16,7 @@ from orchestrator.console.pages import Page, base_of, headers_of, show
 from orchestrator.domain.access import Principal
 from orchestrator.domain.errors import Fault, InvalidParams, NotFound, RequestError
 from orchestrator.domain.ports import LaneName
+from orchestrator.domain.redact import redact_links
 from orchestrator.domain.webhooks import DeliveryState, Endpoint
 from orchestrator.services.webhook_views import delivery_object, endpoint_object
 from orchestrator.services.webhooks import add_endpoint, rotate_secret
@@ -23,6 +24,7 @@ from orchestrator.services.webhooks import add_endpoint, rotate_secret
 router = APIRouter()
 
 PAGE_SIZE = 30
+MOST_FAILING = 100
 DONE = {
     "resend": "It is due again: the same id and body, a new timestamp and signature.",
     "enable": "It takes events again.",
@@ -36,10 +38,14 @@ Why = Annotated[str, Form(max_length=1000)]
 
 @router.get("/webhooks")
 def list_endpoints(
-    request: Request, desk: DeskOf, visitor: Reader, done: Annotated[str, Query(max_length=20)] = ""
+    request: Request,
+    desk: DeskOf,
+    visitor: Reader,
+    after: Annotated[str | None, Query(max_length=100)] = None,
+    done: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
-    """List the endpoints of whoever looks."""
-    return _show_list(request, desk, visitor, done=DONE.get(done))
+    """List the endpoints of whoever looks, page by page: jobs can name as many as they like."""
+    return _show_list(request, desk, visitor, after=read_cursor(after), done=DONE.get(done))
 
 
 @router.post("/webhooks")
@@ -54,7 +60,7 @@ def add(
     caller = visitor.caller
     tools = replace(desk.app.endpoint_desk, owner=caller.creates_for)
     patterns = [part.strip() for part in events.split(",") if part.strip()]
-    desk.note(caller, "webhook.add", url[:200], owner=caller.creates_for)
+    desk.note(caller, "webhook_endpoint.create", redact_links(url.strip()), owner=caller.creates_for)
     try:
         made = add_endpoint(tools, url.strip(), patterns)
     except RequestError as error:
@@ -82,7 +88,7 @@ def show_endpoint(
 def enable(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str) -> Response:
     """Let it take events again."""
     endpoint = _get(desk, visitor.caller, endpoint_id)
-    desk.note(visitor.caller, "webhook.enable", endpoint_id, owner=endpoint.owner)
+    desk.note(visitor.caller, "webhook_endpoint.enable", endpoint_id, owner=endpoint.owner)
     desk.app.endpoints.set_enabled(endpoint_id, reason=None)
     desk.wake(LaneName.DELIVER)
     return _return(request, endpoint_id, "enable")
@@ -92,7 +98,7 @@ def enable(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str) 
 def disable(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str, reason: Why = "") -> Response:
     """Let it take no more events."""
     endpoint = _get(desk, visitor.caller, endpoint_id)
-    desk.note(visitor.caller, "webhook.disable", endpoint_id, owner=endpoint.owner, reason=reason)
+    desk.note(visitor.caller, "webhook_endpoint.disable", endpoint_id, owner=endpoint.owner, reason=reason)
     words = f"by {visitor.caller.actor}{f': {reason}' if reason else ''}"
     desk.app.endpoints.set_enabled(endpoint_id, reason=words)
     return _return(request, endpoint_id, "disable")
@@ -111,7 +117,7 @@ def rotate(
     endpoint = _get(desk, visitor.caller, endpoint_id)
     if overlap not in OVERLAPS:
         raise InvalidParams([Fault("invalid_overlap", "overlap", f"overlap is one of {', '.join(OVERLAPS)}")])
-    desk.note(visitor.caller, "webhook.rotate", endpoint_id, owner=endpoint.owner, reason=reason)
+    desk.note(visitor.caller, "webhook_endpoint.rotate", endpoint_id, owner=endpoint.owner, reason=reason)
     made = rotate_secret(desk.app.endpoint_desk, endpoint_id, overlap=OVERLAPS[overlap])
     return _show_one(request, desk, visitor, made.endpoint, secret=made.secret)
 
@@ -120,7 +126,7 @@ def rotate(
 def delete(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str, reason: Why = "") -> Response:
     """Remove it and its secrets; the log of its deliveries stays."""
     endpoint = _get(desk, visitor.caller, endpoint_id)
-    desk.note(visitor.caller, "webhook.delete", endpoint_id, owner=endpoint.owner, reason=reason)
+    desk.note(visitor.caller, "webhook_endpoint.delete", endpoint_id, owner=endpoint.owner, reason=reason)
     desk.app.endpoints.delete(endpoint_id)
     return RedirectResponse(f"{base_of(request)}/webhooks?done=delete", status_code=303, headers=headers_of())
 
@@ -129,7 +135,7 @@ def delete(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str, 
 def test(request: Request, desk: DeskOf, visitor: Deciding, endpoint_id: str) -> Response:
     """Send it a test event."""
     endpoint = _get(desk, visitor.caller, endpoint_id)
-    desk.note(visitor.caller, "webhook.test", endpoint_id, owner=endpoint.owner)
+    desk.note(visitor.caller, "webhook_endpoint.test", endpoint_id, owner=endpoint.owner)
     desk.app.endpoints.add_test(endpoint_id)
     desk.wake(LaneName.DELIVER)
     return _return(request, endpoint_id, "test")
@@ -143,16 +149,16 @@ def resend(request: Request, desk: DeskOf, visitor: Deciding, delivery_id: str) 
         endpoint = _get(desk, visitor.caller, record.endpoint_id)
     except NotFound as error:
         raise NotFound(f"there is no delivery {delivery_id}") from error
-    desk.note(visitor.caller, "webhook.resend", delivery_id, owner=endpoint.owner)
+    desk.note(visitor.caller, "webhook_delivery.resend", delivery_id, owner=endpoint.owner)
     desk.app.endpoints.resend(delivery_id)
     desk.wake(LaneName.DELIVER)
     return _return(request, endpoint.id, "resend")
 
 
 def list_failing(desk: Desk, caller: Principal) -> list[dict[str, object]]:
-    """Return the endpoints of whoever looks that fail, or were disabled for it."""
-    mine = [endpoint for endpoint in desk.app.endpoints.list_all() if caller.sees(endpoint.owner)]
-    return [endpoint_object(one) for one in mine if one.failing_since is not None]
+    """Return the endpoints of whoever looks that fail, or were disabled for it: as many as anybody would read."""
+    found = desk.app.endpoints.list_all(owner=caller.scope, limit=MOST_FAILING, is_failing=True)
+    return [endpoint_object(one) for one in found]
 
 
 def _get(desk: Desk, caller: Principal, endpoint_id: str) -> Endpoint:
@@ -200,13 +206,22 @@ def _show_list(
     desk: Desk,
     visitor: Visitor,
     *,
+    after: str | None = None,
     secret: str | None = None,
     problem: str | None = None,
     done: str | None = None,
     status: int = 200,
 ) -> Response:
-    mine = [endpoint for endpoint in desk.app.endpoints.list_all() if visitor.caller.sees(endpoint.owner)]
-    values = {"endpoints": [endpoint_object(one) for one in mine], "secret": secret, "problem": problem, "done": done}
+    found = desk.app.endpoints.list_all(owner=visitor.caller.scope, limit=PAGE_SIZE + 1, after=after)
+    rows = [endpoint_object(one) for one in found[:PAGE_SIZE]]
+    values = {
+        "endpoints": rows,
+        "more": rows[-1]["id"] if len(found) > PAGE_SIZE else None,
+        "after": after,
+        "secret": secret,
+        "problem": problem,
+        "done": done,
+    }
     lines = ("orchestrator webhooks list", "orchestrator webhooks add URL --events 'job.*'")
     page = Page("webhooks.html", "Webhooks", "webhooks", lines, status=status, values=values)
     return show(request, page, visitor)

@@ -102,9 +102,16 @@ class Endpoints(Protocol):
         """Return one, deleted ones too."""
 
     def list_all(
-        self, *, owner: str | None = None, limit: int | None = None, after: str | None = None
+        self,
+        *,
+        owner: str | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+        is_failing: bool = False,
     ) -> Sequence[Endpoint]:
-        """Return those that are not deleted, in the order of their ids; with `owner`, only theirs."""
+        """Return those that are not deleted, in the order of their ids; with `owner`, only theirs, with `is_failing` only
+        those whose last attempt failed.
+        """
 
     def set_enabled(self, endpoint_id: str, *, reason: str | None) -> Endpoint:
         """Enable (`reason` None) or disable: what was queued for it is cancelled."""

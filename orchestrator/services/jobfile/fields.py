@@ -122,6 +122,9 @@ def _check_tag(name: str, text: object) -> list[Fault]:
     if len(text) > MAX_TAG_VALUE:
         message = f"the tag {show(name)} has {len(text)} characters; at most {MAX_TAG_VALUE} are allowed"
         return [Fault("invalid_tags", param, message)]
+    if any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text):  # no text of a database
+        message = f"the tag {show(name)} holds NUL or half a surrogate pair"
+        return [Fault("invalid_text", param, message, "write the character itself")]
     return []
 
 

@@ -1,0 +1,19 @@
+"""The audit log as the command line writes it: before the thing is done, as the API and the console do."""
+
+from __future__ import annotations
+
+from orchestrator.domain.access import EVERYONE, AuditEntry
+from orchestrator.wiring import App
+
+ACTOR = "local"
+"""Whoever works on the machine itself; who that was the system's own logs say."""
+
+
+def note(app: App, action: str, subject: str, *, owner: str = EVERYONE, reason: str = "", count: int = 1) -> None:
+    """Write the line: for what has no history of its own (models, webhooks), and for changes of many jobs at once."""
+    app.audit_log.append(AuditEntry(ACTOR, action, subject, owner, reason, count))
+
+
+def note_endpoint(app: App, action: str, endpoint_id: str, *, reason: str = "") -> None:
+    """As `note`, about an endpoint. Raises NotFound."""
+    note(app, f"webhook_endpoint.{action}", endpoint_id, owner=app.endpoints.get(endpoint_id).owner, reason=reason)
