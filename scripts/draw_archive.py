@@ -62,12 +62,14 @@ were cancelled are listed while what they made can still be fetched: `orchestrat
 link's life unarchived is also an event, `job.at_risk` ([webhooks.md](webhooks.md)).
 
 ```sh
-orchestrator archive sweep
+orchestrator archive sweep                     # once
+orchestrator archive sweep --wait              # until no task runs at the provider any more
 ```
 
-does at once what workers do in their turn: cuts waiting times short, fetches what can be fetched, asks for fresh links in place
-of dead ones, aborts uploads that died half-way (older than 24 hours), removes old spool files, tells of what is at risk, and closes batches. It may run
-beside workers, and leaves to them what they hold. Exit 3 when something is still not archived.
+does at once what workers do in their turn: cuts waiting times short, asks about every running task (also those that `jobs adopt
+--file` has taken in), fetches what can be fetched, asks for fresh links in place of dead ones, aborts uploads that died half-way (older than 24 hours), removes old spool files, tells of what is at risk, and closes batches. It may run
+beside workers, and leaves to them what they hold. It submits nothing, so nothing is paid. Exit 3 when something is still not
+archived, or tasks still run at the provider: it says how many.
 
 ## Is it all still there?
 

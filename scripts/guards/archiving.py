@@ -400,8 +400,8 @@ GUARDS = (
         name="a sweep on demand leaves leases alone",
         promise="What a worker holds is never taken from it.",
         file="orchestrator/db/unarchived.py",
-        kept="JOBS.c.lease_token.is_(None), has_output)",
-        removed="has_output)",
+        kept=", JOBS.c.lease_token.is_(None))",
+        removed=")",
         tests=("tests/services/test_at_risk_list.py::test_a_sweep_leaves_what_a_worker_holds",),
     ),
 )

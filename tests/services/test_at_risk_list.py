@@ -79,8 +79,14 @@ def test_links_that_die_first_come_first_over_pages(bench: Bench) -> None:
         found.append(last.output.id)
     assert found == [row["id"] for row in rows(bench)]
     assert len(found) == len(set(found)) == sum(len(bench.only(b).outputs) for b in (*batches, talk))
-    roles = [str(row["role"]) for row in rows(bench)]  # of a job's outputs any may come first: their ids were made at once
-    assert (roles[0], set(roles[1:3]), set(roles[3:])) == ("image", {"video", "cover"}, {"transcript", "transcript_json"})
+    roles = [
+        str(row["role"]) for row in rows(bench)
+    ]  # of a job's outputs any may come first: their ids were made at once
+    assert (roles[0], set(roles[1:3]), set(roles[3:])) == (
+        "image",
+        {"video", "cover"},
+        {"transcript", "transcript_json"},
+    )
     assert [row["role"] for row in rows(bench, 3 * HOUR)] == ["image"]
 
 
@@ -173,15 +179,17 @@ def test_a_sweep_leaves_what_a_worker_holds(sqlite_bench: Bench) -> None:
 
 def test_a_sweep_asks_about_running_tasks_and_archives_what_has_ended(bench: Bench) -> None:
     """Long before the next question is due; one that failed is told of, one that runs is counted; nothing is paid."""
-    bench.faults({"fault": "fail", "kind": "video", "times": 1})
+    bench.faults({"fault": "fail", "times": 1})
+    bench.control("latency", {"*": {"mean_seconds": 1, "jitter": 0}})
     with bench.process() as context:
         failing = bench.take(VIDEO)
         bench.submit(context)
         ready = bench.start_processing(context, {**VIDEO, "custom_id": "ready"})
         bench.control("latency", {"*": {"mean_seconds": 90_000, "jitter": 0}})
         running = bench.start_processing(context, {**VIDEO, "custom_id": "running"})
-        bench.poll(context)
     bench.advance(1)
+    due = [bench.only(batch).due_at for batch in (failing, ready, running)]
+    assert min(at for at in due if at) > bench.clock.now()
     told, counts = run_sweep(bench)
     assert (counts[1:], bench.only(ready).state) == ((0, 0), State.SUCCEEDED)
     assert bench.only(failing).state is State.FAILED
