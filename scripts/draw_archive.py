@@ -49,6 +49,10 @@ says 403, 404 or 410. Then the provider is asked for a fresh one, which costs no
 when it gives the same dead link again or has no task to ask about; the job then ends as `output_expired`, and its event names output,
 link host, end and money. Five different dead links leave the job to a person (`needs_review`). With too long a life the alarm comes late, with too short a one it comes early; nothing else changes.
 
+A download that is cut goes on where it stopped if the link's server gives a strong `ETag` and answers the request for the rest with the
+same one; else it begins again. `ORCHESTRATOR_ARCHIVE_BANDWIDTH=50MB` is the most that a process downloads in a second, all outputs
+together; waiting for it counts neither against the minimum rate (64 KiB in 30 seconds) nor against the hour that a download may take.
+
 ## What is not archived yet
 
 ```sh
