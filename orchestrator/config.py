@@ -200,6 +200,11 @@ class Settings(BaseSettings):
     archive_concurrency: Counts = Field(
         default_factory=dict, description="Jobs archived at once per class, `video=4,other=8`."
     )
+    archive_bandwidth: ByteSize | None = Field(
+        None,
+        ge=64 * 1024,
+        description="Most bytes a second that this process downloads for the archive, all outputs together, `50MB`. Default: no cap.",
+    )
     link_life: Durations = Field(
         default_factory=dict,
         description="Assumed life of result links that do not say, per kind, `image=1d,video=1d`. Only orders and warns.",

@@ -49,6 +49,10 @@ says 403, 404 or 410. Then the provider is asked for a fresh one, which costs no
 when it gives the same dead link again or has no task to ask about; the job then ends as `output_expired`, and its event names output,
 link host, end and money. Five different dead links leave the job to a person (`needs_review`). With too long a life the alarm comes late, with too short a one it comes early; nothing else changes.
 
+A download that is cut goes on where it stopped if the link's server gives a strong `ETag` and answers the request for the rest with the
+same one; else it begins again. `ORCHESTRATOR_ARCHIVE_BANDWIDTH=50MB` is the most that a process downloads in a second, all outputs
+together; waiting for it counts neither against the minimum rate (64 KiB in 30 seconds) nor against the hour that a download may take.
+
 ## What is not archived yet
 
 ```sh
@@ -62,12 +66,14 @@ were cancelled are listed while what they made can still be fetched: `orchestrat
 link's life unarchived is also an event, `job.at_risk` ([webhooks.md](webhooks.md)).
 
 ```sh
-orchestrator archive sweep
+orchestrator archive sweep                     # once
+orchestrator archive sweep --wait              # until no task runs at the provider any more
 ```
 
-does at once what workers do in their turn: cuts waiting times short, fetches what can be fetched, asks for fresh links in place
-of dead ones, aborts uploads that died half-way (older than 24 hours), removes old spool files, tells of what is at risk, and closes batches. It may run
-beside workers, and leaves to them what they hold. Exit 3 when something is still not archived.
+does at once what workers do in their turn: cuts waiting times short, asks about every running task (also those that `jobs adopt
+--file` has taken in), fetches what can be fetched, asks for fresh links in place of dead ones, aborts uploads that died half-way (older than 24 hours), removes old spool files, tells of what is at risk, and closes batches. It may run
+beside workers, and leaves to them what they hold. It submits nothing, so nothing is paid. Exit 3 when something is still not
+archived, or tasks still run at the provider: it says how many.
 
 ## Is it all still there?
 

@@ -22,7 +22,7 @@ from orchestrator.domain.access import LOCAL
 from orchestrator.services.archive.at_risk import iter_unarchived, risk_object
 from orchestrator.services.archive.mend import Mender, advise
 from orchestrator.services.archive.reindex import reindex as rebuild_jobs
-from orchestrator.services.archive.sweep import Sweep, sweep_archive
+from orchestrator.services.archive.sweep import Sweep, Tally, sweep_archive
 from orchestrator.services.archive.verify import Checked, JobDrift, Reader, Sample, find_drift
 from orchestrator.services.views import Object
 from orchestrator.wiring import open_app
@@ -71,27 +71,41 @@ def at_risk(common: CommonOptions, within: timedelta | None) -> None:
 
 
 @archive.command()
+@click.option("--wait", "must_wait", is_flag=True, help="Stay until no task runs at the provider any more.")
 @click.option("--sandbox", is_flag=True, help="Of what `run --sandbox` has made; the simulator runs meanwhile.")
 @common_options
-def sweep(common: CommonOptions, *, sandbox: bool) -> None:
-    """Do now, once, what the archive and sweep lanes do: exit 3 when something is still not archived.
+def sweep(common: CommonOptions, *, must_wait: bool, sandbox: bool) -> None:
+    """Do now, once, what the poll, archive and sweep lanes do: exit 3 when something is still not archived, or still runs.
 
-    Waiting times are cut short: every output is fetched that can be, the provider is asked for fresh links in place of
-    dead ones, uploads that died half-way are aborted, stale spool files removed. Nothing is paid. Workers may run
-    meanwhile; what they hold is left to them. -o json: the counts.
+    Waiting times are cut short: the provider is asked about every running task and for fresh links in place of dead
+    ones, every output is fetched that can be, uploads that died half-way are aborted, stale spool files removed. Nothing
+    is submitted, nothing paid. Workers may run meanwhile; what they hold is left to them. -o json: the counts.
     """
     stopping = Stopping()
     with open_workshop(common.settings(), sandbox=sandbox) as shop, interrupts(stopping, NOTICES) as signals:
         app = shop.app
         if not shop.may_ask:
-            tell("no ORCHESTRATOR_ZAI_API_KEY: the provider is not asked for fresh links")
-        tally = sweep_archive(Sweep(shop.context, shop.loop, app.unarchived, stopping.stop, shop.may_ask, tell))
+            tell("no ORCHESTRATOR_ZAI_API_KEY: the provider is asked neither about tasks nor for fresh links")
+        job = Sweep(shop.context, shop.loop, app.unarchived, stopping.stop, shop.may_ask, tell, must_wait)
+        tally = sweep_archive(job)
         left = sum(1 for _ in iter_unarchived(app.unarchived, now=app.clock.now()))
-        counts = {"archived": tally.stored, "failed_tries": tally.failed, "dead_links": tally.dead, "unarchived": left}
-        print_one(counts, common.format_for(one=True))
+        running = app.unarchived.count_running()
+        print_one(_counts(tally, left, running), common.format_for(one=True))
         if left:
             tell(f"{left} outputs are not archived: {command('archive at-risk')}")
-    sys.exit(signals.exit_code or (Exit.NOT_ALL_SUCCEEDED if left else Exit.OK))
+        if running:
+            tell(f"{running} tasks are still running at the provider: {command('archive sweep --wait')}")
+    sys.exit(signals.exit_code or (Exit.NOT_ALL_SUCCEEDED if left or running else Exit.OK))
+
+
+def _counts(tally: Tally, left: int, running: int) -> dict[str, object]:
+    return {
+        "archived": tally.stored,
+        "failed_tries": tally.failed,
+        "dead_links": tally.dead,
+        "unarchived": left,
+        "running": running,
+    }
 
 
 @archive.command()

@@ -37,11 +37,16 @@ class SqlUnarchived:
         query = query.order_by(_end(), OUTPUTS.c.id).limit(limit)
         return self._database.read(lambda c: _load(c, query))
 
+    def count_running(self) -> int:
+        """Count the jobs in `processing` that have no output yet; those that have one wait for a fresh link."""
+        has_output = select(OUTPUTS.c.id).where(OUTPUTS.c.job_id == JOBS.c.id).exists()
+        query = select(func.count()).select_from(JOBS).where(JOBS.c.state == State.PROCESSING, ~has_output)
+        return self._database.read(lambda c: c.execute(query).scalar_one())
+
     def hurry(self) -> int:
-        """Bring forward what waits for its next try. A lease is left alone: its holder is at work."""
+        """Bring forward what waits for its next try or question. A lease is left alone: its holder is at work."""
         database = self._database
-        has_output = select(OUTPUTS.c.id).where(OUTPUTS.c.job_id == JOBS.c.id, OUTPUTS.c.archived_at.is_(None)).exists()
-        waits = and_(JOBS.c.state.in_((State.ARCHIVING, State.PROCESSING)), JOBS.c.lease_token.is_(None), has_output)
+        waits = and_(JOBS.c.state.in_((State.ARCHIVING, State.PROCESSING)), JOBS.c.lease_token.is_(None))
 
         def work(connection: Connection) -> int:
             now = database.now(connection)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import aiohttp
 from yarl import URL
@@ -15,6 +16,8 @@ from orchestrator.egress.addresses import Address
 from orchestrator.egress.guard import Admitted, EgressGuard
 from orchestrator.egress.target import REMEMBERED, Target
 from orchestrator.http import foreign_session, tls_context
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class PinnedClient:
@@ -27,14 +30,16 @@ class PinnedClient:
         self._tls = tls_context(ca_bundle)
 
     @asynccontextmanager
-    async def open(self, method: str, url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def open(
+        self, method: str, url: str, *, headers: Mapping[str, str] = NO_HEADERS
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Give the answer's head; its body is still to be read. No cookie is kept, no redirect followed.
 
         Raises the guard's StepErrors as they are; what the connection does stays aiohttp's.
         """
         admitted = await self._guard.admit(url)
         async with foreign_session(tls=self._tls) as session:
-            answer = await ask(session, Request(method, admitted))
+            answer = await ask(session, Request(method, admitted, headers))
             async with answer:
                 yield answer
 

@@ -52,6 +52,13 @@ class SpoolSink:
         if self._block_bytes >= BLOCK_BYTES:
             await self._start_flush()
 
+    async def restart(self) -> None:
+        """Forget what came so far: other bytes follow, from their beginning."""
+        await self._end_flush()
+        self._block, self._block_bytes, self.byte_count = [], 0, 0
+        self._digest = hashlib.sha256()
+        await self._off_loop(self._empty)
+
     async def finish(self) -> str:
         """Write the rest, keep the file, return its SHA-256."""
         await self._start_flush(is_last=True)
@@ -95,6 +102,11 @@ class SpoolSink:
                 view = view[os.write(self._handle, view) :]
         if is_last:
             self._close()
+
+    def _empty(self) -> None:
+        if self._is_ours:
+            os.ftruncate(self._handle, 0)
+            os.lseek(self._handle, 0, os.SEEK_SET)
 
     def _close(self) -> None:
         handle, self._handle = self._handle, -1

@@ -13,7 +13,7 @@ from dataclasses import replace
 from orchestrator import http
 from orchestrator.domain.errors import ConfigError
 from orchestrator.domain.ports import Wakeup
-from orchestrator.egress import GuardedFetch
+from orchestrator.egress import Bandwidth, GuardedFetch
 from orchestrator.journal import FileJournal
 from orchestrator.services.batch_files import Clerk
 from orchestrator.services.lanes.context import LaneContext
@@ -45,7 +45,11 @@ def open_lanes(
             papers=app.papers,
             provider=_make_provider(app),
             stores=app.stores,
-            fetch=GuardedFetch(allow=settings.egress_allow, ca_bundle=settings.ca_bundle),
+            fetch=GuardedFetch(
+                allow=settings.egress_allow,
+                ca_bundle=settings.ca_bundle,
+                bandwidth=Bandwidth(settings.archive_bandwidth),
+            ),
             journal=journal,
             clock=app.clock,
             wakeup=wakeup,

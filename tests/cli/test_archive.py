@@ -90,7 +90,7 @@ def test_a_sweep_says_what_it_did(home: Path, place: dict[str, str]) -> None:
     done = call(place, "archive", "sweep", "--sandbox", "-o", "json")
     assert (done.exit_code, json.loads(done.stdout)) == (
         0,
-        {"archived": 0, "failed_tries": 0, "dead_links": 0, "unarchived": 0},
+        {"archived": 0, "failed_tries": 0, "dead_links": 0, "unarchived": 0, "running": 0},
     )
     assert "uploads: 0 orphan uploads aborted" in done.stderr
     forget_archiving(home)

@@ -71,6 +71,22 @@ def tasks(provider: RunningSandbox) -> list[dict[str, Any]]:
     return rows
 
 
+def charges(provider: RunningSandbox) -> list[tuple[object, object]]:
+    return [(row["id"], row["price"] if row["charged"] else None) for row in tasks(provider)]
+
+
+def submit_elsewhere(provider: RunningSandbox, model: str, count: int) -> None:
+    """Submit films as a script would that knows nothing of this project; each is done before the next."""
+    httpx.put(f"{provider.control_url}/faults", json=[], trust_env=False).raise_for_status()
+    quick = {"*": {"mean_seconds": 0, "jitter": 0}}
+    httpx.put(f"{provider.control_url}/latency", json=quick, trust_env=False).raise_for_status()
+    key = {"Authorization": "Bearer id.secret"}
+    for number in range(count):
+        body = {"model": model, "prompt": f"a lamp, {number}"}
+        url = f"{provider.base_url}/videos/generations"
+        httpx.post(url, json=body, headers=key, trust_env=False).raise_for_status()
+
+
 def last_event(settings: dict[str, str], job_id: str) -> dict[str, Any]:
     event: dict[str, Any] = json.loads(jobs(settings, "events", job_id, "-o", "jsonl").stdout.splitlines()[-1])
     return event
@@ -261,12 +277,7 @@ def test_what_adopt_refuses(tmp_path: Path, arguments: tuple[str, ...], words: s
 
 def test_a_file_of_tasks_is_adopted(place: dict[str, str], provider: RunningSandbox, tmp_path: Path) -> None:
     """Bare ids and objects; each task once, known ones said; the file again adopts nothing new, and nothing is paid."""
-    httpx.put(f"{provider.control_url}/faults", json=[], trust_env=False).raise_for_status()
-    for _ in range(2):  # by a script elsewhere
-        body = {"model": "cogvideox-3", "prompt": "a lamp"}
-        key = {"Authorization": "Bearer id.secret"}
-        url = f"{provider.base_url}/videos/generations"
-        httpx.post(url, json=body, headers=key, trust_env=False).raise_for_status()
+    submit_elsewhere(provider, "cogvideox-3", 2)
     one, two, three = (row["id"] for row in tasks(provider) if row["kind"] == "video")
     path = tmp_path / "ids.jsonl"
     path.write_text(f"# from the old script\n{one}\n\n{json.dumps({'task_id': two, 'model': 'cogvideox-3'})}\r\n")
@@ -281,6 +292,27 @@ def test_a_file_of_tasks_is_adopted(place: dict[str, str], provider: RunningSand
     assert (shown["model"], shown["tags"], shown["status"]) == ("cogvideox-3", {"from": "script"}, "processing")
     assert shown["cost"]["estimate"] is None
     assert len(tasks(provider)) == 4  # two of the place's, two of the script's
+
+
+def test_twenty_adopted_tasks_are_archived_by_one_sweep(
+    place: dict[str, str], provider: RunningSandbox, tmp_path: Path
+) -> None:
+    """The command that adopting names does it all: polled, archived, succeeded, and not a request more is paid."""
+    submit_elsewhere(provider, "viduq1-text", 20)
+    theirs = [row["id"] for row in tasks(provider) if row["kind"] == "video"][-20:]
+    path = tmp_path / "ids.txt"
+    path.write_text("\n".join(theirs))
+    charged = charges(provider)
+    adopted = jobs(place, "adopt", "--file", str(path), "--kind", "video", "--tag", "from=script")
+    assert adopted.exit_code == 0, adopted.output
+    swept = call(place, "archive", "sweep", "--wait", "-o", "json")
+    assert swept.exit_code == 0, swept.output
+    counts = json.loads(swept.stdout)
+    assert (counts["unarchived"], counts["running"], counts["archived"] >= 20) == (0, 0, True)
+    found = [json.loads(line) for line in jobs(place, "list", "tag:from=script", "-o", "jsonl").stdout.splitlines()]
+    assert sorted(job["provider_task_id"] for job in found) == sorted(theirs)
+    assert {job["status"] for job in found} == {"succeeded"}
+    assert charges(provider) == charged
 
 
 def test_a_wrong_file_of_tasks_adopts_nothing(place: dict[str, str]) -> None:

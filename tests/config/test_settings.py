@@ -135,6 +135,7 @@ BAD = {
     "resubmit_max": "-1",
     "output_max_bytes": "-1",
     "archive_concurrency": "video=0",
+    "archive_bandwidth": "1KB",
     "link_life": "video=",
     "log_format": "xml",
     "log_level": "loud",
@@ -170,6 +171,7 @@ def test_each_setting_names_itself_when_it_is_wrong(name: str, value: str, monke
         ("poll_intervals", "video=5..-30", "SHORTEST..LONGEST"),
         ("poll_intervals", "video=\uff15..9", "SHORTEST..LONGEST"),
         ("output_max_bytes", "4Gi", "size"),
+        ("archive_bandwidth", "50 MB/s", "size"),
         ("output_max_bytes", "9" * 400, "size"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -40,18 +41,25 @@ def set_life(bench: Bench, batch: str, hours: float) -> None:
 
 
 def run_sweep(
-    bench: Bench, *, may_ask: bool = True, context: LaneContext | None = None
+    bench: Bench,
+    *,
+    may_ask: bool = True,
+    must_wait: bool = False,
+    context: LaneContext | None = None,
+    on_told: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[str], tuple[int, int, int]]:
     """Sweep once; return what was told, and how many were archived, failed and found dead."""
     told: list[str] = []
 
     def tell(line: str) -> None:
         told.append(line)
+        on_told(line)
         if line.startswith("dead link"):
             bench.advance(2)  # a link signed in the same second is the same link
 
     with bench.process() as own:
-        tally = sweep_archive(Sweep(context or own, bench.loop, bench.app.unarchived, Stop(), may_ask, tell))
+        outputs = bench.app.unarchived
+        tally = sweep_archive(Sweep(context or own, bench.loop, outputs, Stop(), may_ask, tell, must_wait))
     return told, (tally.stored, tally.failed, tally.dead)
 
 
@@ -71,7 +79,14 @@ def test_links_that_die_first_come_first_over_pages(bench: Bench) -> None:
         found.append(last.output.id)
     assert found == [row["id"] for row in rows(bench)]
     assert len(found) == len(set(found)) == sum(len(bench.only(b).outputs) for b in (*batches, talk))
-    assert [row["role"] for row in rows(bench)] == ["image", "video", "cover", "transcript", "transcript_json"]
+    roles = [
+        str(row["role"]) for row in rows(bench)
+    ]  # of a job's outputs any may come first: their ids were made at once
+    assert (roles[0], set(roles[1:3]), set(roles[3:])) == (
+        "image",
+        {"video", "cover"},
+        {"transcript", "transcript_json"},
+    )
     assert [row["role"] for row in rows(bench, 3 * HOUR)] == ["image"]
 
 
@@ -160,6 +175,57 @@ def test_a_sweep_leaves_what_a_worker_holds(sqlite_bench: Bench) -> None:
         assert counts == (0, 0, 0)
         assert bench.only(batch).lease_token == held.lease_token
         assert bench.only(batch).due_at == held.due_at
+
+
+def test_a_sweep_asks_about_running_tasks_and_archives_what_has_ended(bench: Bench) -> None:
+    """Long before the next question is due; one that failed is told of, one that runs is counted; nothing is paid."""
+    bench.faults({"fault": "fail", "times": 1})
+    bench.control("latency", {"*": {"mean_seconds": 1, "jitter": 0}})
+    with bench.process() as context:
+        failing = bench.take(VIDEO)
+        bench.submit(context)
+        ready = bench.start_processing(context, {**VIDEO, "custom_id": "ready"})
+        bench.control("latency", {"*": {"mean_seconds": 90_000, "jitter": 0}})
+        running = bench.start_processing(context, {**VIDEO, "custom_id": "running"})
+    bench.advance(1)
+    due = [bench.only(batch).due_at for batch in (failing, ready, running)]
+    assert min(at for at in due if at) > bench.clock.now()
+    told, counts = run_sweep(bench)
+    assert (counts[1:], bench.only(ready).state) == ((0, 0), State.SUCCEEDED)
+    assert bench.only(failing).state is State.FAILED
+    assert [line for line in told if line.startswith(f"ended     {bench.only(failing).id}: failed: ")]
+    assert (bench.only(running).state, bench.app.unarchived.count_running()) == (State.PROCESSING, 1)
+    assert bench.posts() == 3
+
+
+def test_a_sweep_that_waits_stays_until_no_task_runs(sqlite_bench: Bench) -> None:
+    """It says how many are left each time it waits, and asks again when the poll lane would."""
+    bench = sqlite_bench
+    bench.control("latency", {"*": {"mean_seconds": 600, "jitter": 0}})
+    with bench.process() as context:
+        batches = [bench.start_processing(context, {**VIDEO, "custom_id": f"scene-{n}"}) for n in range(2)]
+    waits: list[str] = []
+
+    def let_pass(line: str) -> None:
+        if "still running" in line:
+            waits.append(line)
+            bench.advance(250)
+
+    run_sweep(bench, must_wait=True, on_told=let_pass)
+    assert waits == ["2 tasks are still running at the provider; interrupt to stop waiting"] * 3
+    assert {bench.only(batch).state for batch in batches} == {State.SUCCEEDED}
+    assert bench.posts() == 2
+
+
+def test_a_sweep_does_not_wait_where_nobody_may_be_asked(sqlite_bench: Bench) -> None:
+    """Without a key, waiting would never end."""
+    bench = sqlite_bench
+    with bench.process() as context:
+        batch = bench.start_processing(context)
+    asked = bench.asks()
+    told, _ = run_sweep(bench, may_ask=False, must_wait=True)
+    assert (bench.only(batch).state, bench.asks()) == (State.PROCESSING, asked)
+    assert not [line for line in told if "still running" in line]
 
 
 class RefusingStores:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +16,7 @@ from orchestrator.storage.s3 import S3Store
 from tests.fixtures import swift
 from tests.fixtures.fronts import Authority, OpenFront
 from tests.fixtures.s3 import S3Server
+from tests.fixtures.strict_s3 import running_strict_s3
 
 collect_ignore = [] if swift.IS_ASKED_FOR else ["test_signed_links.py"]
 PART = 5 << 20
@@ -111,6 +112,24 @@ def open_s3(options: StoreOptions, bucket: str) -> S3Store:
 
 
 @pytest.fixture
+def strict_store_new(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
+    """A bucket on the server that checks all that it is sent."""
+    with running_strict_s3() as server:
+        use_credentials(server.address, monkeypatch)
+        yield open_s3(options_for(server.address), "strict")
+        assert server.uploads == {}
+
+
+@pytest.fixture
+def strict_store_old(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
+    """The same of older make: it knows neither checksums nor conditions."""
+    with running_strict_s3(old=True) as server:
+        use_credentials(server.address, monkeypatch)
+        yield open_s3(options_for(server.address), "strict")
+        assert server.uploads == {}
+
+
+@pytest.fixture
 def local_store(tmp_path: Path) -> Store:
     return StoreSet().open((tmp_path / "archive one").as_uri())
 
@@ -120,7 +139,10 @@ VERIFYING = ["swift_store", "swift_tls_store"] if swift.IS_ASKED_FOR else []
 BUCKETS = ["s3_store", "s3_tls_store", *(pytest.param(name, marks=pytest.mark.swift) for name in VERIFYING)]
 
 
-@pytest.fixture(params=["local_store", *BUCKETS])
+STRICT = ["strict_store_new", "strict_store_old"]
+
+
+@pytest.fixture(params=["local_store", *STRICT, *BUCKETS])
 def store(request: pytest.FixtureRequest) -> Store:
     """One archive of each kind: what every implementation must do."""
     found: Store = request.getfixturevalue(request.param)

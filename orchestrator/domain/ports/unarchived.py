@@ -19,7 +19,7 @@ class Unarchived:
 
 
 class UnarchivedOutputs(Protocol):
-    """Outputs that are still to be archived. Raises Transient when the database cannot be reached."""
+    """Outputs that are still to be archived, or to be made. Raises Transient when the database cannot be reached."""
 
     def list_unarchived(
         self, *, now: datetime, before: datetime | None = None, after: Unarchived | None = None, limit: int = 500
@@ -29,5 +29,8 @@ class UnarchivedOutputs(Protocol):
         Of a job that has failed or was cancelled only what can still be fetched. `before`: whose links die until then.
         """
 
+    def count_running(self) -> int:
+        """Return how many jobs have a task at the provider that had not ended when it was last asked about."""
+
     def hurry(self) -> int:
-        """Make due now what waits to be fetched, or for a fresh link, and is in nobody's hands; return how many jobs."""
+        """Make due now what waits to be fetched or asked about and is in nobody's hands; return how many jobs."""

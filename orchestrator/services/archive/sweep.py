@@ -1,4 +1,5 @@
-"""One sweep on demand: fetch what can be fetched, then the upkeep of archive and spool. Nothing is paid, nothing decided.
+"""One sweep on demand: ask about running tasks, fetch what can be fetched, then the upkeep of archive and spool.
+Nothing is submitted, so nothing is paid.
 
 What workers do anyway, now: waiting times are cut short, leases are not, so workers may run meanwhile.
 """
@@ -8,13 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
+from orchestrator.domain.decide import Decision
 from orchestrator.domain.errors import StepError
 from orchestrator.domain.outcomes import OutputFailed, OutputLinkDead, OutputStored
 from orchestrator.domain.ports import LaneName
 from orchestrator.domain.ports.unarchived import UnarchivedOutputs
+from orchestrator.domain.states import State
 from orchestrator.services.lanes.archive import ArchiveLane, ArchiveResult
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.drain import Stop
@@ -35,6 +38,8 @@ log = logging.getLogger(__name__)
 Tell = Callable[[str], None]
 ROUNDS = 6
 """Of fetching and asking for fresh links: one more than a job asks for before it is held for a person."""
+SHORTEST_WAIT_SECONDS = 0.1  # due, yet the drain left it: a worker holds it, or its lease has just ended; never spin
+LONGEST_WAIT_SECONDS = 60.0  # workers beside may end what is waited for
 
 
 @dataclass
@@ -44,6 +49,8 @@ class Tally:
     stored: int = 0
     failed: int = 0
     dead: int = 0
+    ended: int = 0
+    """Tasks that the provider said have ended, and fresh links that it gave."""
 
 
 class ToldArchiveLane(ArchiveLane):
@@ -76,9 +83,27 @@ class ToldArchiveLane(ArchiveLane):
                 self._tell(f"dead link {job_id}: {message}")
 
 
+class ToldPollLane(PollLane):
+    """The poll lane that says which tasks have ended, and how. Each row is asked about once in a drain."""
+
+    def __init__(self, context: LaneContext, tally: Tally, tell: Tell) -> None:
+        super().__init__(replace(context, limits=replace(context.limits, poll_hold=timedelta(0))))
+        self._tally = tally
+        self._tell = tell
+
+    def _note_end(self, job_id: str, decision: Decision) -> None:
+        super()._note_end(job_id, decision)
+        self._tally.ended += decision.target is not State.PROCESSING
+        if decision.target not in (State.PROCESSING, State.ARCHIVING):  # what is ready is told of once it is archived
+            self._tell(f"ended     {job_id}: {decision.target}: {decision.reason}")
+
+
 @dataclass(frozen=True)
 class Sweep:
-    """Who sweeps. `loop`: where the context's clients work. `may_ask` False: no key to ask for fresh links with."""
+    """Who sweeps. `loop`: where the context's clients work. `may_ask` False: no key to ask the provider with.
+
+    `must_wait`: stay until no task runs at the provider any more, or until nobody may be asked about it.
+    """
 
     context: LaneContext
     loop: LoopThread
@@ -86,10 +111,11 @@ class Sweep:
     stop: Stop
     may_ask: bool
     tell: Tell
+    must_wait: bool = False
 
 
 def sweep_archive(sweep: Sweep) -> Tally:
-    """Fetch what can be fetched, then run the upkeep; return what the fetching brought.
+    """Ask about what runs, fetch what can be fetched, then run the upkeep; return what that brought.
 
     Raises StepError when the database cannot be reached. An archive that refuses is told of, and stops nothing.
     """
@@ -111,17 +137,35 @@ def sweep_archive(sweep: Sweep) -> Tally:
 
 def _fetch(sweep: Sweep, tally: Tally) -> None:
     context, mailboxes = sweep.context, Mailboxes()
-    asking = replace(context, limits=replace(context.limits, poll_hold=timedelta(0)))  # each row is asked about once
-    lanes = (ToldArchiveLane(context, tally, sweep.tell), PollLane(asking))
+    lanes = (ToldArchiveLane(context, tally, sweep.tell), ToldPollLane(context, tally, sweep.tell))
     host = LaneHost(lanes, loop=sweep.loop, clock=context.clock, mailboxes=mailboxes, stop=sweep.stop)
+    while True:
+        _drain_both(sweep, host, tally)
+        if sweep.stop.is_requested or not (sweep.must_wait and sweep.may_ask):
+            return
+        running = sweep.outputs.count_running()
+        due = [at for name in (LaneName.POLL, LaneName.ARCHIVE) if (at := context.jobs.find_next_due(name))]
+        if not running or not due:
+            return
+        sweep.tell(f"{running} tasks are still running at the provider; interrupt to stop waiting")
+        host.wait_for_note(LaneName.POLL, min(_seconds_until(min(due), context), LONGEST_WAIT_SECONDS))
+
+
+def _drain_both(sweep: Sweep, host: LaneHost, tally: Tally) -> None:
+    """Fetch and ask in turn, as long as asking brings something to fetch, or fetching something to ask about."""
     for _ in range(ROUNDS):
         before = (tally.stored, tally.dead)
         host.drain(LaneName.ARCHIVE)
         if sweep.stop.is_requested or not sweep.may_ask:
             return
+        ended = tally.ended
         host.drain(LaneName.POLL)
-        if (tally.stored, tally.dead) == before:
+        if (tally.stored, tally.dead) == before and tally.ended == ended:
             return
+
+
+def _seconds_until(due: datetime, context: LaneContext) -> float:
+    return max((due - context.clock.now()).total_seconds(), SHORTEST_WAIT_SECONDS)
 
 
 def _keep_up(sweep: Sweep, name: str, run: Callable[[], str]) -> None:

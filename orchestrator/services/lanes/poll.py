@@ -140,8 +140,11 @@ class PollLane(LeasedLane[PollWork]):
             reach(CrashPoint.POLLS_COMMITTED)
             for row in applied:
                 if row.decision is not None and row.decision.records_event:
-                    log.info("task_ended", extra={"job_id": row.job_id, "state": row.decision.target})
-                    context.wake_after(row.decision)
+                    self._note_end(row.job_id, row.decision)
+
+    def _note_end(self, job_id: str, decision: Decision) -> None:
+        log.info("task_ended", extra={"job_id": job_id, "state": decision.target})
+        self._context.wake_after(decision)
 
     def _give_back(self, unasked: Sequence[PollWork]) -> None:
         if unasked:
