@@ -28,7 +28,7 @@ from scripts.chaos.score import Score
 
 ROOT = Path(__file__).parents[2]
 BAD = ("lost", "twice", "orphans", "above_limit")
-COUNTED = ("jobs", "held", "attached", *BAD, "kills", "flushes", "broker_restarts", "database_crashes")
+COUNTED = ("jobs", "held", "attached", *BAD, "stray_objects", "kills", "flushes", "broker_restarts", "database_crashes")
 
 
 def main() -> int:

@@ -50,6 +50,8 @@ def count_round(
     for state in states.values():
         by_state[str(state)] = by_state.get(str(state), 0) + 1
     high = max(installation.control("GET", "stats")["in_flight_high_water"].values(), default=0)
+    findings = dict(count_findings(app, rows))
+    stray_objects = findings.pop("object_orphaned", 0)
     return Score(
         mode=mode,
         seed=plan.seed,
@@ -61,7 +63,8 @@ def count_round(
         twice=charges.count_twice(),
         orphans=count_orphans(charges.find_unlinked(), still_held),
         above_limit=max(int(high) - plan.limit, 0),
-        findings=count_findings(app, rows),
+        findings=findings,
+        stray_objects=stray_objects,
         kills=counts.kills,
         flushes=counts.flushes,
         broker_restarts=counts.broker_restarts,

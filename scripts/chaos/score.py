@@ -23,7 +23,8 @@ class Score:
 
     `orphans`: tasks the provider charged that no job knows and no held job explains. `attached`: held jobs whose task
     stood in the provider's ledger, led to their end by its id as a person would. `above_limit`: the most tasks of one
-    model that the provider saw at once beyond the limit.
+    model that the provider saw at once beyond the limit. `findings` are the doctor's, but for held calls and
+    `stray_objects`: files that were stored just before a death and that no row names (docs/operations.md).
     """
 
     mode: str
@@ -37,6 +38,7 @@ class Score:
     orphans: int
     above_limit: int
     findings: Mapping[str, int]
+    stray_objects: int
     kills: int
     flushes: int = 0
     broker_restarts: int = 0
