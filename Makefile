@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help bench demo demo-celery guards test test-all lint format docs lock wheel clean
+.PHONY: help bench chaos chaos-short demo demo-celery guards test test-all lint format docs lock wheel clean
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -50,9 +50,22 @@ test-all: test ## test, then what needs apt: the image's steps, docker-compose.y
 	$(VENV)/bin/python -m pytest -q -m browser
 	scripts/install_swift.sh
 	ORCHESTRATOR_TEST_SWIFT=1 $(PYTEST) -q -m swift
+	$(MAKE) chaos-short
 
 bench: $(VENV)/$(STAMP) ## measure ours beside others, about 10 minutes on a quiet machine; BENCH=slots runs one
 	$(VENV)/bin/python -m bench $(BENCH)
+
+# A round is a few minutes; rounds that stand in the figures' file are not run again, so that a cut run goes on.
+CHAOS_FIGURES ?= build/chaos.jsonl
+CHAOS = $(VENV)/bin/python -m scripts.chaos
+
+chaos: $(VENV)/$(STAMP) ## kill workers 500 times, restart broker and crash PostgreSQL 20 times each, then `run` on SQLite 300 times (hours)
+	$(CHAOS) --seed 1000 --rounds 20 --jobs 250 --kills 25 --figures $(CHAOS_FIGURES) $(CHAOS_ARGS)
+	$(CHAOS) --embedded --seed 1000 --rounds 10 --jobs 60 --kills 30 --kill-every 3 --figures $(CHAOS_FIGURES) $(CHAOS_ARGS)
+
+chaos-short: $(VENV)/$(STAMP) ## one round of each: under 3 minutes
+	$(CHAOS) --seed 7 --jobs 40 --kills 8 $(CHAOS_ARGS)
+	$(CHAOS) --embedded --seed 7 --jobs 12 --kills 4 --kill-every 3 $(CHAOS_ARGS)
 
 guards: $(VENV)/$(STAMP) ## remove each guard in turn and see that a test fails (about 35 minutes on two busy cores); GUARDS_ARGS="--resume" goes on
 	$(VENV)/bin/python -m scripts.remove_guards $(GUARDS_ARGS)

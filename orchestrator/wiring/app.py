@@ -118,9 +118,9 @@ def _hint_at_jobs(settings: Settings) -> str:
     return "--data-dir names another place"
 
 
-def make_app(settings: Settings, clock: Clock, database: Database) -> App:
-    """Return the app over an open database."""
-    rng = SystemRandom()
+def make_app(settings: Settings, clock: Clock, database: Database, *, rng: Random | None = None) -> App:
+    """Return the app over an open database; `rng` is the system's unless a run is to be repeated."""
+    rng = rng or SystemRandom()
     kinds = kinds_by_name()
     database = replace(database, render=EventBodies(kinds))
     return App(

@@ -28,7 +28,7 @@ FORKING = multiprocessing.get_context("forkserver")
 FORKING.set_forkserver_preload([__name__, "tests.crashes.senders"])
 
 
-@dataclass
+@dataclass(eq=False)
 class Forked:
     """A command under way, or ended."""
 

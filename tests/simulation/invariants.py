@@ -1,0 +1,67 @@
+"""What must be so after every step, and what must be so in the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from orchestrator.domain.job import Verdict
+from orchestrator.domain.ports.audit import Call
+from orchestrator.domain.states import ACTIVE
+from tests.acceptance.runs import AFTER_A_KILL
+from tests.health import find_anything
+from tests.simulation.world import MODELS, SLOTS, World
+
+STRAYED = "object_orphaned"  # stored just before a death, named by no row (docs/operations.md)
+
+
+def check_provider(world: World) -> None:
+    """No request is sent twice, and no model runs more tasks than it has slots."""
+    account = world.account
+    twice = {request: count for request, count in account.posts.items() if count > 1}
+    assert not twice, f"sent twice: {twice}"
+    beyond = {model: account.worst[model] for model in MODELS if account.worst[model] > SLOTS}
+    assert not beyond, f"more tasks at once than {SLOTS}: {beyond}"
+
+
+def check_charges(world: World) -> None:
+    """A job is charged once, and once more for each time that somebody agreed to it; every charge has its intent."""
+    calls = _calls(world)
+    missing = [request for request in world.account.charges() if request not in calls]
+    assert not missing, f"charged without an intent in the job table: {missing}"
+    charged: Counter[str] = Counter()
+    for request, count in world.account.charges().items():
+        charged[calls[request].job_id] += count
+    for job_id, count in charged.items():
+        if count > 1:
+            allowed = 1 + world.agreed.get(job_id, 0) + _count_policy(world, job_id)
+            assert count <= allowed, f"{job_id} was charged {count} times, agreed were {allowed}"
+
+
+def check_jobs(world: World) -> None:
+    """No job is lost."""
+    found = {job.id for batch in world.batches for job in world.app.history.iter_members(batch)}
+    assert found == world.jobs, f"lost: {world.jobs - found}"
+
+
+def check_end(world: World) -> None:
+    """Nothing is at work any more; what was paid for is known, or its job says that a person must look."""
+    states = {job.id: job.state for batch in world.batches for job in world.app.history.iter_members(batch)}
+    active = {job: str(state) for job, state in states.items() if state in ACTIVE}
+    assert not active, f"never ended: {active}"
+    calls = _calls(world)
+    for task in world.account.tasks.values():
+        call = calls[task.request_id]
+        is_linked = call.verdict == Verdict.ANSWERED if task.is_sync else call.task_id == task.id
+        explained = is_linked or call.verdict in (Verdict.UNKNOWN, Verdict.FAILED)
+        assert explained, f"{task.id} of {call.job_id} was paid for and is unknown here: {call}"
+    found = find_anything(world.app, ledger=world.account.ledger())
+    bad = [finding for finding in found if finding.code not in AFTER_A_KILL | {STRAYED}]
+    assert not bad, "\n".join(f"{finding.code}: {finding.words}" for finding in bad)
+
+
+def _calls(world: World) -> dict[str, Call]:
+    return dict(world.app.audit.find_calls(set(world.account.charges())))
+
+
+def _count_policy(world: World, job_id: str) -> int:
+    return sum(event.actor == "policy" and event.type == "resubmit" for event in world.app.history.list_events(job_id))
