@@ -31,6 +31,11 @@ from orchestrator.services.jobfile.tally import Estimate, FaultLog, PriceSum, Se
 
 MAX_LINES = 50_000
 """Surfaces section 3."""
+_FIRST_JOB = {
+    Form.JSONL: "one JSON object on each line",
+    Form.CSV: "one row for each job, below a row that names the columns: custom_id,kind,model,prompt,...",
+    Form.YAML: "begin each job with a dash: - custom_id: ...",
+}
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -199,7 +204,7 @@ class _Check:
         if self._byte_count > self._form.max_bytes:  # with nothing but comments behind the last job
             self._refuse(self._too_large(None))
         if not self._line_digests and self._is_whole:
-            self._refuse(Fault("empty_file", None, "the file holds no job", "one JSON object on each line", line=1))
+            self._refuse(Fault("empty_file", None, "the file holds no job", _FIRST_JOB[self._form], line=1))
 
     def _refuse(self, fault: Fault) -> None:
         """What is wrong with the file itself refuses it whole."""
@@ -251,8 +256,8 @@ class _Check:
         sha256 = self._digest.hexdigest()
         verdict = self._graph.judge(self._refused)
         self.log.add(fault for _, fault in verdict.faults)
-        self.log.add(self._graph.warn(verdict.orphans))
         self._refused.update(verdict.orphans, (index for index, _ in verdict.faults))
+        self.log.add(self._graph.warn(verdict.orphans, self._refused))
         for index, item in self._priced_last.items():
             if index not in self._refused:
                 self._prices.add(*item)

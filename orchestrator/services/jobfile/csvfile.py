@@ -216,7 +216,8 @@ def read_cell(cell: str, kind: CellType, path: Path) -> tuple[object, list[Fault
         return {"true": True, "false": False}.get(cell.strip().lower(), cell), []
     if kind is CellType.NUMBER:
         return _read_number(cell.strip(), cell), []
-    if kind is CellType.JSON and cell.lstrip()[:1] in ("[", "{"):
+    # Two braces begin no JSON: they begin a reference to what another line makes, which is the whole value.
+    if kind is CellType.JSON and cell.lstrip()[:1] in ("[", "{") and not cell.lstrip().startswith("{{"):
         value, problems = read_json(cell)
         param = make_param(path)
         return value, [Fault(p.code, param, f"in this cell: {p.message}", p.hint) for p in problems]

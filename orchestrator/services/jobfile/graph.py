@@ -95,10 +95,11 @@ class Graph:
         longest = self._find_longest(parents, [index for index in order if index not in bad | orphans])
         return Verdict(tuple(faults), frozenset(orphans), self._identify(order), timedelta(seconds=longest))
 
-    def warn(self, orphans: Collection[int]) -> Iterator[Fault]:
+    def warn(self, orphans: Collection[int], refused: Collection[int]) -> Iterator[Fault]:
         """Yield a warning for each good line that cannot be taken without lines that are refused."""
+        missing = {*orphans, *refused}
         for index in sorted(orphans):
-            place = self._edges[index][0].place
+            place = self._place_of(index, missing)
             message = "a line that it depends on is refused"
             yield replace(place, code="dependency_refused", message=message, is_warning=True)
 
@@ -134,27 +135,22 @@ class Graph:
                     yield index, replace(edge.place, code="impossible_reference", message=message, hint=hint)
 
     def _find_cycles(self, parents: Mapping[int, Collection[int]], left: set[int]) -> Iterator[tuple[int, Fault]]:
-        """Follow each line that could not be ordered to one that it depends on, until one comes again."""
-        walked: set[int] = set()
-        for start in sorted(left):
-            path: list[int] = []
-            index = start
-            while index not in walked:
-                walked.add(index)
-                path.append(index)
-                index = min(parent for parent in parents[index] if parent in left)
-            if index in path:
-                cycle = path[path.index(index) :]
-                yield from ((member, self._cycle_fault(member, cycle)) for member in sorted(cycle))
+        """Every line of every circle is told: whoever breaks one finds no further one behind it."""
+        for cycle in _find_circles(parents, left):
+            yield from ((member, self._cycle_fault(member, cycle)) for member in cycle)
 
     def _cycle_fault(self, member: int, cycle: list[int]) -> Fault:
-        lines = [str(self._numbers[index]) for index in sorted(cycle)]
+        lines = [str(self._numbers[index]) for index in cycle]
         shown = ", ".join(lines[:10]) + (", ..." if len(lines) > 10 else "")
         if len(cycle) == 1:
             message = "the line depends on itself"
         else:
             message = f"the lines {shown} depend on each other in a circle"
-        return replace(self._edges[member][0].place, code="dependency_cycle", message=message, hint="break the circle")
+        return replace(self._place_of(member, cycle), code="dependency_cycle", message=message, hint="break the circle")
+
+    def _place_of(self, index: int, parents: Collection[int]) -> Fault:
+        """Return where a line first names one of these."""
+        return next(edge.place for edge in self._edges[index] if self._find(edge.name) in parents)
 
     def _find_deep(self, depths: Mapping[int, int]) -> Iterator[tuple[int, Fault]]:
         for index, depth in sorted(depths.items()):
@@ -207,7 +203,9 @@ def _say_impossible(index: int, made: Mapping[int, Role], medium: Medium, line: 
     if role is None:
         best = ", ".join(f"outputs[{number}] ({each})" for number, each in sorted(made.items()))
         return f"line {line} makes no outputs[{index}]", f"it makes {best}" if best else None
-    return f"outputs[{index}] of line {line} is a {role.replace('_', ' ')}; {medium} data belongs here", None
+    what = role.replace("_", " ")
+    article = "an" if what[0] in "aeiou" else "a"
+    return f"outputs[{index}] of line {line} is {article} {what}; {medium} data belongs here", None
 
 
 def _sort(parents: Mapping[int, Collection[int]]) -> tuple[list[int], dict[int, int]]:
@@ -228,6 +226,51 @@ def _sort(parents: Mapping[int, Collection[int]]) -> tuple[list[int], dict[int, 
             if missing[child] == 0:
                 ready.append(child)
     return order, depths
+
+
+def _find_circles(parents: Mapping[int, Collection[int]], left: Collection[int]) -> list[list[int]]:
+    """Return the groups of lines that lead to each other, in the file's order. `left` are those that could not be
+    ordered: of what only hangs on a circle no way leads back, so that it is a group of its own and left out.
+    """
+    behind = _children_of({index: parents[index] for index in left})
+    seen: set[int] = set()
+    circles: list[list[int]] = []
+    for start in reversed(_walk(left, {index: [p for p in parents[index] if p in left] for index in left})):
+        if start in seen:
+            continue
+        group = _reach(start, behind, seen)
+        if len(group) > 1 or start in parents[start]:
+            circles.append(sorted(group))
+    return sorted(circles)
+
+
+def _walk(starts: Iterable[int], ways: Mapping[int, list[int]]) -> list[int]:
+    """Return everything, each behind all that it leads to, circles apart (a search in depth, without recursion)."""
+    done: list[int] = []
+    seen: set[int] = set()
+    for start in sorted(starts):
+        path = [(start, iter(ways[start]))] if start not in seen else []
+        seen.add(start)
+        while path:
+            ahead = path[-1][1]
+            following = next((each for each in ahead if each not in seen), None)
+            if following is None:
+                done.append(path.pop()[0])
+            else:
+                seen.add(following)
+                path.append((following, iter(ways[following])))
+    return done
+
+
+def _reach(start: int, ways: Mapping[int, list[int]], seen: set[int]) -> list[int]:
+    """Return what can be reached and was not seen, and mark it seen."""
+    seen.add(start)
+    found = [start]
+    for index in found:
+        fresh = [each for each in ways.get(index, ()) if each not in seen]
+        seen.update(fresh)
+        found += fresh
+    return found
 
 
 def _find_orphans(parents: Mapping[int, Collection[int]], bad: Collection[int]) -> set[int]:

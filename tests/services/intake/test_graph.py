@@ -77,6 +77,37 @@ def test_circles_are_told_with_their_lines(desk: Desk) -> None:
     assert told(checked.warnings) == [(1, "dependency_refused", "depends_on")]
 
 
+def test_every_circle_is_told_where_it_is_named(desk: Desk) -> None:
+    """Circles that share a line are told whole, at once; each fault stands at the name that closes the circle, and each
+    warning at the name that is refused, not at the good name before it.
+    """
+    lines = [
+        image("good"),
+        {**image("a"), "depends_on": ["good", "b", "c"]},
+        {**image("b"), "depends_on": ["a"]},
+        {**image("c"), "depends_on": ["good", "a"]},
+        {**image("self"), "depends_on": ["good", "self"]},
+        {**image("behind"), "depends_on": ["good", "c"]},
+    ]
+    checked = desk.check(lines)
+    assert told(checked.faults) == [
+        (2, "dependency_cycle", "depends_on.1"),
+        (3, "dependency_cycle", "depends_on.0"),
+        (4, "dependency_cycle", "depends_on.1"),
+        (5, "dependency_cycle", "depends_on.1"),
+    ]
+    assert [fault.message.count("lines 2, 3, 4") for fault in checked.faults] == [1, 1, 1, 0]
+    assert told(checked.warnings) == [(6, "dependency_refused", "depends_on.1")]
+
+
+def test_a_circle_through_a_whole_file_is_found(desk: Desk) -> None:
+    """A circle as long as a file may be is no deeper than any other for whoever follows it."""
+    lines = [{**image(f"a{n}"), "depends_on": f"a{(n + 1) % 3000}"} for n in range(3000)]
+    checked = desk.check(lines)
+    assert checked.fault_count == 3000
+    assert {fault.code for fault in checked.faults} == {"dependency_cycle"}
+
+
 @pytest.mark.parametrize(
     ("reference", "words"),
     [

@@ -40,6 +40,23 @@ def test_cells_become_the_values_that_their_fields_take(desk: Desk) -> None:
     assert (second.request.line_number, second.request.tags) == (6, {})
 
 
+def test_a_row_may_use_what_another_makes(desk: Desk) -> None:
+    """Surfaces section 3: a reference alone in its cell, and one in a list, mean what they mean in a line of JSON."""
+    text = (
+        "custom_id,kind,model,prompt,size,image_url\n"
+        "a,image,glm-image,a kite,1280x1280,\n"
+        "v,video,cogvideox-3,,,{{a.outputs[0].url}}\n"
+        'w,video,viduq1-start-end,,,"[""{{a.outputs[0].url}}"",""https://example.com/b.png""]"\n'
+    )
+    checked = check(desk, text)
+    assert checked.faults == ()
+    _, film, ends = checked.read_again()
+    assert (film.body["image_url"], film.request.depends_on) == ("{{a.outputs[0].url}}", ("a",))
+    assert ends.request.depends_on == ("a",)
+    wrong = check(desk, text + "x,video,cogvideox-3,,,{{a.output.url}}\n")
+    assert codes(wrong.faults) == [(5, 23, "invalid_reference", "body.image_url")]
+
+
 TABLES: list[tuple[str, list[tuple[int | None, int | None, str, str | None]]]] = [
     ("", [(1, None, "empty_file", None)]),
     (HEAD, [(1, None, "empty_file", None)]),
