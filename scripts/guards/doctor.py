@@ -49,7 +49,7 @@ GUARDS = (
     _rule("jobs", "history_disagrees", "newest_state != _state"),
     _rule("jobs", "member_missing", "and_(JOBS.c.batch_id.is_not(None), around.member.c.job_id.is_(None))"),
     _rule("jobs", "task_of_no_submission", "and_(is_asking, not_(own_task))"),
-    _rule("jobs", "submission_count_wrong", "JOBS.c.submission_count != _or_none(calls.own)"),
+    _rule("jobs", "submission_count_wrong", "JOBS.c.submission_count != _or_none(calls.total)"),
     _rule("jobs", "calls_at_once", "_or_none(calls.in_flight) > 1"),
     _rule("jobs", "call_outside_submitting", "and_(_state != State.SUBMITTING, _or_none(calls.in_flight) > 0)"),
     _rule("jobs", "unknown_not_held", "and_(must_hold, _or_none(calls.unknown) > 0)"),
