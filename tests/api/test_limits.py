@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from orchestrator.api import Desk, create_app
+from orchestrator.api.routes import operations
 from orchestrator.cli.serving import Serving, listen
 from tests.api.conftest import SERVER_KEY, VIDEO, House
 
@@ -153,6 +154,24 @@ def test_a_full_disk(house: House) -> None:
 
 def large(number: int) -> dict[str, object]:
     return {**VIDEO, "body": {"model": "cogvideox-3", "prompt": "a kite "[:6] * 60 + str(number)}}
+
+
+def test_a_frozen_server_is_not_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C17: /readyz answers 503 while its look, and those before it, are still without an answer."""
+    thawed = threading.Event()
+
+    def look(_desk: Desk) -> dict[str, str]:
+        assert thawed.wait(READ_SECONDS)
+        return {"database": "ok", "archive": "ok"}
+
+    with monkeypatch.context() as frozen:
+        frozen.setattr(operations, "_look", look)
+        frozen.setattr(operations, "READY_SECONDS", 0.1)
+        answers = [house.client.get("/readyz") for _ in range(4)]
+        thawed.set()
+    assert {answer.status_code for answer in answers} == {503}
+    assert answers[-1].json()["checks"] == {"database": "does not answer", "archive": "does not answer"}
+    assert house.client.get("/readyz").status_code == 200
 
 
 def test_no_free_connection(each_house: House) -> None:

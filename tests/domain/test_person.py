@@ -193,6 +193,13 @@ def test_a_job_that_was_never_submitted_fails_of_poison() -> None:
     )
 
 
+def test_a_job_that_was_paid_for_before_does_not_fail_of_poison_for_nothing() -> None:
+    """B9: an earlier call was taken, so what the job cost is not zero."""
+    paid = make_submission(1, verdict=Verdict.ACCEPTED, task_id=TASK, final_at=NOW, final_answer=FinalAnswer.LOST)
+    decision = decide_poisoned(job_in(State.QUEUED, death_count=5, submissions=(paid,)), NOW)
+    assert (decision.target, decision.patch["cost_final_micros"]) == (State.FAILED, None)
+
+
 # -- resubmit and write off ----------------------------------------------------------------------------------------
 
 WAIT = RULES.resubmit_wait_of("video")

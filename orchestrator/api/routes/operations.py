@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
@@ -22,6 +22,8 @@ PROBE_KEY = "probe/absent"
 """No such object: asking for it shows that the store answers and lets us in."""
 CHECKERS = CapacityLimiter(2)
 """Threads of their own: a crowd of requests that waits for the database must not keep the check of it waiting."""
+READY_SECONDS = 15.0
+"""Longer than a connection is waited for. A server that froze takes questions and answers none: nothing else ends that."""
 
 
 @router.get("/healthz", summary="Whether the process is well", responses={200: {"model": schemas.Health}})
@@ -40,7 +42,9 @@ async def healthz() -> Response:
 )
 async def readyz(desk: DeskOf) -> Response:
     """Say whether database, schema and archive are there. Needs no key and names no address."""
-    checks = await to_thread.run_sync(_look, desk, limiter=CHECKERS)
+    checks = dict.fromkeys(("database", "archive"), "does not answer")
+    with move_on_after(READY_SECONDS):
+        checks = await to_thread.run_sync(_look, desk, limiter=CHECKERS, abandon_on_cancel=True)
     is_ready = all(word == "ok" for word in checks.values())
     status = "ok" if is_ready else "unavailable"
     return JSONResponse({"status": status, "checks": checks}, status_code=200 if is_ready else 503)

@@ -6,6 +6,7 @@ from datetime import datetime
 from random import Random
 
 from orchestrator.domain.decide.decision import Decision, JobPatch, Pause, PauseLane, failed, provider_failed
+from orchestrator.domain.decide.submit import spent_micros
 from orchestrator.domain.job import FinalAnswer, Job
 from orchestrator.domain.outcomes import (
     NothingUsable,
@@ -66,7 +67,7 @@ def decide_poisoned(job: Job, now: datetime) -> Decision:
     """
     reason = f"its {job.state} step ended {job.death_count} workers in a row"
     if job.state is State.QUEUED:
-        return failed(job, Trigger.POISONED, now, code="internal_error", message=reason, cost=0)
+        return failed(job, Trigger.POISONED, now, code="internal_error", message=reason, cost=spent_micros(job))
     return Decision(job.state, Trigger.POISONED, State.NEEDS_REVIEW, None, reason, JobPatch(last_error=reason))
 
 
