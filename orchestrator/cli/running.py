@@ -135,7 +135,7 @@ def run_batch(app: App, batch_id: str, *, total_slots: int | None, render: Calla
     """Run the lanes for `batch_id` and print a line per member as it ends. Only this batch is submitted; everything
     already paid for, of whichever batch, is polled and archived.
     """
-    watch = BatchWatch(app.progress, app.batches, app.clock, batch_id)
+    watch = BatchWatch(app.progress, app.batches, app.clock, batch_id, total_slots)
     wakeup = Mailboxes()
     with open_lanes(app, wakeup, batch_id=batch_id, total_slots=total_slots) as context:
         replay_dead_journals(context)  # a killed run's answers first: its jobs need not wait for their leases

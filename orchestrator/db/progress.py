@@ -14,7 +14,7 @@ from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job,
 from orchestrator.db.submit_claim import EVERY_MODEL_ELSE
 from orchestrator.db.tables import BatchMemberRow, CredentialRow, ModelLimitRow, SweepRow
 from orchestrator.domain.job import Job
-from orchestrator.domain.progress import AnyHold, BudgetHold, Hold, SlotsHold, Spending, UnknownsHold
+from orchestrator.domain.progress import AnyHold, BudgetHold, Hold, SlotHolder, SlotsHold, Spending, UnknownsHold
 from orchestrator.domain.states import FINAL, State
 
 MEMBERS = table_of(BatchMemberRow)
@@ -96,7 +96,7 @@ class SqlProgress:
         is_waiting = and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count > 0)
         return self._database.read(lambda c: c.execute(select(func.count()).where(is_waiting)).scalar_one())
 
-    def find_holds(self, batch_id: str) -> Sequence[AnyHold | None]:
+    def find_holds(self, batch_id: str, *, total_slots: int | None = None) -> Sequence[AnyHold | None]:
         whose = and_(_is_member(batch_id), JOBS.c.state == State.QUEUED, JOBS.c.waiting_on_count == 0)
 
         def work(connection: Connection) -> list[AnyHold | None]:
@@ -104,7 +104,7 @@ class SqlProgress:
             return [
                 hold
                 or _find_budget_hold(connection, turns.Queue(credential, model, batch_id, keys))
-                or self._find_stop(connection, credential, model)
+                or self._find_stop(connection, credential, model, total_slots)
                 for credential, model, hold in _find_pauses(connection, whose)
             ]
 
@@ -123,7 +123,9 @@ class SqlProgress:
 
         return self._database.read(work)
 
-    def _find_stop(self, connection: Connection, credential: str, model: str) -> UnknownsHold | SlotsHold | None:
+    def _find_stop(
+        self, connection: Connection, credential: str, model: str, total_slots: int | None = None
+    ) -> UnknownsHold | SlotsHold | None:
         """Return what a submit claim would find, of what neither a pause nor a budget says."""
         now, limit = self._database.now(connection), self._limits.max_unknown_per_hour
         until = slots.find_unknowns_end(connection, credential, now=now, limit=limit)
@@ -131,17 +133,26 @@ class SqlProgress:
             return UnknownsHold(credential, slots.count_unknowns(connection, credential, now=now), limit, until)
         if not self._limits.is_slot_held_until_final:
             return None
-        allowed = self._limits.slots.get(model, self._limits.slots.get(EVERY_MODEL_ELSE, 1))
-        held = slots.count_held(connection, credential, now=now, is_held_until_final=True).get(model, 0)
-        holders = slots.find_unexplained(connection, credential, model, now=now) if held >= allowed else []
-        if not holders:
-            return None
-        first_free = holders[min(held - allowed, len(holders) - 1)].until
-        return SlotsHold(model, allowed, tuple(holders), first_free)
+        held = slots.count_held(connection, credential, now=now, is_held_until_final=True)
+        limits = {**self._limits.slots, **slots.load_limits(connection, credential)}
+        allowed = limits.get(model, limits.get(EVERY_MODEL_ELSE, 1))
+        unexplained = slots.find_unexplained(connection, credential, now=now)
+        theirs = [holder for name, holder in unexplained if name == model]
+        if hold := _find_slots_hold(model, allowed, held.get(model, 0), theirs):
+            return hold
+        every = [holder for _, holder in unexplained]
+        return _find_slots_hold("", total_slots, sum(held.values()), every) if total_slots is not None else None
 
     def list_archive_errors(self, batch_id: str) -> Sequence[str | None]:
         query = select(JOBS.c.last_error).where(_is_member(batch_id), JOBS.c.state == State.ARCHIVING)
         return self._database.read(lambda connection: list(connection.execute(query).scalars()))
+
+
+def _find_slots_hold(name: str, allowed: int, held: int, holders: Sequence[SlotHolder]) -> SlotsHold | None:
+    if held < allowed or not holders:
+        return None
+    first_free = holders[min(held - allowed, len(holders) - 1)].until
+    return SlotsHold(name, allowed, tuple(holders), first_free)
 
 
 def _find_pauses(connection: Connection, whose: ColumnElement[bool]) -> list[tuple[str, str, Hold | None]]:

@@ -48,16 +48,18 @@ def find_unknowns_end(connection: Connection, credential: str, *, now: datetime,
     return None if last is None else last + UNKNOWN_WINDOW
 
 
-def find_unexplained(connection: Connection, credential: str, model: str, *, now: datetime) -> list[SlotHolder]:
-    """Return the unknown calls that still hold a slot of a model (until final), in the order in which they let go."""
+def find_unexplained(connection: Connection, credential: str, *, now: datetime) -> list[tuple[str, SlotHolder]]:
+    """Return the unknown calls that still hold a slot (until final), each with its model, in the order in which they
+    let go.
+    """
     row = SUBMISSIONS.c
     query = (
-        select(row.job_id, row.number, row.assumed_life_until)
-        .where(_is_unknown(), row.credential == credential, row.model == model)
+        select(row.model, row.job_id, row.number, row.assumed_life_until)
+        .where(_is_unknown(), row.credential == credential)
         .where(row.slot_released_at.is_(None), row.assumed_life_until > now)
         .order_by(row.assumed_life_until, row.id)
     )
-    return [SlotHolder(*found) for found in connection.execute(query)]
+    return [(model, SlotHolder(*found)) for model, *found in connection.execute(query)]
 
 
 def _is_unknown() -> ColumnElement[bool]:

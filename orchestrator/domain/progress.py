@@ -67,7 +67,7 @@ class SlotHolder:
 @dataclass(frozen=True)
 class SlotsHold:
     """Every slot of a model is taken, some by calls that nobody can explain. `until`: when one is free at the latest as
-    far as those go.
+    far as those go. `name` empty: not a model's slots, but all that may be in flight at once.
     """
 
     name: str
@@ -93,10 +93,10 @@ class Progress(Protocol):
     def sum_spending(self, batch_id: str) -> Sequence[Spending]:
         """Add up what the members cost so far, per currency."""
 
-    def find_holds(self, batch_id: str) -> Sequence[AnyHold | None]:
+    def find_holds(self, batch_id: str, *, total_slots: int | None = None) -> Sequence[AnyHold | None]:
         """Return, for every model with queued members that wait for no other job, the pause that holds it the longest,
         else the budget that holds all its members, else the stop for too many unknowns, else unexplained calls in its
-        slots; None when nothing does.
+        slots, or in those of all models where `total_slots` caps them; None when nothing does.
         """
 
     def count_waiting(self, batch_id: str) -> int:

@@ -176,7 +176,8 @@ def describe_stop(hold: UnknownsHold | SlotsHold, *, job_id: str | None = None) 
     more = f" and {_count(rest, 'other')}" if rest else ""
     verb = "is" if len(hold.holders) == 1 else "are"
     taken = f"{len(hold.holders)} of {hold.slots} {verb} held by unexplained calls that may still run at the provider"
-    return f"it waits for a free slot of {hold.name}; {taken}: {', '.join(named)}{more}"
+    what = f"a free slot of {hold.name}" if hold.name else f"a place under --concurrency {hold.slots}"
+    return f"it waits for {what}; {taken}: {', '.join(named)}{more}"
 
 
 def _describe_holder(holder: SlotHolder, job_id: str | None) -> str:

@@ -64,6 +64,8 @@ def _resolve_one(
     parent, output = made
     if slot.may_be_link and output.source_url is not None and _lives(output, now):
         return output.source_url, {"by": urlsplit(output.source_url).hostname}
+    if output.erased_at is not None:
+        raise _missing(f"{output.id} of {parent.id} was taken away by a retention rule on {output.erased_at:%Y-%m-%d}")
     if output.kept is None:
         raise _missing(f"{output.id} of {parent.id} is not archived, and its link is about to end")
     store = stores.open(parent.archive_url)

@@ -54,6 +54,8 @@ class BatchWatch:
     batches: Batches
     clock: Clock
     batch_id: str
+    total_slots: int | None = None
+    """Most tasks in flight over all models, where this run caps them."""
     _seen: set[str] = field(default_factory=set)
     _since: datetime | None = None
     _started: float | None = None
@@ -84,7 +86,7 @@ class BatchWatch:
         """Return what holds the queued members while nothing else of the batch moves."""
         if any(counts.get(state, 0) for state in MOVING) or not counts.get(State.QUEUED, 0):
             return ()
-        return self.progress.find_holds(self.batch_id)
+        return self.progress.find_holds(self.batch_id, total_slots=self.total_slots)
 
     def _tell_stops(self, holds: Sequence[AnyHold | None]) -> Iterator[str]:
         for hold in holds:

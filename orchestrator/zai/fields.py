@@ -6,6 +6,7 @@ A rule yields faults for one value that is not null. Which field has which rule 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,6 +14,9 @@ from typing import Protocol
 
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.kind import CellType
+
+_MEANT_FLAGS = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
+_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class Rule(Protocol):
@@ -38,7 +42,7 @@ class Flag:
     def faults(self, param: str, value: object) -> Iterator[Fault]:
         """Refuse everything but a boolean."""
         if not isinstance(value, bool):
-            yield wrong_type(param, value, "true or false")
+            yield wrong_type(param, value, "true or false", _meant_flag(value))
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Whole:
         """Refuse other numbers, naming the nearest; true and 5.0 are not whole numbers here."""
         allowed = listing(str(number) for number in self.numbers)
         if isinstance(value, bool) or not isinstance(value, int):
-            near = str(nearest_number(value, self.numbers)) if isinstance(value, float) else None
+            near = str(nearest_number(meant, self.numbers)) if (meant := _meant_number(value)) is not None else None
             wanted = f"the number {allowed}" if len(self.numbers) == 1 else f"one of the numbers {allowed}"
             yield wrong_type(param, value, wanted, near)
         elif value not in self.numbers:
@@ -128,6 +132,18 @@ class Listed:
         for index, item in enumerate(value[: self.at_most]):
             if not isinstance(item, str) or not item.strip():
                 yield wrong_type(f"{param}.{index}", item, "a filled string")
+
+
+def _meant_flag(value: object) -> str | None:
+    """Return what was written as a word, or as a number of 0 or 1."""
+    return _MEANT_FLAGS.get(str(value).strip().lower()) if isinstance(value, str | int) else None
+
+
+def _meant_number(value: object) -> float | None:
+    """Return the number that was written as a fraction or as text; true and false are none."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    return value if isinstance(value, float) else None
 
 
 def cell_type(rule: Rule) -> CellType:

@@ -177,6 +177,22 @@ def test_a_run_that_waits_for_unknowns_to_age_says_so_through_a_pipe(desk: Desk)
     assert len(desk.ledger()) == 1
 
 
+def test_a_run_whose_cap_is_taken_by_unknowns_says_so(desk: Desk) -> None:
+    """`--concurrency` is filled by calls that nobody can explain, whatever is free of the model: the run names it."""
+    desk.control("PUT", "faults", [{"fault": "lost_answer", "phase": "submit"}])
+    path = str(desk.write_jobs([{**VIDEO, "custom_id": f"v{n}"} for n in range(2)]))
+    with desk.started("run", path, "--concurrency", "1", ORCHESTRATOR_LIMITS="*=5") as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        while told and "nothing moves" not in told:
+            told = process.stderr.readline()
+        assert "a place under --concurrency 1; 1 of 1 is held by unexplained calls" in told
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(desk.ledger()) == 1
+
+
 def test_ctrl_c_outside_a_run_is_130(desk: Desk) -> None:
     """Watching ends with the code of an interrupt, not of a bug."""
     recorded = json.loads(desk.run("submit", "image", "-p", "x", "-o", "json").out)

@@ -53,6 +53,12 @@ def test_a_live_link_of_the_provider_comes_first() -> None:
     assert found.used == {"references": {"image_url": {"output_id": "out_1", "by": "cdn.example"}}}
 
 
+def test_what_retention_took_away_is_named_as_that() -> None:
+    """A line that is tried again after its picture was taken away fails before anything is sent, and says when it went."""
+    with pytest.raises(InputLost, match="out_1 of job_p was taken away by a retention rule on 2"):
+        resolved(film(), parent_of(erased_at=START))
+
+
 @pytest.mark.parametrize("ends", [None, START + LEAST_LIFE], ids=["unknown", "soon"])
 def test_a_link_that_may_end_is_not_used(ends: object) -> None:
     """A link of unknown or short life could be dead when the provider fetches it."""

@@ -176,6 +176,35 @@ def test_a_slot_held_by_the_jobs_own_unexplained_call_is_named(bench: Bench) -> 
     assert "slot" not in why(bench, batch)
 
 
+def test_slots_of_a_limit_that_an_operator_set_are_named(bench: Bench) -> None:
+    """The claim goes by the operator's limit, and so does what is said of it; the settings would allow more."""
+    set_limits(bench, limits={"*": 50}, assumed_task_life={"video": timedelta(hours=3)})
+    bench.faults(LOSE_ONE)
+    with bench.process() as context:
+        lost = bench.only(bench.start_processing(context))
+        bench.app.models.set_limit("default", lost.model, 1)
+        batch = bench.take({**VIDEO, "custom_id": "next"})
+        bench.submit(context)
+        assert f"1 of 1 is held by unexplained calls that may still run at the provider: call 1 of {lost.id}" in why(
+            bench, batch
+        )
+
+
+def test_slots_of_a_run_with_a_cap_over_all_models_are_named(bench: Bench) -> None:
+    """`--concurrency 1`: a call of another model that nobody can explain holds the only one; a run says so, and of whom."""
+    set_limits(bench, limits={"*": 50}, assumed_task_life={"video": timedelta(hours=3)})
+    bench.faults(LOSE_ONE)
+    with bench.process() as context:
+        lost = bench.only(bench.start_processing(context))
+    batch = bench.take(IMAGE)
+    capped = replace(watch_of(bench, batch), total_slots=1).look()
+    (stop,) = capped.stops
+    assert stop.startswith("it waits for a place under --concurrency 1; 1 of 1 is held by unexplained calls")
+    assert f"call 1 of {lost.id} until " in stop
+    assert replace(watch_of(bench, batch), total_slots=2).look().stops == []
+    assert watch_of(bench, batch).look().stops == []
+
+
 def test_too_many_unknowns_are_the_reason_and_have_an_end(bench: Bench) -> None:
     """By why, by the watch and by the doctor: when the count falls below the limit, and not a moment sooner."""
     set_limits(bench, limits={"*": 50}, max_unknown_per_hour=3)

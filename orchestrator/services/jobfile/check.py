@@ -86,6 +86,8 @@ class CheckedFile:
     form: Form
     is_whole: bool
     refused: frozenset[int] = field(repr=False)
+    orphan_count: int
+    """Lines that are refused for nothing but what they depend on; each is a warning."""
     has_inputs: bool
     kinds: Mapping[str, Kind] = field(repr=False)
     reader: InputReader = field(repr=False)
@@ -277,6 +279,7 @@ class _Check:
             form=self._form,
             is_whole=self._is_whole,
             refused=frozenset(self._refused),
+            orphan_count=len(verdict.orphans),
             has_inputs=self._has_inputs,
             kinds=self._kinds,
             reader=self._reader,

@@ -64,7 +64,7 @@ def check_method(value: object) -> list[Fault]:
     """Absent, or POST."""
     if value in (None, "POST"):
         return []
-    return [Fault("invalid_method", "method", f"method is {show(value)}; only POST is allowed")]
+    return [Fault("invalid_method", "method", f"method is {show(value)}; only POST is allowed", "POST")]
 
 
 def find_kind(fields: Json, kinds: Mapping[str, Kind]) -> tuple[Kind | None, list[Fault]]:
@@ -77,13 +77,15 @@ def find_kind(fields: Json, kinds: Mapping[str, Kind]) -> tuple[Kind | None, lis
     by_name = kinds.get(name) if isinstance(name, str) else None
     by_url = _kind_of_url(url, kinds) if isinstance(url, str) else None
     if name is not None and by_name is None:
-        near = get_close_matches(name, kinds, n=1) if isinstance(name, str) else []
+        near = get_close_matches(name[:200], kinds, n=1) if isinstance(name, str) else []
         hint = f"did you mean {near[0]}?" if near else None
         allowed = ", ".join(sorted(kinds))
         faults.append(Fault("unknown_kind", "kind", f"kind is {show(name)}; {allowed} are allowed", hint))
     if url is not None and by_url is None:
-        routes = ", ".join(sorted(f"/v1/{alias}" for kind in kinds.values() for alias in kind.url_aliases))
-        faults.append(Fault("unknown_url", "url", f"url is {show(url)}; {routes} are allowed"))
+        routes = sorted(f"/v1/{alias}" for kind in kinds.values() for alias in kind.url_aliases)
+        near = get_close_matches(url[:200], routes, n=1) if isinstance(url, str) else []
+        hint = f"did you mean {near[0]}?" if near else None
+        faults.append(Fault("unknown_url", "url", f"url is {show(url)}; {', '.join(routes)} are allowed", hint))
     if by_name and by_url and by_name is not by_url:
         message = f"kind says {by_name.name}, url says {by_url.name}"
         faults.append(Fault("kind_mismatch", "url", message, "leave one of them out"))
@@ -135,7 +137,8 @@ def check_priority(value: object) -> tuple[int, list[Fault]]:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PRIORITY:
         return value, []
     message = f"priority is {show(value)}; a whole number 0-{MAX_PRIORITY} is allowed"
-    return DEFAULT_PRIORITY, [Fault("invalid_priority", "priority", message)]
+    near = str(min(max(value, 0), MAX_PRIORITY)) if isinstance(value, int) and not isinstance(value, bool) else None
+    return DEFAULT_PRIORITY, [Fault("invalid_priority", "priority", message, near)]
 
 
 def check_not_before(value: object) -> tuple[datetime | None, list[Fault]]:

@@ -26,6 +26,7 @@ from orchestrator.services.jobfile.tally import SeenIds
 MAX_DEPTH = 100  # links of a chain: as many rounds follow in one transaction when its first job fails
 MAX_SUGGESTED_FROM = 2_000  # names kept to find the one that was meant
 MAX_SUGGESTIONS = 20  # looking for a near name takes milliseconds
+DEPENDENCY_REFUSED = "dependency_refused"
 SHA_BYTES = 32
 NOTHING = bytes(SHA_BYTES)
 
@@ -101,7 +102,7 @@ class Graph:
         for index in sorted(orphans):
             place = self._place_of(index, missing)
             message = "a line that it depends on is refused"
-            yield replace(place, code="dependency_refused", message=message, is_warning=True)
+            yield replace(place, code=DEPENDENCY_REFUSED, message=message, is_warning=True)
 
     def _find(self, name: str) -> int | None:
         return self._ids.find_index(name)
@@ -191,7 +192,8 @@ def _edges_of(line: ReadLine, request: Request) -> Iterator[Edge]:
     named = [(name, "depends_on" if request.is_one_name else f"depends_on.{n}") for n, name in enumerate(request.named)]
     used = [(slot, found, f"body.{param_of(slot)}") for slot, found in find_references(request.kind, request.body)]
     params = [param for _, param in named] + [param for _, _, param in used]
-    places = iter(line.also([Fault("", param, "") for param in params]).faults[-len(params) :])
+    named_place = [Fault("", param, "", custom_id=line.custom_id) for param in params]
+    places = iter(line.also(named_place).faults[-len(params) :])
     for name, _ in named:
         yield Edge(name, next(places))
     for slot, found, _ in used:

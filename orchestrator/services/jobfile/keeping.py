@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from orchestrator.domain.errors import Fault
 from orchestrator.domain.ports import Store
 from orchestrator.services.jobfile.check import CheckedFile, file_changed, open_job_file
+from orchestrator.services.jobfile.graph import DEPENDENCY_REFUSED
 from orchestrator.services.jobfile.lines import read_chunks
 
 CONTENT_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv", "yaml": "application/yaml"}
@@ -52,10 +53,13 @@ def _hash_file(checked: CheckedFile) -> str:
 
 
 def _refused_rows(checked: CheckedFile) -> Iterator[Mapping[str, object]]:
-    """Yield the faults that were kept, each with the name of its line; a last row says how many more there were."""
-    for fault in checked.faults:
+    """Yield why each line was left out, with its name: its faults that were kept, or that it depends on a line with one.
+    A last row says how many more there were.
+    """
+    told = [*checked.faults, *(fault for fault in checked.warnings if fault.code == DEPENDENCY_REFUSED)]
+    for fault in sorted(told, key=lambda fault: fault.line or 0):
         yield {"custom_id": fault.custom_id, **fault.as_dict()}
-    more = checked.fault_count - len(checked.faults)
+    more = checked.fault_count + checked.orphan_count - len(told)
     if more:
         message = f"{more} more faults are not listed; {len(checked.refused)} lines are left out"
         hint = "check what is left of the file once these are mended"

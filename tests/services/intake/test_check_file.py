@@ -125,6 +125,28 @@ def test_a_misspelt_field_gets_the_nearest_name(desk: Desk) -> None:
     assert checked.faults[0].column == line_of(piority=9).index('"piority"') + 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"priority": 12}, "9"),
+        ({"priority": -1}, "0"),
+        ({"priority": True}, None),
+        ({"method": "PUT"}, "POST"),
+        ({"kind": None, "url": "/v1/image/generation"}, "did you mean /v1/images/generations?"),
+        ({"kind": None, "url": "/v1/chat/completions"}, None),
+        ({"kind": "video", "body": {"model": "cogvideox-3", "prompt": "x", "duration": "7"}}, "5"),
+        ({"kind": "video", "body": {"model": "cogvideox-3", "prompt": "x", "duration": "five"}}, None),
+        ({"kind": "video", "body": {"model": "cogvideox-3", "prompt": "x", "with_audio": "True"}}, "true"),
+        ({"kind": "video", "body": {"model": "cogvideox-3", "prompt": "x", "with_audio": 0}}, "false"),
+        ({"kind": "video", "body": {"model": "cogvideox-3", "prompt": "x", "with_audio": "trueish"}}, None),
+    ],
+)
+def test_the_nearest_value_that_is_allowed_is_the_hint(desk: Desk, fields: dict[str, object], hint: str | None) -> None:
+    """Wherever a near value can be told, it is; what resembles none is given none."""
+    checked = desk.check([line_of(**fields)])
+    assert [fault.hint for fault in checked.faults] == [hint]
+
+
 def test_ids_that_look_alike_are_told_and_kept_apart(desk: Desk) -> None:
     """H8: exact bytes are identity; the same id twice is a fault on the second line naming the first."""
     ids = ["caf\u00e9", "cafe\u0301", "CAF\u00c9", "caf\u00e9", "a\u200bb"]

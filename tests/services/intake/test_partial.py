@@ -32,6 +32,37 @@ def test_good_lines_become_jobs_and_bad_ones_are_counted(desk: Desk) -> None:
     ]
 
 
+def test_a_line_left_out_for_what_it_depends_on_is_kept_too(desk: Desk) -> None:
+    """Every line that was left out is in the archive under its name: also one that is good, and waits for a bad one."""
+    lines = [
+        video("good"),
+        {**video("child"), "depends_on": ["good", "bad"]},
+        BAD,
+        {**video("lost"), "depends_on": "nobody"},
+    ]
+    intake = take_file(desk.check(lines), desk.taker, is_partial=True)
+    assert (intake.batch.line_count, intake.batch.refused_count) == (1, 3)
+    kept = desk.store.objects[f"batches/{intake.batch.id}/refused.jsonl"]
+    rows = [json.loads(line) for line in kept.splitlines()]
+    assert [(row["line"], row["custom_id"], row["code"], row["param"]) for row in rows] == [
+        (2, "child", "dependency_refused", "depends_on.1"),
+        (3, "bad", "invalid_duration", "body.duration"),
+        (4, "lost", "unknown_dependency", "depends_on"),
+    ]
+
+
+def test_lines_left_out_are_counted_where_warnings_are_not_kept(desk: Desk) -> None:
+    """H11: more warnings than are kept hide none of the lines left out: the last row counts them."""
+    odd = {"model": "glm-image", "prompt": "x", "size": "1280x1280", "odd": 1}
+    lines: list[object] = [BAD, *(image(f"a{number}", body=odd) for number in range(MAX_FAULTS))]
+    lines += [{**image("child"), "depends_on": "bad"}]
+    intake = take_file(desk.check(lines), desk.taker, is_partial=True)
+    kept = desk.store.objects[f"batches/{intake.batch.id}/refused.jsonl"]
+    rows = [json.loads(line) for line in kept.splitlines()]
+    assert [row["code"] for row in rows] == ["invalid_duration", "faults_not_listed"]
+    assert rows[-1]["message"].startswith("1 more faults are not listed; 2 lines are left out")
+
+
 def test_nothing_is_taken_in_part_unless_asked(desk: Desk) -> None:
     """The default is all or nothing."""
     with pytest.raises(BatchFileError):
