@@ -35,6 +35,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "recipe": ("inflight",),  # its throughput stands beside ours in `fleet`
     "fleet": (),
     "api": (),
+    "uploads": (),
 }
 COLUMNS = ("figure", "ours", "beside", "ratio", "aim", "machine")
 

@@ -336,7 +336,7 @@ def working_house(
 
 def test_a_job_is_followed_to_its_bytes(working_house: House) -> None:
     """POST with Prefer: wait gives the finished job; its events are told live and again from any of them; its bytes come
-    whole or in part, and never as a page that could run (I9).
+    whole or in part, and never as a page that could run (I9). The provider's link stands in no answer.
     """
     house = working_house
     headers = house.headers("submit")
@@ -353,6 +353,9 @@ def test_a_job_is_followed_to_its_bytes(working_house: House) -> None:
     again = house.client.get(f"/v1/jobs/{job['id']}/events", headers=rest).text
     assert [block for block in again.split("\n\n") if block.startswith("id:")] == blocks[2:]
     (output,) = job["outputs"]
+    paths = ("/v1/jobs", f"/v1/jobs/{job['id']}", f"/v1/jobs/{job['id']}/events", f"/v1/outputs/{output['id']}")
+    told = [house.client.get(path, headers=headers).text for path in paths]
+    assert all(job["id"] in text and "/_files/" not in text for text in (*told, live, str(job)))
     content = house.client.get(output["url"], headers=headers)
     assert (content.status_code, len(content.content)) == (200, output["bytes"])
     assert content.headers["content-disposition"].startswith("attachment")

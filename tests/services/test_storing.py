@@ -23,6 +23,7 @@ from orchestrator.domain.outcomes import OutputsReady
 from orchestrator.domain.ports import PollAnswer, PollQuestion, Store
 from orchestrator.domain.states import State
 from orchestrator.egress import GuardedFetch
+from orchestrator.services.lanes.archive import ArchiveLane
 from orchestrator.services.lanes.context import LaneContext
 from tests.fixtures.s3 import S3Server
 from tests.services.bench import TALK, Bench, ProviderAround
@@ -334,6 +335,25 @@ def test_what_was_stored_before_a_death_is_not_stored_again(bench: Bench) -> Non
         bench.archive(with_store(real, put_file=count))
     assert bench.only(batch).state is State.SUCCEEDED
     assert len(puts) == 1
+
+
+def test_two_workers_with_the_same_output_leave_one(bench: Bench) -> None:
+    """E17: one froze past its lease and goes on when another has archived: nothing is added, and the row stays as it is."""
+    with bench.process() as frozen, bench.process() as other:
+        batch = bench.start_archiving(frozen)
+        lane = ArchiveLane(frozen)
+        (work,) = lane.claim([])
+        bench.advance(121)
+        bench.archive(other)
+        job, keys = bench.only(batch), keys_of(bench)
+        assert job.state is State.SUCCEEDED
+        lane.apply([bench.loop.submit(lane.perform(work)).result()])
+    assert bench.only(batch) == job
+    assert keys_of(bench) == keys
+    for output in job.outputs:
+        assert output.stored is not None
+        assert hashlib.sha256(bench.archived_file(output.stored.key).read_bytes()).hexdigest() == output.stored.sha256
+    assert bench.posts() == 1
 
 
 def test_the_soonest_expiry_goes_first_and_pictures_never_wait_behind_films(sqlite_bench: Bench) -> None:
