@@ -59,7 +59,7 @@ def test_two_workers_run_the_example_file(fleet: Fleet) -> None:
 
 
 def test_every_job_ends_whatever_breaks(fleet: Fleet, valkey: Valkey) -> None:
-    """C1: kill a worker, flush the broker, cut it for twenty seconds, crash the database: all in one run of a file."""
+    """B1, B2, B4, B8, C1: kill a worker, flush the broker, cut it for twenty seconds, crash the database, in one run."""
     # All of them first: on a busy machine the jobs could be done before another worker has started.
     first, second, third = (fleet.start_worker() for _ in range(3))
     lines = [{"custom_id": f"job-{n:02}", **(VIDEO if n % 3 else IMAGE)} for n in range(30)]

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import Connection, MetaData, inspect, select, text
+from sqlalchemy import Connection, Engine, MetaData, event, inspect, select, text
 from sqlalchemy.engine import make_url
 
 from orchestrator.db import migrate, search
@@ -150,6 +150,34 @@ def test_two_upgrades_at_once_take_turns(database_url_factory: Factory) -> None:
             for done in [pool.submit(migrate.upgrade, url) for _ in range(6)]:
                 done.result()
         assert migrate.find_problem(url) is None
+
+
+class PulledPlugError(BaseException):
+    """The process has ended in the middle of a statement."""
+
+
+@pytest.mark.parametrize("statement", [5, 40, 120])
+def test_an_upgrade_that_was_cut_off_is_gone_on_with(database_url_factory: Factory, statement: int) -> None:
+    """C15: what was half done is undone or kept whole, and the next upgrade ends in the same schema."""
+    whole, cut = database_url_factory(migrated=False), database_url_factory(migrated=False)
+    count = 0
+
+    def pull_plug(*_arguments: object) -> None:
+        nonlocal count
+        count += 1
+        if count == statement:
+            raise PulledPlugError
+
+    event.listen(Engine, "before_cursor_execute", pull_plug)
+    try:
+        with pytest.raises(PulledPlugError):
+            migrate.upgrade(cut)
+    finally:
+        event.remove(Engine, "before_cursor_execute", pull_plug)
+    migrate.upgrade(cut)
+    migrate.upgrade(whole)
+    assert migrate.find_problem(cut) is None
+    assert describe(cut) == describe(whole)
 
 
 @pytest.mark.parametrize(

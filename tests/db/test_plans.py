@@ -123,7 +123,7 @@ def assert_seeks(plans: list[str], index: str) -> None:
 
 
 def test_every_lane_reads_its_own_index(full: Driver) -> None:
-    """A shared index cost 5.0 ms against 0.09 ms behind 50,000 queued rows."""
+    """C10: a shared index cost 5.0 ms against 0.09 ms behind 50,000 queued rows; finished rows stand in none."""
     check_leased_lane(full, LaneName.POLL, "ix_jobs_poll_lane", None)
     check_leased_lane(full, LaneName.ARCHIVE, "ix_jobs_archive_lane", "video")
     check_submit_lane(full)
@@ -291,7 +291,7 @@ def _wanted(query: str, driver: Driver) -> Filter:
 
 
 def test_every_field_of_the_history_has_an_index(searched: Driver) -> None:
-    """What is rare is not looked for by walking the table: not for the first page, nor for one behind a cursor, from
+    """C10: What is rare is not looked for by walking the table: not for the first page, nor for one behind a cursor, from
     neither end.
     """
     is_sqlite = searched.database.is_sqlite

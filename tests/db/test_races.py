@@ -70,7 +70,7 @@ def test_claims_at_the_same_moment_share_the_slots(driver: Driver) -> None:
 
 @pytest.mark.parametrize("lane", [LaneName.POLL, LaneName.ARCHIVE])
 def test_no_row_is_leased_twice(driver: Driver, lane: LaneName) -> None:
-    """Every due row is leased by exactly one claim."""
+    """B5: every due row is leased by exactly one claim."""
     make = driver.add_processing if lane is LaneName.POLL else driver.add_archiving
     ids = [make(task_id=f"task-{n}").id for n in range(12)]
     driver.clock.advance(HOUR)

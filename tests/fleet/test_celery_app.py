@@ -109,7 +109,7 @@ def test_a_broker_that_is_away_is_transient() -> None:
 
 
 def test_a_frozen_broker_is_given_up_after_a_second(valkey: Valkey) -> None:
-    """By default publishing to one hangs for ever. The bound here is for a noisy machine."""
+    """B3: by default publishing to one hangs for ever. The bound here is for a noisy machine."""
     send = make_send(make_celery(valkey.url))
     send(LaneName.SUBMIT)
     valkey.freeze()
@@ -161,7 +161,7 @@ class Sender:
 
 
 def test_the_ticker_names_the_lanes_that_stand_still_and_goes_on() -> None:
-    """At once after connecting, then every tick with its spread; cancelled when the consumer stops."""
+    """B6, B11: at once after connecting, then every tick with its spread; cancelled when the consumer stops."""
     sender, timer = Sender(), Timer()
     app = make_celery("redis://127.0.0.1:1/0")
     LaneWorker(app, cast("LaneHost", Host()), cast("WakeupSender", sender), Stop(), tick_seconds=10.0)

@@ -40,7 +40,7 @@ def test_a_busy_lane_is_left_to_who_drains_it() -> None:
 
 
 def test_a_lane_that_drains_already_is_woken_and_not_drained_twice() -> None:
-    """A second task for a lane returns at once; the drain that runs looks again."""
+    """B5: a second task for a lane returns at once; the drain that runs looks again."""
     lane = ScriptedLane("a")
     lane.hold("a")
     with hosting(lane) as host:

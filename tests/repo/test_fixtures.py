@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -19,6 +23,7 @@ import pytest
 from tests.fixtures.isolation import NetworkForbiddenError
 from tests.fixtures.postgres import PostgresServer, choose_binaries, find_wheel_binaries, running_server
 from tests.fixtures.s3 import S3Server
+from tests.fixtures.toxic import toxic_door
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,3 +133,54 @@ def test_settings_of_the_shell_are_hidden() -> None:
     """No key or endpoint of the developer's shell reaches the code under test."""
     assert not [name for name in os.environ if name.startswith(("ZAI_", "ORCHESTRATOR_ZAI"))]
     assert os.environ["AWS_CONFIG_FILE"] == os.devnull
+
+
+@contextmanager
+def echoing() -> Iterator[tuple[str, int]]:
+    """Give the address of a server that says again what it hears."""
+
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while data := self.request.recv(1 << 16):
+                self.request.sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        try:
+            yield ("127.0.0.1", int(server.server_address[1]))
+        finally:
+            server.shutdown()
+
+
+def test_the_toxic_door_does_what_it_is_told() -> None:
+    """It passes, delays, holds back, cuts after so many bytes, withholds the answer to a word, and resets."""
+    with echoing() as server, toxic_door(server) as (toxics, place), ExitStack() as stack:
+        assert isinstance(place, tuple)
+
+        def call() -> socket.socket:
+            return stack.enter_context(socket.create_connection(place, timeout=30))
+
+        open_line = call()
+        open_line.sendall(b"one")
+        assert open_line.recv(10) == b"one"
+        toxics.latency_seconds = 0.05
+        begun = time.monotonic()
+        open_line.sendall(b"two")
+        assert open_line.recv(10) == b"two"
+        assert time.monotonic() - begun >= 0.1, "there and back"
+        toxics.latency_seconds = 0
+        toxics.freeze()
+        open_line.sendall(b"three")
+        assert select.select([open_line], [], [], 0.2)[0] == []
+        toxics.thaw()
+        assert open_line.recv(10) == b"three"
+        toxics.cut_after_bytes = 2
+        open_line.sendall(b"four")
+        assert open_line.recv(10) == b"fo"
+        assert open_line.recv(10) == b""
+        toxics.cut_answer_to, toxics.is_reset = b"five", True
+        line = call()
+        line.sendall(b"five")
+        with pytest.raises(ConnectionResetError):
+            line.recv(10)
+        assert toxics.cut_count == 2

@@ -82,6 +82,7 @@ class MemoryProvider:
     def __init__(self, kinds: Mapping[str, Kind], clock: FakeClock, rng: Random) -> None:
         self._kinds = kinds
         self.clock = clock
+        self._began = clock.now() - timedelta(seconds=clock.monotonic())
         self._rng = rng
         self.is_calm = False
         self.tasks: dict[str, Task] = {}
@@ -91,6 +92,10 @@ class MemoryProvider:
     @property
     def kinds(self) -> Mapping[str, Kind]:
         return self._kinds
+
+    def now(self) -> datetime:
+        """Return the provider's own time, which nobody here can step back."""
+        return self._began + timedelta(seconds=self.clock.monotonic())
 
     def charges(self) -> Counter[str]:
         """Return how often each request was charged."""
@@ -105,7 +110,7 @@ class MemoryProvider:
 
     def take(self, request: PaidRequest) -> Task:
         """Charge a request and begin its task."""
-        rng, now = self._rng, self.clock.now()
+        rng, now = self._rng, self.now()
         is_sync = not self._kinds[request.kind].gives_task(request.model)
         ends_at = now if is_sync else now + timedelta(seconds=rng.uniform(1, LONGEST_TASK_SECONDS))
         fails = not self.is_calm and not is_sync and rng.random() < 0.05
@@ -118,7 +123,7 @@ class MemoryProvider:
 
     def count_running(self, model: str) -> int:
         """Return how many tasks of a model run now, calls that are answered at once not counted."""
-        now = self.clock.now()
+        now = self.now()
         return sum(task.model == model and task.ends_at > now for task in self.tasks.values())
 
     def answer(self, request: PaidRequest) -> CallEvidence | Uncertain:
@@ -159,7 +164,7 @@ class MemoryProvider:
         raise Uncertain("500", "explains nothing", evidence=evidence)
 
     async def poll(self, question: PollQuestion) -> PollAnswer:
-        task, rng, now = self.tasks.get(question.task_id), self._rng, self.clock.now()
+        task, rng, now = self.tasks.get(question.task_id), self._rng, self.now()
         if task is None:
             raise Gone("1214", "no such task")
         if not self.is_calm:

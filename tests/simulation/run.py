@@ -53,7 +53,7 @@ def _run(world: World, fuse: Fuse, story: list[str], steps: int) -> None:
     rng = world.rng
     for _ in range(PROCESSES):
         world.start_process()
-    world.take(rng.randint(3, 8))
+    world.hand_in(rng.randint(3, 8))
     for number in range(steps):
         process = rng.choice(world.processes)
         name = rng.choices(list(STEPS_BY_NAME), [weight for weight, _ in STEPS_BY_NAME.values()])[0]
@@ -67,6 +67,8 @@ def _run(world: World, fuse: Fuse, story: list[str], steps: int) -> None:
             world.replace_process(process)
         check_provider(world)
         check_charges(world)
+    if len(world.batches) < len(world.files):
+        world.take_newest()
     check_jobs(world)
     _calm_down(world, story)
     check_provider(world)
@@ -179,12 +181,21 @@ def _wait(world: World, process: Process) -> str:
     return f"{seconds} s"
 
 
+def _step_back(world: World, process: Process) -> str:
+    seconds = world.rng.choice((1, 30, 600))
+    world.clock.step_back(timedelta(seconds=seconds))
+    return f"{seconds} s"
+
+
 def _act(world: World, process: Process) -> str:
     return persons.act(world)
 
 
 def _take(world: World, process: Process) -> str:
-    world.take(world.rng.randint(1, 3))
+    if len(world.batches) < len(world.files):  # somebody died over it: the file is handed in again
+        world.take_newest()
+    else:
+        world.hand_in(world.rng.randint(1, 3))
     return ""
 
 
@@ -198,6 +209,7 @@ STEPS_BY_NAME: dict[str, tuple[int, Step]] = {
     "sweep": (8, _sweep),
     "die": (3, _die),
     "wait": (16, _wait),
+    "step_back": (1, _step_back),
     "act": (10, _act),
     "take": (1, _take),
 }

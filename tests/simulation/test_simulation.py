@@ -16,7 +16,7 @@ SEEDS = tuple(range(5))
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_order_of_events_loses_a_job_or_pays_twice(seed: int) -> None:
-    """A2-A5, A7, B1, B5, B6, B8, C4-C8, G1, G2: whatever comes between two steps, and whoever dies in one."""
+    """A2-A5, A7, B5, B6, B8, B12, C4-C6, C18, G1, G2, G4: whatever comes between two steps, and whoever dies in one."""
     figures = simulate(seed)
     assert figures["charges"] > 0
 

@@ -73,6 +73,7 @@ class World:
     storing: ThreadPoolExecutor
     resubmit_max: int
     processes: list[Process] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
     jobs: set[str] = field(default_factory=set)
     agreed: dict[str, int] = field(default_factory=dict)
@@ -116,9 +117,9 @@ class World:
         self.processes.remove(process)
         self.start_process()
 
-    def take(self, count: int) -> None:
-        """Take a file of so many jobs in."""
-        number = len(self.batches)
+    def hand_in(self, count: int) -> None:
+        """Write a file of so many jobs and take it in; whoever dies meanwhile leaves it among the `files`."""
+        number = len(self.files)
         path = self.folder / f"batch-{number}.jsonl"
         lines = [
             {
@@ -129,12 +130,18 @@ class World:
             for n in range(count)
         ]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        self.files.append(path)
+        self.take_newest()
+
+    def take_newest(self) -> None:
+        """Take the newest file in: the same file again is the same batch."""
         app = self.app
-        checked = check_file(path, app.kinds, options=CheckOptions("simulation"))
+        checked = check_file(self.files[-1], app.kinds, options=CheckOptions("simulation"))
         store = app.stores.open(app.settings.archive)
         taker = Taker(app.batches, store, app.clock, app.rng, app.settings.spool_dir)
         batch = take_file(checked, taker).batch.id
-        self.batches.append(batch)
+        if batch not in self.batches:
+            self.batches.append(batch)
         self.jobs |= {job.id for job in app.history.iter_members(batch)}
 
 
