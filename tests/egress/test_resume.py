@@ -68,11 +68,11 @@ def rest(data: bytes, *lines: str, cut: int | None = None) -> Answer:
 
 
 def odd(status: str, *lines: str) -> Answer:
-    """Answer a request for the rest with something else: {start}, {last} and {total} are those asked for."""
+    """Answer a request for the rest with something else, in as many bytes: {start}, {last}, {total} are those asked for."""
 
     def answer(start: int) -> bytes:
         values = {"start": start, "last": len(FILM) - 1, "total": len(FILM), "off": start + 1}
-        body = FILM[start:]
+        body = OTHER[start:]
         return head(*(line.format(**values) for line in lines), f"Content-Length: {len(body)}", status=status) + body
 
     return answer
