@@ -36,6 +36,8 @@ def main() -> int:
             if not given.keep_going:
                 break
         sums["seeds"] += 1
+        if sums["seeds"] % 50 == 0:
+            print(f"{sums['seeds']} seeds, {len(failed)} failed", flush=True)
     print(f"{time.monotonic() - began:.0f} s: {dict(sums)}; failed: {failed or 'none'}")
     return 1 if failed else 0
 

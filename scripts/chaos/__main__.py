@@ -50,7 +50,7 @@ def main() -> int:
             with given.figures.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, sort_keys=True) + "\n")
     seeds = {plan.seed for plan in plans}
-    return _sum_up([score for score in scores if score["mode"] == mode and score["seed"] in seeds], command)
+    return sum_up([score for score in scores if score["mode"] == mode and score["seed"] in seeds], command)
 
 
 def _read_arguments() -> argparse.Namespace:
@@ -94,12 +94,16 @@ def _run(plans: list[Plan], *, is_embedded: bool) -> Iterator[Score]:
 
 def _say(score: dict[str, Any]) -> None:
     counts = ", ".join(f"{name} {score[name]}" for name in COUNTED)
-    print(f"{score['mode']} seed {score['seed']} ({score['seconds']} s): {counts}; {score['states']}", flush=True)
+    print(
+        f"{score['mode']} seed {score['seed']} ({score['seconds']} s): {counts}; {score['states']} {score['failures']}",
+        flush=True,
+    )
     for code, count in score["findings"].items():
         print(f"  the doctor found {code} {count} times", flush=True)
 
 
-def _sum_up(scores: list[dict[str, Any]], command: str) -> int:
+def sum_up(scores: list[dict[str, Any]], command: str) -> int:
+    """Say the sums, and which rounds went wrong and how to see them again; return the exit code."""
     sums: Counter[str] = Counter()
     states: Counter[str] = Counter()
     for score in scores:

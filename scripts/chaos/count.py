@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ def count_round(
         above_limit=max(int(high) - plan.limit, 0),
         findings=findings,
         stray_objects=stray_objects,
+        failures=_count_failures(customer),
         kills=counts.kills,
         flushes=counts.flushes,
         broker_restarts=counts.broker_restarts,
@@ -76,6 +78,11 @@ def count_round(
 def _states(customer: Customer) -> dict[str, State]:
     history = customer.app.history
     return {job.id: job.state for batch in customer.batches for job in history.iter_members(batch)}
+
+
+def _count_failures(customer: Customer) -> dict[str, int]:
+    members = (job for batch in customer.batches for job in customer.app.history.iter_members(batch))
+    return dict(Counter(job.failure_code or "" for job in members if job.state is State.FAILED))
 
 
 def _ledger(installation: Installation) -> list[Row]:

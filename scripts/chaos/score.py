@@ -39,6 +39,9 @@ class Score:
     above_limit: int
     findings: Mapping[str, int]
     stray_objects: int
+    failures: Mapping[str, int]
+    """Failed jobs by code: each has a cause at the provider, whose faults are part of the plan."""
+
     kills: int
     flushes: int = 0
     broker_restarts: int = 0
