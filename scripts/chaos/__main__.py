@@ -35,9 +35,10 @@ def main() -> int:
     """Run what is missing of the rounds; return the exit code."""
     given = _read_arguments()
     command = f"python -m scripts.chaos {' '.join(sys.argv[1:])}".strip()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    commit = described.stdout.strip() or "unknown"  # a checkout that git does not own, or an unpacked archive
     scores: list[dict[str, Any]] = list(_read_figures(given.figures))
     done = {(score["mode"], score["seed"]) for score in scores}
     mode = "embedded" if given.embedded else "fleet"
