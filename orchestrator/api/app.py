@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from orchestrator.api import errors
 from orchestrator.api.desk import Desk
 from orchestrator.api.figures import FiguresCache
-from orchestrator.api.gate import Gate
+from orchestrator.api.gate import ANSWER_SECONDS, Gate
 from orchestrator.api.routes import (
     actions,
     admin,
@@ -42,8 +42,12 @@ CONSOLE = "/console"
 DESCRIPTION = "Media jobs on the Z.ai API: paid once, archived before the links die, remembered for good."
 
 
-def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> FastAPI:
-    """Return the application. `patience_seconds` is how long the next part of a body may take to come."""
+def create_app(
+    desk: Desk, *, version: str, patience_seconds: float = 30.0, answer_seconds: float = ANSWER_SECONDS
+) -> FastAPI:
+    """Return the application. `patience_seconds` is how long the next part of a body may take to come, `answer_seconds`
+    how long an answer may take to begin.
+    """
     from orchestrator.console.app import create_console  # here: it stands on the parts of this package
 
     app = FastAPI(
@@ -63,7 +67,7 @@ def create_app(desk: Desk, *, version: str, patience_seconds: float = 30.0) -> F
         app.include_router(module.router)
     app.mount(CONSOLE, create_console(desk), name="console")
     app.add_api_route(CONSOLE, _open_console, include_in_schema=False)
-    app.add_middleware(Gate, patience_seconds=patience_seconds)
+    app.add_middleware(Gate, patience_seconds=patience_seconds, answer_seconds=answer_seconds)
     return app
 
 

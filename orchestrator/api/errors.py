@@ -42,6 +42,7 @@ CODES: Mapping[int, str] = {
     415: "unsupported_media_type",
     422: "invalid_params",
     431: "too_many_headers",
+    503: "database_unavailable",
 }
 TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import HTTPException
@@ -18,6 +19,14 @@ MAX_BODY_BYTES = 8 << 20
 MAX_UPLOAD_BYTES = 201 << 20
 """Of a job file or an input: 200 MB (surfaces section 3) and what multipart adds."""
 UPLOADS = ("/v1/files", "/v1/batches")
+ANSWER_SECONDS = 100.0
+"""Longer than anything that a route may wait for. A database that froze takes questions and answers none: its server keeps
+the connection alive, so nothing else would end the wait.
+"""
+NO_ANSWER = (
+    "the database or the archive does not answer; what was asked may be done all the same, so look before you repeat it, or"
+    " repeat it with the same Idempotency-Key"
+)
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -29,9 +38,10 @@ SAFE_HEADERS = (
 class Gate:
     """An ASGI layer around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, patience_seconds: float = 30.0) -> None:
+    def __init__(self, app: ASGIApp, *, patience_seconds: float = 30.0, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._app = app
         self._patience = patience_seconds
+        self._answer_seconds = answer_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one request through, or answer it here."""
@@ -44,7 +54,19 @@ class Gate:
             await sender.refuse(*refused)
             return
         body = _Body(receive, limit=_limit_of(scope), patience_seconds=self._patience)
-        await self._app(scope, body.receive, sender.send)
+        try:
+            async with asyncio.timeout(self._answer_seconds) as deadline:
+                body.on_part = lambda: _set(deadline, self._answer_seconds)
+                sender.on_start = lambda: _set(deadline, None)
+                await self._app(scope, body.receive, sender.send)
+        except TimeoutError:
+            if sender.has_begun:
+                raise
+            await sender.refuse(503, NO_ANSWER)
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 @dataclass
@@ -56,6 +78,7 @@ class _Body:
     patience_seconds: float
     count: int = 0
     is_whole: bool = False
+    on_part: Callable[[], None] = _nothing
 
     async def receive(self) -> Message:
         if self.is_whole:  # what comes now is only the news that the caller has gone
@@ -68,6 +91,7 @@ class _Body:
         if message["type"] == "http.request":
             self.count += len(message.get("body", b""))
             self.is_whole = not message.get("more_body", False)
+            self.on_part()
         if self.count > self.limit:
             raise HTTPException(413, f"the body has more than {self.limit:,} bytes")
         return message
@@ -79,9 +103,13 @@ class _Sender:
 
     sink: Send
     request_id: str
+    has_begun: bool = False
+    on_start: Callable[[], None] = _nothing
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.has_begun = True
+            self.on_start()
             given = {name.lower() for name, _ in message["headers"]}
             safe = [(name, value) for name, value in SAFE_HEADERS if name not in given]
             message["headers"] = [*message["headers"], *safe, (b"x-request-id", self.request_id.encode())]
@@ -97,6 +125,11 @@ class _Sender:
         ]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
+
+
+def _set(deadline: asyncio.Timeout, seconds: float | None) -> None:
+    if not deadline.expired():
+        deadline.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
 def _limit_of(scope: Scope) -> int:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event
 
 from orchestrator.api import Desk, create_app
+from orchestrator.api.app import DATABASE_THREADS
 from orchestrator.api.routes import operations
 from orchestrator.cli.serving import Serving, listen
 from tests.api.conftest import SERVER_KEY, VIDEO, House
@@ -172,6 +174,30 @@ def test_a_frozen_server_is_not_waited_for(house: House, monkeypatch: pytest.Mon
     assert {answer.status_code for answer in answers} == {503}
     assert answers[-1].json()["checks"] == {"database": "does not answer", "archive": "does not answer"}
     assert house.client.get("/readyz").status_code == 200
+
+
+def test_no_route_waits_for_a_frozen_server(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C17: more requests than there are threads get their 503 while the database answers nobody; all is
+    well again once it thaws.
+    """
+    desk = Desk(app=house.app, server_key=SERVER_KEY, wakeup=house.woken, environment="test")
+    thawed, find = threading.Event(), house.app.keys.find
+
+    def wait(key_id: str) -> object:
+        assert thawed.wait(READ_SECONDS)
+        return find(key_id)
+
+    headers = house.headers()
+    with TestClient(create_app(desk, version="0", answer_seconds=0.1)) as client, monkeypatch.context() as frozen:
+        frozen.setattr(house.app.keys, "find", wait)
+        for _ in range(DATABASE_THREADS + 2):
+            answer = client.get("/v1/jobs", headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
+            assert "Idempotency-Key" in answer.json()["error"]["message"]
+        assert client.get("/healthz").status_code == 200
+        thawed.set()
+        frozen.undo()
+        assert house.client.get("/v1/jobs", headers=headers).status_code == 200
 
 
 def test_no_free_connection(each_house: House) -> None:
