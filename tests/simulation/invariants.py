@@ -56,6 +56,9 @@ def check_end(world: World) -> None:
         is_linked = call.verdict == Verdict.ANSWERED if task.is_sync else call.task_id == task.id
         explained = is_linked or call.verdict in (Verdict.UNKNOWN, Verdict.FAILED)
         assert explained, f"{task.id} of {call.job_id} was paid for and is unknown here: {call}"
+    kept = world.app.audit.find_calls(world.account.kept)
+    forgotten = [call.id for call in kept.values() if call.verdict == Verdict.UNKNOWN]
+    assert not forgotten, f"answered, kept in a journal, and yet unknown: {forgotten}"
     found = find_anything(world.app, ledger=world.account.ledger())
     bad = [finding for finding in found if not _is_to_be_expected(world, finding)]
     assert not bad, "\n".join(f"{finding.code}: {finding.words}" for finding in bad)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import crashpoints
+from orchestrator.domain.outcomes import Unknown
 from orchestrator.services.lanes.archive import ArchiveLane
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.services.lanes.drain import Lane
@@ -98,7 +99,10 @@ class Process:
         """Let one paid call under way have its answer, and keep it."""
         work, task = self.submit.under_way.pop(index)
         self.line.gate_of(work.claimed.submission.id).go_on.set()
-        self.submit.done.append(self._loop.run_until_complete(task))
+        result = self._loop.run_until_complete(task)
+        if result.evidence.body is not None and not isinstance(result.outcome, Unknown):
+            self.line.kept.add(work.claimed.submission.id)
+        self.submit.done.append(result)
 
     def apply(self, running: Running) -> None:
         """Write everything that is done."""

@@ -87,6 +87,8 @@ class MemoryProvider:
         self.is_calm = False
         self.tasks: dict[str, Task] = {}
         self.posts: Counter[str] = Counter()
+        self.kept: set[str] = set()
+        """Requests whose readable answer is in a journal: from then on nothing may forget it."""
         self.worst: Counter[str] = Counter()
 
     @property
@@ -204,6 +206,7 @@ class Line:
         self._account = account
         self._rng = rng
         self._gates: dict[str, Gate] = {}
+        self.kept = account.kept
 
     @property
     def kinds(self) -> Mapping[str, Kind]:

@@ -92,7 +92,7 @@ def _calm_down(world: World, story: list[str]) -> None:
     story.append("calm")
     world.account.is_calm = True
     for number in range(LAST_ROUNDS):
-        if number % 10 == 0 and not _count_active(world) and not any(p.submit.held for p in world.processes):
+        if number and number % 10 == 0 and not _count_active(world) and not any(p.submit.held for p in world.processes):
             break
         for process in world.processes:
             process.sweep()

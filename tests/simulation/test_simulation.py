@@ -6,8 +6,12 @@ several processes on one job table, and asks after every step whether a job was 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from orchestrator.domain.outcomes import NotSent
+from orchestrator.services.lanes import sweep
 from tests.simulation.provider import MemoryProvider
 from tests.simulation.run import SimulationFailed, simulate
 
@@ -32,3 +36,26 @@ def test_a_broken_promise_is_found_and_told_with_its_seed(monkeypatch: pytest.Mo
     monkeypatch.setattr(MemoryProvider, "take", lambda self, request: (take(self, request), take(self, request))[1])
     with pytest.raises(SimulationFailed, match=r"python -m scripts\.simulate --from 0 --seeds 1"):
         simulate(0)
+
+
+def take_silence_for_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dearest mistake of all."""
+    monkeypatch.setattr(sweep, "Unknown", NotSent)
+
+
+def read_no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a dead process had kept is thrown away."""
+    monkeypatch.setattr(sweep, "_replay", lambda context, journal: (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("plant", "seed", "words"),
+    [(take_silence_for_not_sent, 1, "was charged 2 times"), (read_no_journal, 2, "kept in a journal, and yet unknown")],
+)
+def test_a_known_mistake_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], seed: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was found by the seed that stands beside it, which finds nothing in the code as it is."""
+    plant(monkeypatch)
+    with pytest.raises(SimulationFailed, match=words):
+        simulate(seed)
