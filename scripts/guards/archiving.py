@@ -53,9 +53,26 @@ GUARDS = (
         name="a store's 404 is no dead link",
         promise="Trouble of our own store never counts against the provider's link.",
         file=ARCHIVE,
-        kept="        if error.code.startswith(STORE_CODES):",
-        removed="        if not error.code:",
+        kept="    except StepError as error:\n        return OutputFailed(output.id, error.code,",
+        removed='    except Gone as error:\n        return OutputLinkDead(output.id, "", error.message)\n'
+        "    except StepError as error:\n        return OutputFailed(output.id, error.code,",
         tests=("tests/services/test_storing.py::test_a_store_that_says_404_does_not_make_the_link_dead",),
+    ),
+    Guard(
+        name="the archive is looked at before a link is given up",
+        promise="Nothing that was paid for is lost: not what a dead run had stored and not said.",
+        file=ARCHIVE,
+        kept="            if left is None:\n",
+        removed="            if left is None or left:\n",
+        tests=("tests/services/test_storing.py::test_what_was_stored_before_a_death_outlives_its_link",),
+    ),
+    Guard(
+        name="what is found in the archive is what its key says",
+        promise="`succeeded` means the bytes that were fetched, not others that lie there.",
+        file=ARCHIVE,
+        kept="        if file.key == key:\n            return file\n",
+        removed="        return file\n",
+        tests=("tests/services/test_storing.py::test_what_was_stored_before_a_death_outlives_its_link",),
     ),
     Guard(
         name="papers belong to success",

@@ -23,11 +23,14 @@ from orchestrator.domain.outcomes import OutputsReady
 from orchestrator.domain.ports import PollAnswer, PollQuestion, Store
 from orchestrator.domain.states import State
 from orchestrator.egress import GuardedFetch
+from orchestrator.services.archive.manifest import job_folder
 from orchestrator.services.lanes.archive import ArchiveLane
 from orchestrator.services.lanes.context import LaneContext
 from tests.fixtures.s3 import S3Server
+from tests.health import assert_healthy
 from tests.services.bench import TALK, Bench, ProviderAround
 from tests.services.desk import IMAGE, VIDEO
+from tests.services.intake.desk import png
 
 MIB = 1 << 20
 VIDEO_LINK = "/_files/video"
@@ -335,6 +338,43 @@ def test_what_was_stored_before_a_death_is_not_stored_again(bench: Bench) -> Non
         bench.archive(with_store(real, put_file=count))
     assert bench.only(batch).state is State.SUCCEEDED
     assert len(puts) == 1
+
+
+@pytest.mark.parametrize("found", ["whole", "cut", "another"])
+def test_what_was_stored_before_a_death_outlives_its_link(bench: Bench, found: str) -> None:
+    """E22: dead between the store and the row, and the link dies too: the bytes in the archive are what was paid for. What
+    is not what its key says is none of them: then the loss is proven, for there is no task to ask about.
+    """
+
+    class Died(BaseException):
+        """The process ends here."""
+
+    def end(real: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        raise Died
+
+    with bench.process() as real:
+        batch = bench.start_archiving(real, IMAGE)
+        bench.archive(with_store(real, put_bytes=end))
+        job = bench.only(batch)
+        assert (job.state, [output.stored for output in job.outputs]) == (State.ARCHIVING, [None])
+        (path,) = bench.archived_file(job_folder(job)).iterdir()
+        whole = path.read_bytes()
+        path.write_bytes({"whole": whole, "cut": whole[:-1], "another": png()}[found])
+        bench.faults({"fault": "dead_link", "phase": "link"})
+        bench.advance(121)
+        asks = bench.asks()
+        bench.archive(real)
+        job = bench.only(batch)
+        assert bench.asks() == asks
+    if found != "whole":
+        assert job.failure_code == "output_expired"
+        return
+    assert job.state is State.SUCCEEDED
+    (stored,) = (output.stored for output in job.outputs)
+    assert stored is not None
+    assert stored.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (stored.key, stored.width) == (f"{job_folder(job)}/{path.name}", 512)
+    assert_healthy(bench.app, ledger=bench.ledger())
 
 
 def test_two_workers_with_the_same_output_leave_one(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestrator.crashpoints import CrashPoint, reach
 from orchestrator.domain.errors import Gone, StepError, Transient
 from orchestrator.domain.job import Job, Output, Role, StoredFile
-from orchestrator.domain.media import MediaFacts, Unrecognised, inspect, is_suspect
+from orchestrator.domain.media import MediaFacts, MediaRefused, Unrecognised, inspect, is_suspect
 from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputLinkDead, OutputResult, OutputStored
 from orchestrator.domain.ports import Store
 from orchestrator.services.archive.at_risk import host_of
@@ -24,8 +24,6 @@ from orchestrator.services.archive.manifest import job_folder, make_manifest, ma
 from orchestrator.services.lanes.context import LaneContext
 
 log = logging.getLogger(__name__)
-
-STORE_CODES = "store_"
 
 TEXT_TYPES = {Role.TRANSCRIPT: ("text/plain; charset=utf-8", "txt"), Role.TRANSCRIPT_JSON: ("application/json", "json")}
 MEDIA_OF_ROLE = {Role.IMAGE: "image/", Role.COVER: "image/", Role.VIDEO: "video/"}
@@ -71,14 +69,17 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
     spool = context.spool / f"{output.id}.{job.lease_token}.part"
     loop = asyncio.get_running_loop()
     try:
-        spooled = await _bring(context, output, spool)
+        try:
+            spooled = await _bring(context, output, spool)
+        except Gone as error:
+            left = await loop.run_in_executor(context.storing, _find_left, store, job, output, spool)
+            if left is None:
+                return OutputLinkDead(output.id, _digest(output.source_url or ""), error.message)
+            log.info("output_found_in_archive", extra={"job_id": job.id, "output_id": output.id, "key": left.key})
+            return OutputStored(output.id, left, host_of(output))
         reach(CrashPoint.OUTPUT_FETCHED)
         file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
         return OutputStored(output.id, file, host_of(output))
-    except Gone as error:
-        if error.code.startswith(STORE_CODES):  # a store's 404 says nothing of the link, which still lives
-            return OutputFailed(output.id, error.code, error.message)
-        return OutputLinkDead(output.id, _digest(output.source_url or ""), error.message)
     except StepError as error:
         return OutputFailed(output.id, error.code, error.message, error.retry_after, is_suspect=is_suspect(error.code))
     except OSError as error:
@@ -107,6 +108,30 @@ async def _bring(context: LaneContext, output: Output, spool: Path) -> Spooled:
         output.source_url, spool, max_bytes=limits.output_max_bytes, deadline=limits.fetch_deadline
     )
     return Spooled(spool, fetched.byte_count, fetched.sha256)
+
+
+def _find_left(store: Store, job: Job, output: Output, spool: Path) -> StoredFile | None:
+    """Return what a run that died between the store and the row has left in the archive: its link may be dead by now, and
+    then these are the only bytes that were paid for. The key names their SHA-256; they are read whole and walked.
+    """
+    for key in store.list_keys(f"{job_folder(job)}/{output.index}-{output.role}-"):
+        try:
+            file = _describe(job, output, _copy_back(store, key, spool))
+        except MediaRefused:
+            continue
+        if file.key == key:
+            return file
+    return None
+
+
+def _copy_back(store: Store, key: str, path: Path) -> Spooled:
+    digest, count = hashlib.sha256(), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as copy:
+        for chunk in store.read_chunks(key):
+            digest.update(chunk)
+            count += copy.write(chunk)
+    return Spooled(path, count, digest.hexdigest())
 
 
 def _write_text(path: Path, text: bytes) -> Spooled:
