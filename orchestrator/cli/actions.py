@@ -13,7 +13,7 @@ from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import Exit, tell_request_error
 from orchestrator.cli.fleet import require_broker
 from orchestrator.cli.next_step import next_steps, tell_next_step
-from orchestrator.cli.noting import ACTOR
+from orchestrator.cli.noting import ACTOR, note, note_job
 from orchestrator.cli.options import CommonOptions, common_options, read_pair
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.cli.restored import show_prices
@@ -58,6 +58,7 @@ def attach(common: CommonOptions, job_id: str, task_id: str, unchecked: bool, re
     with open_app(common.settings()) as app:
         if not unchecked:
             _ask_first(app, job_id, task_id)
+        note_job(app, "attach", job_id, reason=reason)
         applied = attach_task(
             app.jobs, job_id, task_id, kinds=app.kinds, rules=app.rules, rng=app.rng, actor=ACTOR, reason=reason
         )
@@ -94,6 +95,7 @@ def resubmit(common: CommonOptions, job_ids: tuple[str, ...], yes: bool, reason:
         def resubmit_one(job_id: str) -> str:
             if not yes and job_id in refused:  # nobody was asked about it, even if its time has come meanwhile
                 raise refused[job_id]
+            note_job(app, "resubmit", job_id, reason=reason)
             decision = resubmit_job(app.jobs, job_id, rules=app.rules, actor=ACTOR, reason=reason).decision
             moved.append(job_id)
             return f"{decision.target}: {decision.reason}" if decision else "nothing to do"
@@ -115,6 +117,7 @@ def write_off(common: CommonOptions, job_ids: tuple[str, ...], reason: str) -> N
     with open_app(common.settings()) as app:
 
         def write_one_off(job_id: str) -> str:
+            note_job(app, "write_off", job_id, reason=reason)
             write_off_job(app.jobs, job_id, actor=ACTOR, reason=reason)
             return "failed: written off"
 
@@ -173,6 +176,7 @@ def adopt(
         if source is not None:
             adopt_file(app, source, request, actor=ACTOR, reason=reason, output=common.format_for(one=False))
             return
+        note(app, "job.adopt", request.task_id, owner=ACTOR, reason=reason)
         adopted = adopt_task(
             app.jobs,
             request,

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import click
 
 from orchestrator.cli.next_step import is_for_workers, next_steps
+from orchestrator.cli.noting import note
 from orchestrator.cli.output import inert_line, print_rows
 from orchestrator.cli.prefix import command
 from orchestrator.services.adoption import AdoptRequest, adopt_task
@@ -25,6 +26,7 @@ def adopt_file(app: App, source: BinaryIO, usual: AdoptRequest, *, actor: str, r
     """Adopt every task of a file, one row of data for each. Raises InvalidParams, with nothing adopted."""
     lines = read_adoptions(read_chunks(source), usual, app.kinds)
     made, counts = list[str](), Counter[bool]()
+    note(app, "job.adopt", "a file of tasks", owner=actor, reason=reason, count=len(lines))
 
     def adopt_each() -> Iterator[dict[str, object]]:
         for line in lines:

@@ -10,6 +10,7 @@ import click
 from orchestrator.cli.asking import ask
 from orchestrator.cli.jobfiles import Money
 from orchestrator.cli.leaving import leave
+from orchestrator.cli.noting import ACTOR, note_batch
 from orchestrator.cli.options import CommonOptions, common_options, sandbox_options
 from orchestrator.cli.output import counted, inert_line, print_one
 from orchestrator.cli.prefix import command
@@ -31,7 +32,6 @@ from orchestrator.services.batch_views import count_active
 from orchestrator.services.batches import show_micros
 from orchestrator.wiring import App, error_catalogue, make_clerk, open_app
 
-ACTOR = "local"
 PAID = (State.SUBMITTING, State.PROCESSING, State.ARCHIVING)
 ONLY = ("failed", "cancelled")
 REFUSED_SHOWN = 5
@@ -85,6 +85,7 @@ def cancel(common: CommonOptions, batch_id: str, yes: bool, reason: str) -> None
             _ask_cancel(app, batch, is_sure=yes)
         else:  # the service says that nothing is left; a cancel that died just before its end may have left the files
             _write_files(app, batch_id)
+        note_batch(app, "cancel", batch_id, reason=reason, count=count_active(app.batches.count_states(batch_id)))
         done = cancel_batch(app.cancels, batch_id, actor=ACTOR, reason=reason)
         counts = app.batches.count_states(batch_id)
         runs_on = sum(counts.by_state.get(state, 0) for state in PAID)
@@ -169,6 +170,7 @@ def retry(
         plan = plan_retry(desk, batch_id, only)
         _tell_budget(plan, max_cost)
         _ask_retry(plan, is_sure=yes)
+        note_batch(app, "retry", batch_id, reason=reason, count=len(plan.free) + plan.cost.count)
         done = retry_batch(desk, batch_id, only, max_cost_micros=max_cost, actor=ACTOR, reason=reason)
         _tell_refused(done.refused)
         child = done.child

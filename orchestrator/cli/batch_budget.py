@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.jobfiles import Money
 from orchestrator.cli.leaving import leave
+from orchestrator.cli.noting import note_batch
 from orchestrator.cli.options import CommonOptions, sandbox_options
 from orchestrator.cli.output import print_one
 from orchestrator.domain.states import State
@@ -25,6 +26,7 @@ def budget(common: CommonOptions, batch_id: str, amount: int) -> None:
     is charged and what is queued come to more.
     """
     with open_app(common.settings()) as app:
+        note_batch(app, "budget", batch_id, reason=f"to {show_micros(amount)}")
         given = give_budget(app.batches, batch_id, amount)
         former = None if given.former is None else show_micros(given.former)
         row = {"id": batch_id, "max_cost": show_micros(amount), "former": former, "raised": list(given.raised)}

@@ -11,7 +11,7 @@ import click
 from orchestrator.cli.actions import REASON, for_each
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.next_step import tell_next_step
-from orchestrator.cli.noting import ACTOR, note
+from orchestrator.cli.noting import ACTOR, note, note_job
 from orchestrator.cli.options import CommonOptions, common_options
 from orchestrator.cli.output import inert_line, print_one
 from orchestrator.domain.errors import Fault, InvalidParams
@@ -41,6 +41,7 @@ def cancel(common: CommonOptions, job_ids: tuple[str, ...], query: str | None, y
     with open_app(common.settings()) as app:
 
         def cancel_one(job_id: str) -> str:
+            note_job(app, "cancel", job_id, reason=reason)
             is_over = cancel_job(app.jobs, job_id, actor=ACTOR, reason=reason).decision is not None
             return "cancelled" if is_over else RUNS_ON
 
@@ -74,6 +75,7 @@ def retry(common: CommonOptions, job_ids: tuple[str, ...], query: str | None, ye
         moved: list[str] = []
 
         def retry_one(job_id: str) -> str:
+            note_job(app, "retry", job_id, reason=reason)
             decision = retry_job(app.jobs, job_id, rules=app.rules, may_charge=yes, actor=ACTOR, reason=reason).decision
             moved.append(job_id)
             return f"{decision.target}: {decision.reason}" if decision else "nothing to do"

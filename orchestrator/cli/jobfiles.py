@@ -13,6 +13,7 @@ import click
 
 from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import fault_text
+from orchestrator.cli.noting import ACTOR, note
 from orchestrator.cli.output import counted
 from orchestrator.config import Settings
 from orchestrator.domain.redact import inert
@@ -128,6 +129,7 @@ def take_checked(
         ask(f"{counted(checked.good_count, 'job')} ran before; pay again, about {cost}?", is_sure=is_sure, is_said=True)
     if is_partial and checked.is_whole and checked.good_count:
         _tell_refused(checked)
+    note(app, "batch.create", checked.sha256, owner=ACTOR, count=checked.good_count)
     intake = take_file(
         checked, taker, is_forced=is_forced, max_cost_micros=max_cost, is_partial=is_partial, webhook=webhook
     )

@@ -10,8 +10,18 @@ ACTOR = "local"
 
 
 def note(app: App, action: str, subject: str, *, owner: str = EVERYONE, reason: str = "", count: int = 1) -> None:
-    """Write the line: for what has no history of its own (models, webhooks), and for changes of many jobs at once."""
+    """Write the line of one thing that is asked for here."""
     app.audit_log.append(AuditEntry(ACTOR, action, subject, owner, reason, count))
+
+
+def note_job(app: App, action: str, job_id: str, *, reason: str) -> None:
+    """As `note`, about a job. Raises NotFound."""
+    note(app, f"job.{action}", job_id, owner=app.history.get_job(job_id).owner, reason=reason)
+
+
+def note_batch(app: App, action: str, batch_id: str, *, reason: str, count: int = 1) -> None:
+    """As `note`, about a batch and so many of its jobs. Raises NotFound."""
+    note(app, f"batch.{action}", batch_id, owner=app.batches.get(batch_id).owner, reason=reason, count=count)
 
 
 def note_endpoint(app: App, action: str, endpoint_id: str, *, reason: str = "") -> None:

@@ -238,6 +238,25 @@ def test_retry_of_a_held_job_names_resubmit(place: dict[str, str]) -> None:
     assert (refused.exit_code, "jobs resubmit" in refused.stderr) == (2, True)
 
 
+def test_what_a_person_decides_is_in_the_audit_log(place: dict[str, str]) -> None:
+    """Each with the job, who asked and why, also what was refused; of one that is not there nothing."""
+    job_id = the_job(place)["id"]
+    jobs(place, "write-off", job_id, "--reason", "too late")
+    jobs(place, "retry", job_id, "--reason", "not so late")
+    jobs(place, "cancel", job_id, "--reason", "enough")
+    jobs(place, "cancel", "job_none")
+    jobs(place, "adopt", "--task-id", "elsewhere", "--kind", "video", "--reason", "found")
+    with closing(sqlite3.connect(Path(place["ORCHESTRATOR_DATA_DIR"]) / "orchestrator.db")) as table:
+        rows = table.execute("SELECT action, subject, actor, owner, reason FROM audit_log ORDER BY id").fetchall()
+    assert sorted(row for row in rows if row[0] != "batch.create") == [
+        ("job.adopt", "elsewhere", "local", "local", "found"),
+        ("job.cancel", job_id, "local", "local", "enough"),
+        ("job.retry", job_id, "local", "local", "not so late"),
+        ("job.write_off", job_id, "local", "local", "too late"),
+    ]
+    assert [row[0] for row in rows].count("batch.create") == 1
+
+
 def test_adopt_then_run(place: dict[str, str], provider: RunningSandbox) -> None:
     """A task from elsewhere: recorded, run, archived; adopted again: the same job, exit 0, and it says so."""
     task = next(row for row in tasks(provider) if row["kind"] == "video")
