@@ -133,6 +133,22 @@ def test_a_retry_is_asked_for_run_and_merged(settings: dict[str, str], provider:
     assert "nothing of it can be tried again" in again.stderr
 
 
+def test_what_is_asked_of_a_batch_is_in_the_audit_log(settings: dict[str, str], provider: RunningSandbox) -> None:
+    """The file that came in, budget, retry and cancel: with how many jobs, and why."""
+    set_faults(provider)
+    (batch,) = (json.loads(line) for line in batches(settings, "list", "-o", "jsonl").stdout.splitlines())
+    batches(settings, "budget", batch["id"], "5")
+    child = json.loads(batches(settings, "retry", batch["id"], "--yes", "--reason", "once more", "-o", "json").stdout)
+    batches(settings, "cancel", child["child"], "--yes", "--reason", "enough")
+    with open_app(load_settings({"data_dir": Path(settings["ORCHESTRATOR_DATA_DIR"])})) as app:
+        entries = app.audit_log.list_entries(limit=10)
+    found = {entry.action: (entry.subject, entry.reason, entry.count, entry.owner) for entry in entries}
+    assert found["batch.create"][1:] == ("", 2, "local")
+    assert found["batch.budget"] == (batch["id"], "to 5.00", 1, "local")
+    assert found["batch.retry"] == (batch["id"], "once more", 1, "local")
+    assert found["batch.cancel"] == (child["child"], "enough", 1, "local")
+
+
 def test_only_takes_what_a_job_can_end_with(settings: dict[str, str]) -> None:
     """A typing error must not look like nothing to do."""
     batch_id = newest(settings)
