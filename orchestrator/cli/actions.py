@@ -155,12 +155,7 @@ def adopt(
     task_id is needed. It is checked whole before anything is adopted. The same task again answers the same job, so a
     file that was interrupted is simply given again.
     """
-    if (task_id is None) == (source is None):
-        raise click.UsageError("name one task with --task-id, or a file of tasks with --file")
-    if source is not None and custom_id is not None:
-        raise click.UsageError("--custom-id is for one task; in a file each line has its own")
-    if source is None and kind is None:
-        raise click.UsageError("Missing option '--kind': video, or image")
+    _check_what_to_adopt(task_id, is_file=source is not None, custom_id=custom_id, kind=kind)
     settings = common.settings()
     if settings.broker_url is not None:
         require_broker(settings)
@@ -192,6 +187,16 @@ def adopt(
             click.echo(f"known already: {job.id} has this task", err=True)
             return
         click.echo(inert_line("; ".join(["adopted", *next_steps(app, [job])])), err=True)
+
+
+def _check_what_to_adopt(task_id: str | None, *, is_file: bool, custom_id: str | None, kind: str | None) -> None:
+    """One task or a file of them, and what belongs to each."""
+    if (task_id is not None) is is_file:
+        raise click.UsageError("name one task with --task-id, or a file of tasks with --file")
+    if is_file and custom_id is not None:
+        raise click.UsageError("--custom-id is for one task; in a file each line has its own")
+    if not is_file and kind is None:
+        raise click.UsageError("Missing option '--kind': video, or image")
 
 
 def _ask_first(app: App, job_id: str, task_id: str) -> None:

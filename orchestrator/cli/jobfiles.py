@@ -11,13 +11,14 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.adopting import open_taker
 from orchestrator.cli.asking import ask
 from orchestrator.cli.exits import fault_text
 from orchestrator.cli.noting import ACTOR, note
 from orchestrator.cli.output import counted
 from orchestrator.config import Settings
 from orchestrator.domain.redact import inert
-from orchestrator.services.batches import Intake, Taker, show_micros
+from orchestrator.services.batches import Intake, show_micros
 from orchestrator.services.intake import CheckedFile, CheckOptions, check_file, take_file
 from orchestrator.services.jobfile.entries import Form
 from orchestrator.services.jobfile.lines import CHUNK_BYTES
@@ -114,13 +115,7 @@ def take_checked(
     webhook: str | None,
 ) -> Intake:
     """Make the file a batch; ask before anything is paid again, and say what came of it."""
-    taker = Taker(
-        batches=app.batches,
-        store=app.stores.open(app.settings.archive),
-        clock=app.clock,
-        rng=app.rng,
-        spool=app.settings.spool_dir,
-    )
+    taker = open_taker(app)
     if webhook is not None and checked.options.judge is not None:
         checked.options.judge(webhook)
     known = app.batches.find_newest(checked.identity_sha256, checked.options.environment)

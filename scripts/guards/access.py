@@ -89,4 +89,20 @@ GUARDS = (
         removed="",
         tests=("tests/api/test_steering.py",),
     ),
+    Guard(
+        name="no request waits for ever",
+        promise="A frozen database costs a caller a bounded wait, and the API goes on.",
+        file="orchestrator/api/gate.py",
+        kept="asyncio.timeout(self._answer_seconds)",
+        removed="asyncio.timeout(None)",
+        tests=("tests/api/test_limits.py",),
+    ),
+    Guard(
+        name="the command line writes what is asked of a job to the audit log",
+        promise="Every change stands in the audit log with who asked and why, whichever door it came through.",
+        file="orchestrator/cli/noting.py",
+        kept="    app.audit_log.append(AuditEntry(ACTOR, action, subject, owner, reason, count))\n",
+        removed="    app.clock.now()\n",
+        tests=("tests/cli/test_persons.py",),
+    ),
 )
