@@ -60,9 +60,14 @@ def shared_postgres(postgres_server: PostgresServer, postgres_template: str) -> 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Run the test once per database; whoever changes the schema takes a fresh one of `database_url_factory`."""
+    """Run the test once per database; whoever changes the schema takes a fresh one of `database_url_factory`.
+
+    A table that was emptied keeps its pages, and a planner goes by them: what is marked `plans` takes a fresh one too.
+    """
     if request.param == "sqlite":
         url: str = request.getfixturevalue("sqlite_url_factory")()
+    elif request.node.get_closest_marker("plans"):
+        url = request.getfixturevalue("postgres_url_factory")()
     else:
         url = request.getfixturevalue("shared_postgres")
     return url

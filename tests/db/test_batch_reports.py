@@ -168,6 +168,7 @@ def test_a_writer_that_was_overtaken_leaves_the_files_due(driver: Driver, report
     assert [batch.id for batch in reports.list_files_due()] == [due.id]
 
 
+@pytest.mark.plans
 def test_reads_of_a_batch_seek_their_rows(driver: Driver, reports: SqlBatchReports) -> None:
     """Lists and pages go through keys and indexes: no sort of all batches, no walk through all jobs."""
     batch = driver.add(*(make_new_job() for _ in range(20)))

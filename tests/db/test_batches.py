@@ -173,6 +173,7 @@ class TestEqualJobs:
             connection.execute(gone.values(state=State.CANCELLED, due_at=None, finished_at=now))
         assert driver.batches.find_equal("sandbox", [key]) == {}
 
+    @pytest.mark.plans
     def test_each_line_is_looked_up_by_its_name(self, driver: Driver) -> None:
         """Without statistics, as in a first file: to read the batch for each of its chunks took its square of time."""
         driver.add(*[make_new_job() for _ in range(600)])

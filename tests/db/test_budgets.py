@@ -222,6 +222,7 @@ def count_statements(driver: Driver) -> int:
 
 
 @pytest.mark.parametrize("which", [budgets._charged_query, budgets._charged_below_query])
+@pytest.mark.plans
 def test_the_sum_is_read_from_its_index(driver: Driver, which: Callable[[bool], Select[str, int]]) -> None:
     """A long batch's ledger is added up in every claim of it, under the credential's lock: never from the table."""
     batch_id = add(driver, 10**9, *[priced(1) for _ in range(3)])

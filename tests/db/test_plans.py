@@ -22,6 +22,8 @@ from orchestrator.domain.query import Filter, parse_query, within
 from tests.db.driver import LEASE, Driver
 from tests.factories import HOUR, make_window
 
+pytestmark = pytest.mark.plans
+
 STATES = ("queued", "processing", "archiving", "succeeded")
 ROWS_PER_STATE = 2_000  # enough for PostgreSQL to prefer an index to reading the table
 
