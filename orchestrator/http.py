@@ -16,13 +16,14 @@ from datetime import timedelta
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from weakref import WeakSet
 
 import aiohttp
 import httpx
 import urllib3
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from orchestrator.domain.errors import ConfigError
 
@@ -161,8 +162,8 @@ def post_session(*, tls: ssl.SSLContext, is_kept: bool) -> aiohttp.ClientSession
 def _foreign_connector(tls: ssl.SSLContext, *, is_kept: bool) -> aiohttp.TCPConnector:
     resolver = _NoResolver()
     if is_kept:
-        return aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=POST_KEEP_SECONDS, resolver=resolver)
-    return aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True, resolver=resolver)
+        return _MarkingConnector(ssl=tls, limit=0, keepalive_timeout=POST_KEEP_SECONDS, resolver=resolver)
+    return _MarkingConnector(ssl=tls, limit=0, force_close=True, resolver=resolver)
 
 
 def _foreign_session(
@@ -196,18 +197,30 @@ may have been dead by then.
 class _PeerCheckedRequest(aiohttp.ClientRequest):
     """Looks where the connection leads, between connecting and sending."""
 
+    is_first = False
+    """Whether the connection was made for this request."""
+
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         transport = conn.transport
         peer = transport.get_extra_info("peername") if transport is not None else None
         if peer is None or not _is_same_address(peer[0], self.url.host or ""):
             raise WrongPeer("the connection leads to another address than the checked one")
-        REUSED.set(transport in _USED)
-        _USED.add(transport)
+        REUSED.set(not self.is_first)
         return await super().send(conn)
 
 
-_USED: WeakSet[object] = WeakSet()
-"""Connections that a request has gone over."""
+class _MarkingConnector(aiohttp.TCPConnector):
+    """Tells a request that its connection is a fresh one."""
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the library's name
+    ) -> ResponseHandler:
+        if isinstance(req, _PeerCheckedRequest):
+            req.is_first = True
+        return await super()._create_connection(req, traces, timeout)
 
 
 def _is_same_address(peer: str, checked: str) -> bool:

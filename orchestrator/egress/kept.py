@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +16,8 @@ from orchestrator.http import REUSED, post_session, tls_context
 MOST_ORIGINS = 32
 """Hosts whose connections are kept; each has as many as requests to it run at once, so this bounds open files."""
 CUT = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+Read = Callable[[aiohttp.ClientResponse], Awaitable[None]]
+"""Takes an answer whose head has come; when it returns, the connection is given back."""
 
 
 class KeptClient:
@@ -29,25 +30,23 @@ class KeptClient:
         self._tls = tls_context(ca_bundle)
         self._kept = _Sessions(self._tls)
 
-    @asynccontextmanager
-    async def open(
-        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Give the answer's head. A kept connection that turns out dead is no failure of the other side: the request
-        is made once more over a fresh one. Raises as PinnedClient.
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, read: Read) -> None:
+        """Post, and have the answer read. A kept connection that turns out dead is no failure of the other side: the
+        request is made once more over a fresh one. Raises as PinnedClient.
         """
-        request = Request(method, await self._guard.admit(url), headers, body)
+        request = Request("POST", await self._guard.admit(url), headers, body)
         try:
             with self._kept.borrow(request.admitted) as session:
                 answer = await _ask_unless_dead(session, request)
                 if answer is not None:
                     async with answer:
-                        yield answer
+                        await read(answer)
                     return
         finally:
-            await self._kept.shrink()
+            if self._kept.is_full:
+                await self._kept.shrink()
         async with post_session(tls=self._tls, is_kept=False) as fresh, await ask(fresh, request) as answer:
-            yield answer
+            await read(answer)
 
     async def close(self) -> None:
         """Close what is kept."""
@@ -96,10 +95,12 @@ class _Sessions:
         self._kept.move_to_end(key)
         return kept
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._kept) > MOST_ORIGINS
+
     async def shrink(self) -> None:
         surplus = len(self._kept) - MOST_ORIGINS
-        if surplus <= 0:
-            return
         idle = [key for key, kept in self._kept.items() if kept.user_count == 0]
         for each in [self._kept.pop(key) for key in idle[:surplus]]:
             await each.session.close()

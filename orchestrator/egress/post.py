@@ -39,11 +39,8 @@ class GuardedPost:
         """Post once. Raises Permanent(`egress_refused`) or Transient when no answer came."""
         reading = _Reading(max_bytes)
         try:
-            async with (
-                asyncio.timeout(deadline.total_seconds()),
-                self._client.open("POST", url, headers=headers, body=body) as answer,
-            ):
-                await reading.read(answer)
+            async with asyncio.timeout(deadline.total_seconds()):
+                await self._client.post(url, headers=headers, body=body, read=reading.read)
         except aiohttp.ClientError as error:  # before TimeoutError: some of them are both
             return reading.end(classify(error))
         except TimeoutError:
@@ -67,7 +64,9 @@ class _Reading:
     async def read(self, answer: aiohttp.ClientResponse) -> None:
         """Take the body until its end or the cap; at the cap the connection is closed, not drained."""
         self._answer = answer
-        async for chunk in answer.content.iter_any():
+        content = answer.content
+        while not content.at_eof():
+            chunk = content.read_nowait() if content.is_eof() else await content.readany()  # most came with their heads
             self._body += chunk[: self._max_bytes - len(self._body)]
             if len(self._body) >= self._max_bytes:
                 answer.close()

@@ -95,9 +95,12 @@ def _head(body: bytes, sending: Sending, headers: Mapping[str, str]) -> str:
     """Return what is kept of an answer: printable, and without what would let a reader in somewhere. Cut last: half of a
     secret is not found any more.
     """
+    if not body:
+        return ""
     text = redact_echo(body.decode("utf-8", errors="replace"), sending, headers)
-    shown = "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
-    return shown.encode()[:KEPT_BYTES].decode(errors="ignore")
+    if not text.isprintable():
+        text = "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+    return text.encode()[:KEPT_BYTES].decode(errors="ignore")
 
 
 def _read_date(text: str | None) -> datetime | None:

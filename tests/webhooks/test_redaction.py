@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.domain.ports import Sending
 from orchestrator.webhooks.redaction import redact_echo
@@ -80,6 +82,38 @@ def test_the_requests_signatures_are_struck_out() -> None:
 )
 def test_credentials_of_echoed_headers_are_struck_out(said: str, answer: str | None) -> None:
     assert kept(said) == (said if answer is None else answer)
+
+
+SURROUNDING = st.text(alphabet="xyHTPSWe_ 0:/?", max_size=12)
+ECHOES = (
+    "http://h/?key=canary",
+    "HTTPS:\\/\\/h/?k=canary",
+    "whsec_canary",
+    "WHSEC_canary",
+    "Authorization: Basic canary",
+    "bearer canarycanarycanary",
+)
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@given(before=SURROUNDING, after=SURROUNDING)
+def test_links_secrets_and_credentials_are_struck_out_whatever_surrounds_them(
+    echo: str, before: str, after: str
+) -> None:
+    """Each alone too: the quick look for their beginnings knows them all."""
+    assert "canary" not in kept(f"{before} {echo} {after}")
+
+
+@pytest.mark.parametrize("said", ["?q=7", "q=7", "%71=7", "no q&#x3D;7"])
+def test_a_short_query_is_struck_out_of_a_short_answer(said: str) -> None:
+    short = Sending("https://h.example/x?q=7", "evt_1", SENDING.at, b"{}", (SECRET,))
+    assert "q=7" not in redact_echo(said, short, HEADERS).replace("%71", "q").replace("&#x3D;", "=")
+
+
+def test_a_signature_alone_is_struck_out() -> None:
+    """An answer that is just as long as one."""
+    signature = HEADERS["webhook-signature"].split(" ")[0].removeprefix("v1,")
+    assert kept(signature) == "[redacted]"
 
 
 def test_an_answer_without_secrets_is_kept_as_it_came() -> None:
