@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
@@ -41,11 +41,15 @@ class SqlKeys:
         return database.write(work)
 
     def find(self, key_id: str) -> tuple[ApiKey | None, datetime]:
-        query = select(KEYS).where(KEYS.c.id == key_id)
+        found, now = self.find_all([key_id])
+        return found.get(key_id), now
 
-        def work(connection: Connection) -> tuple[ApiKey | None, datetime]:
-            row = connection.execute(query).mappings().first()
-            return (_read(row) if row is not None else None), self._database.clock.now()
+    def find_all(self, key_ids: Collection[str]) -> tuple[Mapping[str, ApiKey], datetime]:
+        query = select(KEYS).where(KEYS.c.id.in_(key_ids))
+
+        def work(connection: Connection) -> tuple[Mapping[str, ApiKey], datetime]:
+            found = [_read(row) for row in connection.execute(query).mappings()]
+            return {key.id: key for key in found}, self._database.clock.now()
 
         return self._database.read(work)
 
