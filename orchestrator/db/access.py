@@ -105,7 +105,12 @@ def append_audit(connection: Connection, entry: AuditEntry, *, now: datetime, rn
 
 def append_audits(connection: Connection, entries: Sequence[AuditEntry], *, now: datetime, rng: Random) -> None:
     """Write lines of the audit log in the caller's transaction."""
-    rows = [
+    insert_many(connection, AUDIT, make_audit_rows(entries, now=now, rng=rng))
+
+
+def make_audit_rows(entries: Sequence[AuditEntry], *, now: datetime, rng: Random) -> list[dict[str, object]]:
+    """Return the rows of `append_audits`."""
+    return [
         {
             "id": ids.make_id(ids.AUDIT, now=now, rng=rng),
             "at": now,
@@ -118,7 +123,6 @@ def append_audits(connection: Connection, entries: Sequence[AuditEntry], *, now:
         }
         for entry in entries
     ]
-    insert_many(connection, AUDIT, rows)
 
 
 def _row(key: ApiKey) -> dict[str, object]:

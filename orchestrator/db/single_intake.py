@@ -15,15 +15,15 @@ from random import Random
 from sqlalchemy import Connection, delete, select, text, tuple_
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from orchestrator.db.access import append_audits
+from orchestrator.db.access import AUDIT, make_audit_rows
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row
 from orchestrator.db.batches import make_job_row, make_member_row
 from orchestrator.db.engine import Database
-from orchestrator.db.events import EventDraft, append_events
-from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.events import EVENTS, EventDraft, make_event_rows
+from orchestrator.db.inserts import insert_all, insert_missing
 from orchestrator.db.named_webhooks import Named, link_webhooks
 from orchestrator.db.rows import JOBS, table_of
-from orchestrator.db.search import insert_searched
+from orchestrator.db.search import make_searched_rows
 from orchestrator.db.tables import IdempotencyRow
 from orchestrator.domain import ids
 from orchestrator.domain.errors import Conflict, OrchestratorError
@@ -166,16 +166,17 @@ def _forget_old(connection: Connection, before: datetime) -> None:
 def _insert(connection: Connection, singles: Sequence[SingleIntake], *, now: datetime, rng: Random) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
     done = {"created_at": now, "intake_done_at": now}
-    insert_many(connection, BATCHES, [make_batch_row(single.batch) | done for single in singles])
-    rows = [make_job_row(single.job, single.batch.id, now) for single in singles]
-    insert_many(connection, JOBS, rows)
-    insert_searched(connection, rows)
-    insert_many(connection, MEMBERS, [make_member_row(single.batch.id, single.job) for single in singles])
-    named = [Named(each.job.owner, each.job.webhook, job_id=each.job.id) for each in singles if each.job.webhook]
-    link_webhooks(connection, named, now=now, rng=rng)
+    batches = [make_batch_row(single.batch) | done for single in singles]
+    jobs = [make_job_row(single.job, single.batch.id, now) for single in singles]
+    members = [make_member_row(single.batch.id, single.job) for single in singles]
     events = {
         single.job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, single.audit.actor, "accepted")]
         for single in singles
     }
-    append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
-    append_audits(connection, [single.audit for single in singles], now=now, rng=rng)
+    accepted = make_event_rows(events, dict.fromkeys(events, 1), now=now, rng=rng)
+    audits = make_audit_rows([single.audit for single in singles], now=now, rng=rng)
+    searched = make_searched_rows(jobs)
+    rows = [(BATCHES, batches), (JOBS, jobs), *searched, (MEMBERS, members), (EVENTS, accepted), (AUDIT, audits)]
+    insert_all(connection, rows)
+    named = [Named(each.job.owner, each.job.webhook, job_id=each.job.id) for each in singles if each.job.webhook]
+    link_webhooks(connection, named, now=now, rng=rng)
