@@ -20,6 +20,9 @@ MOST_AT_ONCE = 100  # questions in one group: as many as the database takes in o
 PATIENCE_SECONDS = 1.0
 """A group that takes longer (a connection that went silent, a lock) goes on by itself, and the next one begins."""
 
+QUIET_TURNS = 2
+"""Turns of the event loop in which nobody comes: what has arrived is read in the first and asks in the second."""
+
 
 class Together(Generic[Q, A]):
     """Asks for many callers at once. `ask` runs in a thread and returns one answer, or what is to be raised, a question."""
@@ -70,10 +73,19 @@ class _Line(Generic[Q, A]):
     async def _serve(self) -> None:
         try:
             while self.waiting:
+                await self._gather()
                 group, self.waiting = self.waiting[:MOST_AT_ONCE], self.waiting[MOST_AT_ONCE:]
                 await asyncio.wait({self._start(self._answer(group))}, timeout=PATIENCE_SECONDS)
         finally:
             self.is_served = False
+
+    async def _gather(self) -> None:
+        """Let whoever has arrived already come in too: a group of one and then one of all others is twice the work."""
+        count, quiet = 0, 0
+        while quiet < QUIET_TURNS and len(self.waiting) < MOST_AT_ONCE:
+            quiet = quiet + 1 if len(self.waiting) == count else 0
+            count = len(self.waiting)
+            await asyncio.sleep(0)
 
     async def _answer(self, group: Sequence[_Asked[Q, A]]) -> None:
         answers: Sequence[A | Exception]
