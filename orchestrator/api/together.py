@@ -27,14 +27,17 @@ QUIET_TURNS = 2
 class Together(Generic[Q, A]):
     """Asks for many callers at once. `ask` runs in a thread and returns one answer, or what is to be raised, a question."""
 
-    def __init__(self, ask: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
+    def __init__(
+        self, ask: Callable[[Sequence[Q]], Sequence[A | Exception]], *, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self._ask = ask
+        self._patience_seconds = patience_seconds
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line[Q, A]] = WeakKeyDictionary()
 
     async def __call__(self, question: Q) -> A:
         """Return the answer to one question; raises what `ask` raised, or gave for this question."""
         loop = asyncio.get_running_loop()
-        line = self._lines.setdefault(loop, _Line(self._ask))
+        line = self._lines.setdefault(loop, _Line(self._ask, self._patience_seconds))
         asked: _Asked[Q, A] = _Asked(question, loop.create_future())
         line.join(asked)
         return await asked.answer
@@ -53,6 +56,7 @@ class _Line(Generic[Q, A]):
     """Who waits in one event loop, and the tasks that serve them."""
 
     ask: Callable[[Sequence[Q]], Sequence[A | Exception]]
+    patience_seconds: float
     waiting: list[_Asked[Q, A]] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     is_served: bool = False
@@ -75,7 +79,7 @@ class _Line(Generic[Q, A]):
             while self.waiting:
                 await self._gather()
                 group, self.waiting = self.waiting[:MOST_AT_ONCE], self.waiting[MOST_AT_ONCE:]
-                await asyncio.wait({self._start(self._answer(group))}, timeout=PATIENCE_SECONDS)
+                await asyncio.wait({self._start(self._answer(group))}, timeout=self.patience_seconds)
         finally:
             self.is_served = False
 

@@ -18,6 +18,14 @@ GUARDS = (
         tests=WHO,
     ),
     Guard(
+        name="a known key is answered before anything is checked",
+        promise="What was taken once is answered so again, whatever the settings say by now.",
+        file="orchestrator/api/taking.py",
+        kept="        return Got(taken, None) if taken.is_same_request else refuse_reused_key()\n",
+        removed="        pass\n",
+        tests=("tests/api/test_jobs.py::TestIdempotency",),
+    ),
+    Guard(
         name="an owner sees its own",
         promise="Another owner's things do not exist.",
         file=ACCESS,
