@@ -135,7 +135,7 @@ def test_a_group_that_hangs_keeps_nobody_waiting() -> None:
 
 def test_every_event_loop_has_its_own_line() -> None:
     """A future belongs to one loop; another loop's thread must not touch it."""
-    ask = Together(list)
+    ask: Together[int, int] = Together(list)
     assert [asyncio.run(_ask(ask, number)) for number in range(3)] == [0, 1, 2]
 
 
