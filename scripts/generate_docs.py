@@ -244,7 +244,8 @@ the job survives the death of any process.
 
 - `Idempotency-Key`: the same key with the same body gives the same job and `Idempotent-Replayed: true`, for seven days; with
   another body 422; 409 when the first request with it is still being written after two seconds. Key and job are one
-  transaction, so a request that died has left both or neither. Use one for every request that you may have to send again.
+  transaction, so a request that died has left both or neither. A known key is answered before anything is checked, also when settings
+  or prices have changed since and would refuse the request now. Use one for every request that you may have to send again.
 - `?dry_run=true` checks and prices it, and stores nothing.
 - `Prefer: wait=30`, and `?wait=30` on `GET /v1/jobs/{id}`: answered as soon as nothing of the job moves by itself any more
   (finished, or held for a person), or after so many seconds, at most 60.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -28,6 +29,8 @@ from orchestrator.api.routes import (
     webhook_deliveries,
     webhook_endpoints,
 )
+from orchestrator.api.taking import take_all
+from orchestrator.api.together import Together
 
 DATABASE_THREADS = 16
 """At most so many requests work on the database at once: somewhat more than its connections, so that none stands idle
@@ -62,6 +65,7 @@ def create_app(
     app.state.desk = desk
     is_until_final = desk.app.settings.slot_rule == "until_final"
     app.state.figures = FiguresCache(desk.app.figures, desk.app.clock, is_slot_held_until_final=is_until_final)
+    app.state.take_together = Together(partial(take_all, desk))
     errors.install(app)
     for module in ROUTES:
         app.include_router(module.router)

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.api.desk import DeskOf
 from orchestrator.domain.access import AccessDenied, Capability, Principal
-from orchestrator.services.access import authenticate
+from orchestrator.services.access import prove, split_key
 
 BEARER = HTTPBearer(auto_error=False, bearerFormat="ok_<id>_<secret>", description="A key made by `keys create`.")
 
@@ -20,12 +20,14 @@ class Needs:
     def __init__(self, capability: Capability) -> None:
         self.capability = capability
 
-    def __call__(
+    async def __call__(
         self, desk: DeskOf, given: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
     ) -> Principal:
         if given is None:
             raise AccessDenied
-        caller = authenticate(desk.app.keys, given.credentials, server_key=desk.server_key)
+        key_id, secret = split_key(given.credentials)
+        key, now = await desk.find_key(key_id)
+        caller = prove(key, now, key_id, secret, server_key=desk.server_key)
         caller.require(self.capability)
         return caller
 

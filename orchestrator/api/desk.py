@@ -10,7 +10,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from orchestrator.domain.access import AuditEntry, Principal
+from orchestrator.api.together import Together
+from orchestrator.domain.access import ApiKey, AuditEntry, Principal
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.job import Batch, Job, Output
 from orchestrator.domain.ports import LaneName, Wakeup
@@ -54,6 +55,20 @@ class Desk:
     def _archive_url(self) -> str:
         """A path of the settings is resolved by asking the disk about each folder in it: once, not for each request."""
         return self.app.settings.archive
+
+    async def find_key(self, key_id: str) -> tuple[ApiKey | None, datetime]:
+        """Return the key of this id as it stands now, and the time that rules on whether it is good."""
+        return await self._key_look_ups(key_id)
+
+    @cached_property
+    def _key_look_ups(self) -> Together[str, tuple[ApiKey | None, datetime]]:
+        """Nothing is remembered of a key: a revoked one is refused from the next request on."""
+
+        def look(key_ids: Sequence[str]) -> list[tuple[ApiKey | None, datetime]]:
+            found, now = self.app.keys.find_all(set(key_ids))
+            return [(found.get(key_id), now) for key_id in key_ids]
+
+        return Together(look)
 
     @cached_property
     def judge_webhook(self) -> Callable[[str], None]:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from orchestrator.api.desk import Desk
 from orchestrator.console import errors, static_files
+from orchestrator.console.attempts import LoginAttempts
 from orchestrator.console.looking import OverviewCache
 from orchestrator.console.routes import (
     audit,
@@ -30,6 +31,7 @@ def create_console(desk: Desk) -> FastAPI:
     app = FastAPI(title="console", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.desk = desk
     app.state.overview = OverviewCache(desk.app.overview, desk.app.clock, desk.app.settings.slot_rule == "until_final")
+    app.state.login_attempts = LoginAttempts(desk.app.clock)
     errors.install(app)
     for module in ROUTES:
         app.include_router(module.router)

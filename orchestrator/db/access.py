@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
@@ -41,11 +41,15 @@ class SqlKeys:
         return database.write(work)
 
     def find(self, key_id: str) -> tuple[ApiKey | None, datetime]:
-        query = select(KEYS).where(KEYS.c.id == key_id)
+        found, now = self.find_all([key_id])
+        return found.get(key_id), now
 
-        def work(connection: Connection) -> tuple[ApiKey | None, datetime]:
-            row = connection.execute(query).mappings().first()
-            return (_read(row) if row is not None else None), self._database.clock.now()
+    def find_all(self, key_ids: Collection[str]) -> tuple[Mapping[str, ApiKey], datetime]:
+        query = select(KEYS).where(KEYS.c.id.in_(key_ids))
+
+        def work(connection: Connection) -> tuple[Mapping[str, ApiKey], datetime]:
+            found = [_read(row) for row in connection.execute(query).mappings()]
+            return {key.id: key for key in found}, self._database.clock.now()
 
         return self._database.read(work)
 
@@ -101,7 +105,12 @@ def append_audit(connection: Connection, entry: AuditEntry, *, now: datetime, rn
 
 def append_audits(connection: Connection, entries: Sequence[AuditEntry], *, now: datetime, rng: Random) -> None:
     """Write lines of the audit log in the caller's transaction."""
-    rows = [
+    insert_many(connection, AUDIT, make_audit_rows(entries, now=now, rng=rng))
+
+
+def make_audit_rows(entries: Sequence[AuditEntry], *, now: datetime, rng: Random) -> list[dict[str, object]]:
+    """Return the rows of `append_audits`."""
+    return [
         {
             "id": ids.make_id(ids.AUDIT, now=now, rng=rng),
             "at": now,
@@ -114,7 +123,6 @@ def append_audits(connection: Connection, entries: Sequence[AuditEntry], *, now:
         }
         for entry in entries
     ]
-    insert_many(connection, AUDIT, rows)
 
 
 def _row(key: ApiKey) -> dict[str, object]:

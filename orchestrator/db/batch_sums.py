@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, RowMapping, and_, case, func, select
 
+from orchestrator.db.charges import charged_of_job
 from orchestrator.db.rows import JOBS, table_of
 from orchestrator.db.tables import BatchMemberRow, BatchRow
 from orchestrator.domain.job import Batch
@@ -31,7 +32,7 @@ def count_states_of(connection: Connection, batch_ids: Collection[str]) -> Mappi
 
 
 def sum_costs_of(connection: Connection, batch_ids: Collection[str]) -> Mapping[str, Sequence[Costs]]:
-    """Add up what the members of each batch cost, per currency."""
+    """Add up what the members of each batch cost, per currency: every charge of each, by the ledger."""
     is_unknown = and_(
         JOBS.c.cost_final_micros.is_(None),
         JOBS.c.submission_count > 0,
@@ -42,7 +43,7 @@ def sum_costs_of(connection: Connection, batch_ids: Collection[str]) -> Mapping[
             MEMBERS.c.batch_id,
             JOBS.c.price_currency,
             func.coalesce(func.sum(JOBS.c.price_micros), 0),
-            func.coalesce(func.sum(JOBS.c.cost_final_micros), 0),
+            func.coalesce(func.sum(charged_of_job()), 0),
             func.sum(case((is_unknown, 1), else_=0)),
         )
         .join_from(MEMBERS, JOBS, JOBS.c.id == MEMBERS.c.job_id)

@@ -40,7 +40,14 @@ def append_events(
     rng: Random,
 ) -> None:
     """Write each job's drafts in order, the last of them with the number in `last_sequences`."""
-    rows = [
+    insert_many(connection, EVENTS, make_event_rows(drafts, last_sequences, now=now, rng=rng))
+
+
+def make_event_rows(
+    drafts: Mapping[str, Sequence[EventDraft]], last_sequences: Mapping[str, int], *, now: datetime, rng: Random
+) -> list[dict[str, object]]:
+    """Return the rows of `append_events`."""
+    return [
         {
             "id": ids.make_id(ids.EVENT, now=now, rng=rng),
             "job_id": job_id,
@@ -56,4 +63,3 @@ def append_events(
         for job_id, events in drafts.items()
         for position, event in enumerate(events, start=1)
     ]
-    insert_many(connection, EVENTS, rows)

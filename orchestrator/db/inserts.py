@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, case, insert, select
+from sqlalchemy import ColumnElement, Connection, Insert, Select, Table, case, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -36,6 +36,34 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Mapping[str
         _copy(connection, table, rows)
     else:
         connection.execute(_insert_from_rowset(table, tuple(rows[0])), {"rows": encode_rows(rows)})
+
+
+def insert_all(connection: Connection, parts: Sequence[tuple[Table, Sequence[Mapping[str, object]]]]) -> None:
+    """Insert rows into several tables, parents first; of one table all rows name the same columns.
+
+    On PostgreSQL as one statement: each of its own would be another round trip, and another wait for a turn. Foreign
+    keys are looked at when it ends.
+    """
+    given = [(table, rows) for table, rows in parts if rows]
+    if connection.dialect.name == "sqlite" or any(len(rows) >= COPY_FROM for _, rows in given):
+        for table, rows in given:
+            insert_many(connection, table, rows)
+    elif given:
+        shape = tuple((table, tuple(rows[0])) for table, rows in given)
+        connection.execute(_insert_all(shape), {_name(table): encode_rows(rows) for table, rows in given})
+
+
+@cache
+def _insert_all(shape: tuple[tuple[Table, tuple[str, ...]], ...]) -> Select[int]:
+    inserts = [
+        insert(table).from_select(list(columns), _select_rowset(table, columns, _name(table))).cte(f"into_{table.name}")
+        for table, columns in shape
+    ]
+    return select(literal(1)).add_cte(*inserts)
+
+
+def _name(table: Table) -> str:
+    return f"rows_{table.name}"
 
 
 def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
@@ -83,9 +111,9 @@ def _insert_from_rowset(table: Table, columns: tuple[str, ...]) -> Insert:
 
 
 @cache
-def _select_rowset(table: Table, columns: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+def _select_rowset(table: Table, columns: tuple[str, ...], parameter: str = "rows") -> Select[*tuple[Any, ...]]:
     types = {name: type_of(table.c[name].type) for name in columns}
-    rows = make_rowset("rows", types, is_sqlite=False)
+    rows = make_rowset(parameter, types, is_sqlite=False)
     return select(*(rows.c[name] for name in columns))
 
 

@@ -10,9 +10,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Integer, cast, func, select, true
 
 from orchestrator.db import slots
+from orchestrator.db.charges import IS_CHARGED
 from orchestrator.db.engine import Database
 from orchestrator.db.figures import CREDENTIAL, find_slot_limits, list_pauses
+from orchestrator.db.filters import ID_SLACK
 from orchestrator.db.rows import JOBS, SUBMISSIONS
+from orchestrator.domain.ids import SUBMISSION, first_id_at
 from orchestrator.domain.job import Verdict
 from orchestrator.domain.overview import AT_RISK_WITHIN, DAY_HOURS, HourCount, Overview
 from orchestrator.domain.states import ACTIVE, State
@@ -37,7 +40,7 @@ class SqlOverview:
             at=now,
             going=_count_going(connection, mine),
             hours=_count_hours(connection, mine, now, is_sqlite=self._database.is_sqlite),
-            cost_today=_sum_today(connection, mine, now),
+            cost_today=_sum_today(connection, owner, now),
             at_risk_count=at_risk,
             soonest_expiry_at=soonest,
             unknown_count=_count_unknown(connection, owner),
@@ -75,18 +78,17 @@ def _hour_of(column: ColumnElement[Any], *, is_sqlite: bool) -> ColumnElement[An
     return cast(func.floor(func.extract("epoch", column) / HOUR_SECONDS), Integer)
 
 
-def _sum_today(connection: Connection, mine: ColumnElement[bool], now: datetime) -> dict[str, int]:
+def _sum_today(connection: Connection, owner: str | None, now: datetime) -> dict[str, int]:
+    """By the ledger: a call that was made today counts, also when its job is paid for anew. Ids rise with the time, so
+    the calls of other days are not read.
+    """
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    query = (
-        select(JOBS.c.price_currency, func.sum(JOBS.c.cost_final_micros))
-        .where(
-            JOBS.c.submitted_at >= midnight,
-            JOBS.c.cost_final_micros.is_not(None),
-            JOBS.c.price_currency.is_not(None),
-            mine,
-        )
-        .group_by(JOBS.c.price_currency)
-    )
+    calls = SUBMISSIONS.c
+    today = (calls.id >= first_id_at(SUBMISSION, midnight - ID_SLACK), calls.intent_at >= midnight)
+    query = select(calls.price_currency, func.sum(calls.price_micros)).where(*today, IS_CHARGED)
+    if owner is not None:
+        query = query.where(select(JOBS.c.id).where(JOBS.c.id == calls.job_id, JOBS.c.owner == owner).exists())
+    query = query.group_by(calls.price_currency)
     return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
 

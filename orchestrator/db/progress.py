@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from orchestrator.db import budgets, slots, turns
+from orchestrator.db.charges import charged_of_job
 from orchestrator.db.engine import Database
 from orchestrator.db.rows import JOBS, load_outputs, load_submissions, read_job, table_of
 from orchestrator.db.submit_claim import EVERY_MODEL_ELSE
@@ -69,7 +70,7 @@ class SqlProgress:
         return self._database.read(work)
 
     def sum_spending(self, batch_id: str) -> Sequence[Spending]:
-        """A charge is unknown once a submission was made and no final cost is known: after FAIL, or held."""
+        """Every charge of each job counts. One is unknown once a submission was made and no final cost is known: after FAIL, or held."""
         is_unknown = and_(
             JOBS.c.cost_final_micros.is_(None),
             JOBS.c.submission_count > 0,
@@ -78,7 +79,7 @@ class SqlProgress:
         query = (
             select(
                 JOBS.c.price_currency,
-                func.coalesce(func.sum(JOBS.c.cost_final_micros), 0),
+                func.coalesce(func.sum(charged_of_job()), 0),
                 func.sum(case((is_unknown, 1), else_=0)),
             )
             .where(_is_member(batch_id), JOBS.c.price_currency.is_not(None))

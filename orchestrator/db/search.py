@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, MetaData, Table, Text, and_, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
-from orchestrator.db.inserts import insert_many
+from orchestrator.db.inserts import insert_all
 from orchestrator.db.rows import table_of
 from orchestrator.db.tables import JobTagRow
 
@@ -28,14 +28,18 @@ _WILD = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
 
 def insert_searched(connection: Connection, jobs: Sequence[Mapping[str, Any]]) -> None:
     """Enter the prompts and tags of new jobs, given as their rows."""
+    insert_all(connection, make_searched_rows(jobs))
+
+
+def make_searched_rows(jobs: Sequence[Mapping[str, Any]]) -> list[tuple[Table, list[dict[str, Any]]]]:
+    """Return the tables in which new jobs are looked up, with the rows to insert."""
     prompts = [
         {"job_id": job["id"], "prompt": str(job["input"]["prompt"]).lower()}
         for job in jobs
         if job["input"].get("prompt")
     ]
     tags = [{"name": name, "job_id": job["id"], "value": value} for job in jobs for name, value in job["tags"].items()]
-    insert_many(connection, PROMPTS, prompts)
-    insert_many(connection, TAGS, tags)
+    return [(PROMPTS, prompts), (TAGS, tags)]
 
 
 def holds_all(words: Sequence[str], *, is_sqlite: bool) -> ColumnElement[bool]:

@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, select, text, tuple_
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from orchestrator.db.access import append_audits
+from orchestrator.db.access import AUDIT, make_audit_rows
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row
 from orchestrator.db.batches import make_job_row, make_member_row
 from orchestrator.db.engine import Database
-from orchestrator.db.events import EventDraft, append_events
-from orchestrator.db.inserts import insert_many, insert_missing
+from orchestrator.db.events import EVENTS, EventDraft, make_event_rows
+from orchestrator.db.inserts import insert_all, insert_missing
 from orchestrator.db.named_webhooks import Named, link_webhooks
 from orchestrator.db.rows import JOBS, table_of
-from orchestrator.db.search import insert_searched
+from orchestrator.db.search import make_searched_rows
 from orchestrator.db.tables import IdempotencyRow
 from orchestrator.domain import ids
 from orchestrator.domain.errors import Conflict, OrchestratorError
-from orchestrator.domain.ports import SingleIntake, Taken
+from orchestrator.domain.ports import RepeatKey, SingleIntake, Taken
 from orchestrator.domain.states import State, Trigger, check_transition
 
 USES = table_of(IdempotencyRow)
@@ -49,13 +49,35 @@ class SqlSingleIntakes:
         self._waiting: deque[_Waiting] = deque()
 
     def take(self, single: SingleIntake) -> Taken:
-        mine = _Waiting(single)
-        self._waiting.append(mine)
+        taken = self.take_all([single])[0]
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+    def take_all(self, singles: Sequence[SingleIntake]) -> Sequence[Taken | Exception]:
+        mine = [_Waiting(single) for single in singles]
+        self._waiting.extend(mine)
         with self._turn:  # whoever comes next takes everybody along; those find themselves served
-            while not mine.is_served:
+            while not all(one.is_served for one in mine):
                 group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
                 self._serve(group)
-        return mine.result()
+        return [one.result() for one in mine]
+
+    def find_repeats(self, repeats: Collection[RepeatKey]) -> Mapping[RepeatKey, Taken]:
+        """By the clock port's time: a key that goes at this very moment is looked at again when it is written."""
+        now = self._database.clock.now()
+        asked = {(repeat.owner, repeat.key): repeat for repeat in repeats}
+        query = select(USES).where(tuple_(USES.c.owner, USES.c.key).in_(list(asked)))
+        found = {}
+        for row in self._database.read(lambda c: c.execute(query).all()) if asked else ():
+            repeat = asked[row.owner, row.key]
+            if row.begun_at > now - repeat.kept:
+                found[row.owner, row.key] = (row.job_id, row.request_sha256)
+        return {
+            repeat: Taken(made[0], now, is_new=False, is_same_request=made[1] == repeat.request_sha256)
+            for repeat in repeats
+            if (made := found.get((repeat.owner, repeat.key))) is not None
+        }
 
     def _serve(self, group: Sequence[_Waiting]) -> None:
         """What one transaction cannot take is taken one by one: nobody's trouble is another's."""
@@ -103,7 +125,9 @@ class _Waiting:
     def is_served(self) -> bool:
         return self.taken is not None or self.error is not None
 
-    def result(self) -> Taken:
+    def result(self) -> Taken | Exception:
+        if isinstance(self.error, Exception):
+            return self.error
         if self.error is not None:
             raise self.error
         assert self.taken is not None
@@ -142,16 +166,17 @@ def _forget_old(connection: Connection, before: datetime) -> None:
 def _insert(connection: Connection, singles: Sequence[SingleIntake], *, now: datetime, rng: Random) -> None:
     check_transition(None, Trigger.ACCEPTED, State.QUEUED)
     done = {"created_at": now, "intake_done_at": now}
-    insert_many(connection, BATCHES, [make_batch_row(single.batch) | done for single in singles])
-    rows = [make_job_row(single.job, single.batch.id, now) for single in singles]
-    insert_many(connection, JOBS, rows)
-    insert_searched(connection, rows)
-    insert_many(connection, MEMBERS, [make_member_row(single.batch.id, single.job) for single in singles])
-    named = [Named(each.job.owner, each.job.webhook, job_id=each.job.id) for each in singles if each.job.webhook]
-    link_webhooks(connection, named, now=now, rng=rng)
+    batches = [make_batch_row(single.batch) | done for single in singles]
+    jobs = [make_job_row(single.job, single.batch.id, now) for single in singles]
+    members = [make_member_row(single.batch.id, single.job) for single in singles]
     events = {
         single.job.id: [EventDraft(Trigger.ACCEPTED, None, State.QUEUED, single.audit.actor, "accepted")]
         for single in singles
     }
-    append_events(connection, events, dict.fromkeys(events, 1), now=now, rng=rng)
-    append_audits(connection, [single.audit for single in singles], now=now, rng=rng)
+    accepted = make_event_rows(events, dict.fromkeys(events, 1), now=now, rng=rng)
+    audits = make_audit_rows([single.audit for single in singles], now=now, rng=rng)
+    searched = make_searched_rows(jobs)
+    rows = [(BATCHES, batches), (JOBS, jobs), *searched, (MEMBERS, members), (EVENTS, accepted), (AUDIT, audits)]
+    insert_all(connection, rows)
+    named = [Named(each.job.owner, each.job.webhook, job_id=each.job.id) for each in singles if each.job.webhook]
+    link_webhooks(connection, named, now=now, rng=rng)

@@ -22,13 +22,13 @@ from sqlalchemy import (
     select,
 )
 
+from orchestrator.db.charges import IS_CHARGED
 from orchestrator.db.engine import Database
 from orchestrator.db.filters import ID_SLACK
 from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
 from orchestrator.db.search import TAGS
 from orchestrator.db.timed import read_within
 from orchestrator.domain.ids import JOB, first_id_at
-from orchestrator.domain.job import FinalAnswer, Verdict
 from orchestrator.domain.states import FINAL, State
 from orchestrator.domain.usage import GroupBy, UsageRow
 
@@ -123,14 +123,9 @@ def _charges_query(
     by: GroupBy | None, group: ColumnElement[Any], whose: Sequence[ColumnElement[bool]]
 ) -> Select[*tuple[Any, ...]]:
     """What is known to be charged, of every paid call: a job that was paid for twice says only what its last one cost."""
-    is_charged = and_(
-        SUBMISSIONS.c.verdict.in_((Verdict.ACCEPTED, Verdict.ANSWERED)),
-        SUBMISSIONS.c.final_answer.is_distinct_from(FinalAnswer.FAIL),
-        SUBMISSIONS.c.price_micros.is_not(None),
-    )
     charged = func.sum(SUBMISSIONS.c.price_micros).label("charged")
     query = select(group.label("grouped"), JOBS.c.price_currency.label("currency"), charged)
-    query = query.select_from(_source(by, SUBMISSIONS)).where(is_charged, *whose)
+    query = query.select_from(_source(by, SUBMISSIONS)).where(IS_CHARGED, *whose)
     return query.group_by(literal_column("1"), literal_column("2"))
 
 

@@ -82,11 +82,21 @@ def revoke_named(keys: Keys, name: str, *, actor: str, reason: str) -> int:
 
 def authenticate(keys: Keys, text: str, *, server_key: bytes) -> Principal:
     """Return whose key it is. Raises AccessDenied, the same for whatever is wrong with it."""
+    key_id, secret = split_key(text)
+    key, now = keys.find(key_id)
+    return prove(key, now, key_id, secret, server_key=server_key)
+
+
+def split_key(text: str) -> tuple[str, str]:
+    """Return the id and the secret of what may be a key. Raises AccessDenied."""
     given = read_key(text)
     if given is None:
         raise AccessDenied
-    key_id, secret = given
-    key, now = keys.find(key_id)
+    return given
+
+
+def prove(key: ApiKey | None, now: datetime, key_id: str, secret: str, *, server_key: bytes) -> Principal:
+    """Return whom a key stands for that was looked up by its id at `now`. Raises AccessDenied."""
     is_right = is_same(key.secret_hmac if key else _NOBODY, hash_secret(key_id, secret, server_key))
     if key is None or not is_right or not key.is_good(now):
         raise AccessDenied

@@ -10,15 +10,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
 from orchestrator.domain.access import AuditEntry
 from orchestrator.domain.errors import BatchFileError, Fault, InvalidParams, UnknownKind
-from orchestrator.domain.job import Batch, Json, NewJob
+from orchestrator.domain.job import Batch, Json
 from orchestrator.domain.kind import Kind
-from orchestrator.domain.ports import RepeatKey, SingleIntake, SingleIntakes, Taken, UnpaidCost
+from orchestrator.domain.ports import RepeatKey, SingleIntake, UnpaidCost
 from orchestrator.services.batches import (
     Intake,
     Taker,
@@ -37,7 +37,7 @@ from orchestrator.services.jobfile.fields import DEFAULT_PRIORITY, Judge, printa
 from orchestrator.services.jobfile.inline import InputRefused
 from orchestrator.services.jobfile.keeping import keep_file
 from orchestrator.services.jobfile.paths import Roots
-from orchestrator.services.jobfile.request import ReadLine, make_param, read_request
+from orchestrator.services.jobfile.request import ReadLine, drop_nulls, make_param, read_request
 from orchestrator.services.jobfile.strictjson import read_json
 from orchestrator.services.jobfile.tally import Estimate, PriceSum
 
@@ -46,14 +46,15 @@ __all__ = [
     "CheckedFile",
     "CheckedRequest",
     "Intake",
-    "KeptKey",
     "SingleRequest",
     "Taker",
     "check_file",
     "check_one",
+    "has_inputs",
+    "make_single",
+    "refuse_reused_key",
     "take_file",
     "take_one",
-    "take_single",
 ]
 
 MAX_IDEMPOTENCY_KEY = 255
@@ -235,28 +236,17 @@ def take_one(
     return replace(intake, job_id=_find_same(batch, checked, taker), warnings=checked.warnings)
 
 
-@dataclass(frozen=True)
-class KeptKey:
-    """An idempotency key as it came with a request, and what that request said."""
-
-    key: str
-    request_sha256: str
-    kept: timedelta
+def has_inputs(kind: str, body: Json, kinds: Mapping[str, Kind]) -> bool:
+    """Say whether a request names inputs: to check it takes reading and storing them. Asks nobody."""
+    return kind in kinds and bool(kinds[kind].input_slots(drop_nulls(body)))
 
 
-def take_single(
-    checked: CheckedRequest,
-    taker: Taker,
-    intakes: SingleIntakes,
-    *,
-    key: KeptKey | None = None,
-    max_cost_micros: int | None = None,
-) -> tuple[Taken, NewJob]:
-    """Make a checked request a job in one transaction; its inputs are in the archive before. The same key with the same
-    request finds the same job.
+def make_single(
+    checked: CheckedRequest, taker: Taker, *, repeat: RepeatKey | None = None, max_cost_micros: int | None = None
+) -> SingleIntake:
+    """Return what is to be inserted for a checked request; its inputs are in the archive before.
 
-    Raises InvalidParams for a key that was used with another request, Conflict while that is still being carried out,
-    BudgetError, and StepErrors of the store and the database.
+    Raises BudgetError, InvalidParams for an input that has changed since, and StepErrors of the store.
     """
     if max_cost_micros is not None:
         require_within(checked.estimate.micros, checked.estimate.unpriced_count, max_cost_micros)
@@ -271,15 +261,11 @@ def take_single(
         max_cost_micros=max_cost_micros,
     )
     job = make_job(checked.line, batch, taker, taker.clock.now())
-    repeat = RepeatKey(taker.owner, key.key, key.request_sha256, key.kept) if key is not None else None
-    audit = AuditEntry(taker.who, "job.create", job.id, taker.owner)
-    taken = intakes.take(SingleIntake(batch, job, audit, repeat))
-    if not taken.is_same_request:
-        raise _reused_key()
-    return taken, job
+    return SingleIntake(batch, job, AuditEntry(taker.who, "job.create", job.id, taker.owner), repeat)
 
 
-def _reused_key() -> InvalidParams:
+def refuse_reused_key() -> InvalidParams:
+    """Return what a key gets that came with another request before."""
     message = "this idempotency key was used with another request"
     return InvalidParams([Fault("idempotency_key_reused", "idempotency_key", message, "use a new key")])
 
@@ -343,5 +329,5 @@ def _find_same(batch: Batch, checked: CheckedRequest, taker: Taker) -> str | Non
         return None
     is_same = members[0].body_sha256 == checked.line.body_sha256 and batch.name == checked.line.request.kind.name
     if not is_same or members[0].custom_id != checked.line.request.custom_id:
-        raise _reused_key()
+        raise refuse_reused_key()
     return members[0].job_id

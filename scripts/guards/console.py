@@ -12,6 +12,14 @@ ACTING = ("tests/console/test_acting.py",)
 
 GUARDS = (
     Guard(
+        name="wrong keys are counted at the login",
+        promise="A stranger causes a bounded amount of work.",
+        file="orchestrator/console/routes/login.py",
+        kept="    if (seconds := attempts.begin(address)) is not None:\n",
+        removed="    if (seconds := attempts.begin(address)) is not None and False:\n",
+        tests=("tests/console/test_attempts.py",),
+    ),
+    Guard(
         name="a form comes from a page of the console",
         promise="Another site's page makes nobody's browser do anything.",
         file=GUARD,

@@ -150,6 +150,25 @@ class TestIdempotency:
         assert refused.status_code == 402
         house.make_job(headers)
 
+    def test_a_known_key_is_answered_whatever_the_settings_say_by_now(
+        self, open_house: OpenHouse, database_url: str
+    ) -> None:
+        """A19: what was taken once is answered so again; it is not checked by rules that came later."""
+        named = {"webhook": "http://127.0.0.1:9/hook", "max_cost": "1"}
+        before = open_house(database_url, egress_allow="127.0.0.1:9")
+        headers = before.headers()
+        job = before.make_job(headers | {"Idempotency-Key": "k"}, **named)
+        after = open_house(database_url)
+        repeated = after.client.post("/v1/jobs", headers=headers | {"Idempotency-Key": "k"}, json={**VIDEO, **named})
+        assert (repeated.status_code, repeated.headers.get("idempotent-replayed")) == (202, "true"), repeated.text
+        assert repeated.json()["id"] == job["id"]
+        fresh = after.client.post("/v1/jobs", headers=headers | {"Idempotency-Key": "new"}, json={**VIDEO, **named})
+        assert fresh.status_code == 422
+        other = after.client.post(
+            "/v1/jobs", headers=headers | {"Idempotency-Key": "k"}, json={**VIDEO, **named, "priority": 1}
+        )
+        assert other.json()["error"]["code"] == "idempotency_key_reused"
+
     def test_fifty_at_once_make_one_job(self, each_house: House) -> None:
         """A19: of fifty equal requests one makes the job; the others are given it or are told that it is being made."""
         headers = each_house.headers() | {"Idempotency-Key": "k"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -16,21 +15,18 @@ from orchestrator.api import schemas
 from orchestrator.api.answers import After, Limit, answers, list_of, read_cursor
 from orchestrator.api.auth import Creator, Reader
 from orchestrator.api.desk import Desk, DeskOf
+from orchestrator.api.taking import Got, Wanted, check, is_plain, take_all, want
+from orchestrator.api.together import Together
 from orchestrator.api.waiting import wait_for_end
-from orchestrator.domain.access import Principal
-from orchestrator.domain.errors import Fault, InvalidParams
 from orchestrator.domain.job import Job, as_queued
-from orchestrator.domain.ports import LaneName
 from orchestrator.domain.query import parse_query, within
 from orchestrator.services.access_views import check_object
-from orchestrator.services.intake import CheckedRequest, KeptKey, SingleRequest, check_one, take_single
+from orchestrator.services.intake import CheckedRequest
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-KEPT = timedelta(days=7)  # how long an idempotency key is remembered
 MAX_IDEMPOTENCY_KEY = 255
 MAX_WAIT_SECONDS = 60
-MICROS = 1_000_000
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*([0-9]{1,4})(?:$|[,;\s])", re.ASCII)
 Wait = Annotated[int, Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for the job to come to rest.")]
 
@@ -65,8 +61,8 @@ async def create_job(
     409 when the first request with it is still being carried out after two seconds.
     """
     if dry_run:
-        return await run_in_threadpool(lambda: JSONResponse(_price(_check(desk, caller, body))))
-    job, is_replay = await run_in_threadpool(_take, desk, caller, body, idempotency_key)
+        return await run_in_threadpool(lambda: JSONResponse(_price(check(desk, caller, body))))
+    job, is_replay = await _take(request, desk, want(caller, body, idempotency_key))
     headers = {"Location": f"/v1/jobs/{job.id}"}
     if is_replay:
         headers["Idempotent-Replayed"] = "true"
@@ -118,47 +114,29 @@ async def get_job(
     return JSONResponse(shown, headers={"ETag": etag})
 
 
-def _check(desk: Desk, caller: Principal, body: schemas.JobRequest) -> CheckedRequest:
-    single = SingleRequest(
-        kind=body.kind,
-        body=body.body,
-        custom_id=body.custom_id,
-        tags=body.tags,
-        priority=body.priority,
-        not_before=_aware(body),
-        webhook=body.webhook,
-    )
-    options = desk.options(caller, allow_unknown_model=body.allow_unknown_model)
-    return check_one(single, desk.app.kinds, options=options, reader=desk.reader(caller))
-
-
-def _aware(body: schemas.JobRequest) -> datetime | None:
-    if body.not_before is not None and body.not_before.tzinfo is None:
-        raise InvalidParams(
-            [Fault("invalid_time", "not_before", "not_before has no time zone", "2026-11-24T09:30:00Z")]
-        )
-    return body.not_before
-
-
 def _price(checked: CheckedRequest) -> dict[str, object]:
     return check_object(checked.estimate, line_count=1, faults=(), fault_count=0, warnings=checked.warnings)
 
 
-def _take(desk: Desk, caller: Principal, body: schemas.JobRequest, key: str | None) -> tuple[Job, bool]:
-    """Return the job, and whether an earlier request with this key made it."""
-    checked = _check(desk, caller, body)
-    kept = KeptKey(key, _digest(body), KEPT) if key is not None else None
-    limit = int(body.max_cost * MICROS) if body.max_cost is not None else None
-    taken, job = take_single(checked, desk.taker(caller), desk.app.single_intakes, key=kept, max_cost_micros=limit)
-    if not taken.is_new:
-        return desk.app.history.get_job(taken.job_id), True
-    desk.wake(LaneName.SUBMIT)
-    return as_queued(job, taken.at), False
+async def _take(request: Request, desk: Desk, wanted: Wanted) -> tuple[Job, bool]:
+    """Return the job, and whether an earlier request with this key made it. Plain requests are taken in together; one
+    with inputs to read and to store keeps nobody waiting.
+    """
+    if is_plain(desk, wanted):
+        take_together: Together[Wanted, Got] = request.app.state.take_together
+        got = await take_together(wanted)
+    else:
+        got = await run_in_threadpool(_take_one, desk, wanted)
+    if got.job is None:
+        return await run_in_threadpool(desk.app.history.get_job, got.taken.job_id), True
+    return as_queued(got.job, got.taken.at), False
 
 
-def _digest(body: schemas.JobRequest) -> str:
-    """Return what stands for a request, in whatever order its writer put the fields."""
-    return hashlib.sha256(json.dumps(body.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+def _take_one(desk: Desk, wanted: Wanted) -> Got:
+    got = take_all(desk, [wanted])[0]
+    if isinstance(got, Exception):
+        raise got
+    return got
 
 
 def _seconds_to_wait(prefer: str | None) -> int | None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from orchestrator.api.desk import Desk, DeskOf
+from orchestrator.console.attempts import LoginAttempts
 from orchestrator.console.guard import identify, require_own_origin
 from orchestrator.console.pages import Page, base_of, headers_of, show
 from orchestrator.console.session import COOKIE, LIFE, begin_session, seal
@@ -19,6 +20,7 @@ router = APIRouter()
 
 _INSIDE = re.compile(r"/[A-Za-z0-9_./-]*(?:\?[^\s\\]*)?", re.ASCII)
 REFUSED = "This key is not good: it is unknown, revoked or expired."
+TOO_MANY = "Too many wrong keys in the last minute; this one was not looked at. Try again in {seconds} s."
 
 
 @router.get("/login")
@@ -36,13 +38,20 @@ def log_in(
 ) -> Response:
     """Set the session's cookie. The key is looked at and forgotten."""
     require_own_origin(request, desk)
+    attempts: LoginAttempts = request.app.state.login_attempts
+    address = request.client.host if request.client is not None else ""
+    if (seconds := attempts.begin(address)) is not None:
+        answer = _form(request, next, problem=TOO_MANY.format(seconds=seconds), status=429)
+        answer.headers["Retry-After"] = str(seconds)
+        return answer
     try:
         caller = authenticate(desk.app.keys, key.strip(), server_key=desk.server_key)
     except AccessDenied:
         return _form(request, next, problem=REFUSED, status=401)
+    attempts.forget(address)
     session = begin_session(caller.key_id, now=desk.app.clock.now(), rng=desk.app.rng)
-    answer = _go(_inside(request, next))
-    answer.set_cookie(
+    inside = _go(_inside(request, next))
+    inside.set_cookie(
         COOKIE,
         seal(session, desk.server_key),
         max_age=int(LIFE.total_seconds()),
@@ -51,7 +60,7 @@ def log_in(
         httponly=True,
         samesite="strict",
     )
-    return answer
+    return inside
 
 
 @router.post("/logout")

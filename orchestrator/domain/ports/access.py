@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -20,6 +20,9 @@ class Keys(Protocol):
 
     def find(self, key_id: str) -> tuple[ApiKey | None, datetime]:
         """Return the key of this id, and the time that rules on whether it is good."""
+
+    def find_all(self, key_ids: Collection[str]) -> tuple[Mapping[str, ApiKey], datetime]:
+        """Return the keys of these ids that there are, by id, and that time."""
 
     def list_keys(self, *, limit: int, after: str | None = None) -> Sequence[ApiKey]:
         """Return keys with an id behind `after`, in the order of their ids; revoked ones too."""
@@ -78,6 +81,12 @@ class SingleIntakes(Protocol):
         """Insert everything in one transaction, or find what the key has made. Raises Conflict while another request
         with the key is still being carried out.
         """
+
+    def take_all(self, singles: Sequence[SingleIntake]) -> Sequence[Taken | Exception]:
+        """Take many in, together where that can be; return for each what `take` would have returned or raised."""
+
+    def find_repeats(self, repeats: Collection[RepeatKey]) -> Mapping[RepeatKey, Taken]:
+        """Return what these keys have made, of those that are known and remembered still. Writes nothing."""
 
 
 @dataclass(frozen=True)
