@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from orchestrator.domain.states import State
+from orchestrator.domain.thumbnails import Thumbnail
 
 Json = Mapping[str, object]
 T = TypeVar("T")
@@ -136,6 +137,7 @@ class StoredFile:
     duration_seconds: float | None = None
     codec: str | None = None
     notes: tuple[str, ...] = ()
+    thumbnail: Thumbnail | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputLinkDe
 from orchestrator.domain.ports import Store
 from orchestrator.services.archive.at_risk import host_of
 from orchestrator.services.archive.manifest import job_folder, make_manifest, manifest_key
+from orchestrator.services.archive.thumbnails import add_thumbnail
 from orchestrator.services.lanes.context import LaneContext
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,11 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
             if left is None:
                 return OutputLinkDead(output.id, _digest(output.source_url or ""), error.message)
             log.info("output_found_in_archive", extra={"job_id": job.id, "output_id": output.id, "key": left.key})
-            return OutputStored(output.id, left, host_of(output))
-        reach(CrashPoint.OUTPUT_FETCHED)
-        file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
+            file = left
+        else:
+            reach(CrashPoint.OUTPUT_FETCHED)
+            file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
+        file = await loop.run_in_executor(context.storing, add_thumbnail, context, store, job, output, file, spool)
         return OutputStored(output.id, file, host_of(output))
     except StepError as error:
         return OutputFailed(output.id, error.code, error.message, error.retry_after, is_suspect=is_suspect(error.code))
