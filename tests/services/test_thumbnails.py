@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -15,14 +16,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from orchestrator.domain.errors import Permanent, Transient
+from orchestrator.domain.errors import Conflict, Permanent, Transient
 from orchestrator.domain.job import Job
 from orchestrator.domain.ports import Fetched
+from orchestrator.domain.ports.thumbnails import MadeThumbnail
 from orchestrator.domain.retention import Selector
 from orchestrator.domain.states import State
 from orchestrator.domain.thumbnails import thumbnail_key
 from orchestrator.services.archive.manifest import manifest_key
 from orchestrator.services.archive.retention import Keeper, expire, make_plan, set_rule
+from orchestrator.services.archive.thumbnails import list_missing, make_anew
+from orchestrator.services.archive.verify import Problem
 from orchestrator.services.lanes.context import LaneContext
 from orchestrator.thumbnails import ThumbnailMaker
 from tests.health import assert_healthy
@@ -30,9 +34,11 @@ from tests.services.bench import TALK, Bench
 from tests.services.desk import IMAGE, VIDEO
 from tests.services.test_reindex import lose_the_table, rebuild
 from tests.services.test_storing import with_store
-from tests.thumbnails.test_maker import EXAMPLES, PATIENT, bomb, truncated_film
+from tests.services.test_verify import verify
+from tests.thumbnails.test_maker import EXAMPLES, PATIENT, bomb, film
 
 SIDE = 96
+KITE = EXAMPLES / "pictures" / "kite.png"
 
 
 @contextmanager
@@ -118,14 +124,15 @@ def test_a_thumbnail_looks_like_its_output(sqlite_bench: Bench) -> None:
 
 
 class Gives:
-    """A way out that gives the same bytes for every link."""
+    """A way out that gives the same bytes for every link, but for covers: those are the kite."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     async def fetch(self, url: str, into: Path, *, max_bytes: int, deadline: timedelta) -> Fetched:
-        into.write_bytes(self._data)
-        return Fetched(len(self._data), hashlib.sha256(self._data).hexdigest(), None)
+        data = KITE.read_bytes() if "/cover" in url else self._data
+        await asyncio.to_thread(into.write_bytes, data)
+        return Fetched(len(data), hashlib.sha256(data).hexdigest(), None)
 
 
 class Fails:
@@ -142,11 +149,9 @@ class Fails:
 
 def bare_film(folder: Path) -> bytes:
     """A film whose boxes are whole and whose frames are noise: the walk passes it, a decoder cannot."""
-    data = bytearray(truncated_film(folder) + b"")
-    whole = bytearray((folder / "whole").read_bytes())
-    start = whole.index(b"mdat") + 4
-    end = whole.index(b"moov") - 4 if whole.index(b"moov") > start else len(whole)
-    assert len(data) < len(whole)
+    whole = bytearray(film(folder / "whole", [(220, 30, 30)]).read_bytes())
+    start, end = whole.index(b"mdat") + 4, whole.index(b"moov") - 4
+    assert start < end
     whole[start:end] = bytes((7 * place) % 251 for place in range(end - start))
     return bytes(whole)
 
@@ -296,12 +301,97 @@ def test_papers_cannot_claim_a_thumbnail_elsewhere(sqlite_bench: Bench) -> None:
 def test_the_example_picture_is_what_a_person_sees(sqlite_bench: Bench) -> None:
     """A picture of examples/ through the archive: its thumbnail shows the same kite."""
     bench = sqlite_bench
-    fetch: Any = Gives((EXAMPLES / "pictures" / "kite.png").read_bytes())
+    fetch: Any = Gives(KITE.read_bytes())
     with making(bench) as context:
         batch = bench.start_archiving(context, IMAGE)
         bench.archive(replace(context, fetch=fetch))
     (path,) = thumbnails_of(bench, bench.only(batch))
-    with Image.open(path) as small, Image.open(EXAMPLES / "pictures" / "kite.png") as whole:
+    with Image.open(path) as small, Image.open(KITE) as whole:
         assert small.size == (SIDE, SIDE * 360 // 640)
         coarse = [one.convert("RGB").resize((4, 4), Image.Resampling.BOX).tobytes() for one in (whole, small)]
     assert max(abs(a - b) for a, b in zip(*coarse, strict=True)) < 24
+
+
+# -- made anew ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["gone", "other bytes"])
+def test_verify_makes_a_thumbnail_anew(bench: Bench, damage: str) -> None:
+    """Nobody is asked, nothing is fetched: it comes from the archived output, and the next look finds all well."""
+    with making(bench) as context:
+        (job,) = finish(bench, context, IMAGE)
+        (path,) = thumbnails_of(bench, job)
+        whole = path.read_bytes()
+        path.unlink() if damage == "gone" else path.write_bytes(whole + b"x")
+        asks = bench.asks()
+        (drift,) = verify(bench, context=context, may_ask=False)
+        problem = Problem.THUMBNAIL_MISSING if damage == "gone" else Problem.THUMBNAIL_CHANGED
+        assert (drift.problem, drift.is_mended, drift.output_id) == (problem, True, job.outputs[0].id)
+        assert path.read_bytes() == whole
+        assert (bench.asks(), verify(bench, context=context)) == (asks, [])
+        assert list(context.spool.iterdir()) == []
+    assert_healthy(bench.app, ledger=bench.ledger())
+
+
+def test_without_the_libraries_verify_says_so(sqlite_bench: Bench) -> None:
+    """It is no loss: the output is as it was stored."""
+    bench = sqlite_bench
+    with making(bench) as context:
+        (job,) = finish(bench, context, IMAGE)
+    thumbnails_of(bench, job)[0].unlink()
+    (drift,) = verify(bench)
+    assert (drift.problem, drift.is_mended) == (Problem.THUMBNAIL_MISSING, False)
+    assert "orchestrator doctor" in drift.message
+    (looked,) = verify(bench, is_looking=True)
+    assert "made anew" in looked.message
+
+
+def test_older_outputs_get_theirs_when_asked_for(bench: Bench) -> None:
+    """Row and papers know it then, and a second time there is nothing left to do."""
+    with bench.process() as plain:
+        (job, _) = finish(bench, plain, VIDEO, TALK)
+    with making(bench) as context:
+        missing = list(list_missing(bench.app.audit))
+        assert set(missing) == {(job.id, output.id) for output in job.outputs}
+        made = {output_id: make_anew(context, job_id, output_id) for job_id, output_id in missing}
+        assert list(list_missing(bench.app.audit)) == []
+        assert verify(bench, context=context) == []
+    again = bench.app.history.get_job(job.id)
+    assert {o.id: o.stored and o.stored.thumbnail for o in again.outputs} == made
+    assert {paper["id"]: paper["thumbnail"]["sha256"] for paper in manifest_of(bench, job)["outputs"]} == {
+        output_id: thumbnail.sha256 for output_id, thumbnail in made.items()
+    }
+    assert_healthy(bench.app, ledger=bench.ledger())
+
+
+def test_what_retention_took_meanwhile_is_not_written_again(sqlite_bench: Bench) -> None:
+    """Papers hold the prompt: those that come too late are removed with the thumbnail."""
+    bench = sqlite_bench
+    with bench.process() as plain:
+        (job,) = finish(bench, plain, IMAGE)
+    with making(bench) as context:
+
+        class Slow:
+            def make(self, path: Path, content_type: str) -> MadeThumbnail:
+                made = ThumbnailMaker(SIDE, deadline_seconds=PATIENT).make(path, content_type)
+                let_go(bench)
+                return made
+
+        bench.archived_file(manifest_key(job)).touch()
+        with pytest.raises(Conflict, match="taken away"):
+            make_anew(replace(context, thumbnails=Slow()), job.id, job.outputs[0].id)
+    folder = bench.archived_file(manifest_key(job)).parent
+    assert [path for path in folder.iterdir() if path.is_file()] == []
+
+
+def test_a_thumbnail_is_not_made_of_other_bytes(sqlite_bench: Bench) -> None:
+    """An output that was changed has nothing to show."""
+    bench = sqlite_bench
+    with bench.process() as plain:
+        (job,) = finish(bench, plain, IMAGE)
+    stored = job.outputs[0].stored
+    assert stored is not None
+    bench.archived_file(stored.key).write_bytes(KITE.read_bytes())
+    with making(bench) as context, pytest.raises(Transient, match="not as it was stored"):
+        make_anew(context, job.id, job.outputs[0].id)
+    assert list(list_missing(bench.app.audit)) == [(job.id, job.outputs[0].id)]

@@ -27,7 +27,7 @@ from orchestrator.domain.papers import (
     ThumbnailPaper,
 )
 from orchestrator.domain.retention import Kept
-from orchestrator.domain.thumbnails import THUMBNAIL_TYPE, thumbnail_key
+from orchestrator.domain.thumbnails import thumbnail_key
 
 MANIFEST = "manifest.json"
 MANIFEST_KEY = re.compile(rf"\d{{4}}/\d{{2}}/\d{{2}}/(?P<job_id>job_[0-9a-f]{{32}})/{re.escape(MANIFEST)}", re.ASCII)
@@ -255,15 +255,15 @@ def _output_paper(
 
 
 def _thumbnail_paper(file: StoredFile) -> ThumbnailPaper | None:
-    key, thumbnail = thumbnail_key(file.key), file.thumbnail
-    if key is None or thumbnail is None:
+    small = file.small
+    if small is None or small.width is None or small.height is None:
         return None
     return ThumbnailPaper(
-        key=key,
-        bytes=thumbnail.byte_count,
-        sha256=thumbnail.sha256,
-        content_type=THUMBNAIL_TYPE,
-        width=thumbnail.width,
-        height=thumbnail.height,
+        key=small.key,
+        bytes=small.byte_count,
+        sha256=small.sha256,
+        content_type=small.content_type,
+        width=small.width,
+        height=small.height,
         made_from_sha256=file.sha256,
     )

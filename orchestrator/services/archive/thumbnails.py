@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.crashpoints import CrashPoint, reach
-from orchestrator.domain.errors import StepError
+from orchestrator.domain.errors import Conflict, StepError, Transient
 from orchestrator.domain.job import Job, Output, StoredFile
 from orchestrator.domain.ports import Store
+from orchestrator.domain.ports.audit import Audit
 from orchestrator.domain.ports.thumbnails import Thumbnails
 from orchestrator.domain.thumbnails import THUMBNAIL_TYPE, Thumbnail, thumbnail_key
+from orchestrator.services.archive.manifest import make_manifest, manifest_key
+from orchestrator.services.archive.spooled import copy_back
 from orchestrator.services.lanes.context import LaneContext
 
 log = logging.getLogger(__name__)
@@ -42,3 +46,42 @@ def store_thumbnail(thumbnails: Thumbnails, store: Store, file: StoredFile, path
     made = thumbnails.make(path, file.content_type)
     store.put_bytes(key, made.data, content_type=THUMBNAIL_TYPE)
     return Thumbnail(len(made.data), hashlib.sha256(made.data).hexdigest(), made.width, made.height)
+
+
+def list_missing(audit: Audit) -> Iterator[tuple[str, str]]:
+    """Yield (job id, output id) of every archived output that could have a thumbnail and has none."""
+    for job in audit.iter_archived():
+        for output_id, file in job.files.items():
+            if file.thumbnail is None and thumbnail_key(file.key) is not None:
+                yield job.id, output_id
+
+
+def make_anew(context: LaneContext, job_id: str, output_id: str) -> Thumbnail:
+    """Make the thumbnail of an archived output of the bytes in the archive; store it, then say so in papers and row: who
+    dies between leaves a file that nobody misses. Raises StepErrors, NotFound, Conflict (nothing is archived any more).
+    """
+    filed = context.papers.load_filed(job_id)
+    output = next(output for output in filed.job.outputs if output.id == output_id)
+    file, store = output.kept, context.stores.open(filed.job.archive_url)
+    if file is None or context.thumbnails is None:
+        raise Conflict(f"{output_id} has nothing to make a thumbnail of, or nothing here makes any")
+    spool = context.spool / f"{output_id}.thumbnail.part"
+    try:
+        copy = copy_back(store, file.key, spool)
+        if copy.sha256 != file.sha256:
+            raise Transient("archive_differs", f"{file.key} is not as it was stored")
+        thumbnail = store_thumbnail(context.thumbnails, store, file, spool)
+    except OSError as error:
+        raise Transient("spool_failed", f"the spool: {error.strerror}") from error
+    finally:
+        spool.unlink(missing_ok=True)
+    papers = manifest_key(filed.job)
+    if store.find(papers) is not None:
+        files = {output_id: replace(file, thumbnail=thumbnail)}
+        text = make_manifest(filed, written_at=context.clock.now(), tool_version=context.tool_version, files=files)
+        store.put_bytes(papers, text, content_type="application/json")
+    if not context.papers.set_thumbnail(output_id, thumbnail, made_from_sha256=file.sha256):
+        store.delete(papers)  # retention came first: what was just written would keep a prompt alive
+        store.delete(str(thumbnail_key(file.key)))
+        raise Conflict(f"{output_id} was taken away meanwhile")
+    return thumbnail
