@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import click
@@ -35,13 +36,16 @@ def thumbnails(common: CommonOptions) -> None:
             raise ConfigError("ORCHESTRATOR_THUMBNAIL_PIXELS", describe_thumbnails(settings))
         missing = list_missing(shop.app.audit)
         while page := list(islice(missing, PAGE)):
-            tries: list[Future[str | None]] = [pool.submit(_try, shop.context, *one) for one in page]
-            for words in (each.result() for each in tries):
-                made += words is None
-                failed += words is not None
-                if words is not None:
-                    click.echo(inert_line(words), err=True)
+            for words in pool.map(lambda one: _make(shop.context, *one), page):
+                troubles = [each for each in words if each is not None]
+                made, failed = made + len(words) - len(troubles), failed + len(troubles)
+                for each in troubles:
+                    click.echo(inert_line(each), err=True)
     print_one({"object": "thumbnails", "made": made, "failed": failed}, common.format_for(one=True))
+
+
+def _make(context: LaneContext, job_id: str, output_ids: Sequence[str]) -> list[str | None]:
+    return [_try(context, job_id, output_id) for output_id in output_ids]
 
 
 def _try(context: LaneContext, job_id: str, output_id: str) -> str | None:

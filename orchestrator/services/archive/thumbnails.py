@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,17 +48,17 @@ def store_thumbnail(thumbnails: Thumbnails, store: Store, file: StoredFile, path
     return Thumbnail(len(made.data), hashlib.sha256(made.data).hexdigest(), made.width, made.height)
 
 
-def list_missing(audit: Audit) -> Iterator[tuple[str, str]]:
-    """Yield (job id, output id) of every archived output that could have a thumbnail and has none."""
+def list_missing(audit: Audit) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield each job of which an archived output could have a thumbnail and has none, with the ids of those outputs."""
     for job in audit.iter_archived():
-        for output_id, file in job.files.items():
-            if file.thumbnail is None and thumbnail_key(file.key) is not None:
-                yield job.id, output_id
+        lacking = [i for i, file in job.files.items() if file.thumbnail is None and thumbnail_key(file.key) is not None]
+        if lacking:
+            yield job.id, lacking
 
 
 def make_anew(context: LaneContext, job_id: str, output_id: str) -> Thumbnail:
     """Make the thumbnail of an archived output of the bytes in the archive; store it, then say so in papers and row: who
-    dies between leaves a file that nobody misses. Raises StepErrors, NotFound, Conflict (nothing is archived any more).
+    dies between leaves a file that nobody misses. One output of a job at a time: they share their papers. Raises StepErrors, NotFound, Conflict (nothing is archived any more).
     """
     filed = context.papers.load_filed(job_id)
     output = next(output for output in filed.job.outputs if output.id == output_id)
