@@ -88,9 +88,9 @@ LOCK = $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-versi
 	--fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command 'make lock' $(LOCK_ARGS)
 
 lock: $(VENV)/$(STAMP) ## resolve the dependencies again; LOCK_ARGS=--upgrade takes newer versions
-	$(LOCK) pyproject.toml requirements/build.in --extra sandbox --output-file requirements/demo.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra media --extra sandbox --output-file requirements/demo.txt
 	$(LOCK) pyproject.toml requirements/build.in --extra dev --output-file requirements/test.txt
-	$(LOCK) pyproject.toml requirements/build.in --extra api --extra fleet --extra sandbox --output-file requirements/fleet.txt
+	$(LOCK) pyproject.toml requirements/build.in --extra api --extra fleet --extra media --extra sandbox --output-file requirements/fleet.txt
 	$(LOCK) requirements/swift.in --output-file requirements/swift.txt
 
 wheel: $(VENV)/$(STAMP) ## build the wheel and run the demo from it elsewhere

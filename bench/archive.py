@@ -141,6 +141,7 @@ def ours(source_url: str, sink_url: str, folder: Path) -> Iterator[Run]:
             "s3_region": "us-east-1",
             "zai_api_key": "id.secret",
             "egress_allow": source_url.removeprefix("http://"),
+            "thumbnail_pixels": 0,  # nobody else makes any
         }
     )
     with open_app(settings, may_migrate=True) as app, open_lanes(app, Mailboxes()) as context:

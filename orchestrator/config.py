@@ -200,6 +200,12 @@ class Settings(BaseSettings):
     archive_concurrency: Counts = Field(
         default_factory=dict, description="Jobs archived at once per class, `video=4,other=8`."
     )
+    thumbnail_pixels: int = Field(
+        512,
+        ge=0,
+        le=1024,
+        description="Longest side of the thumbnails that are kept beside pictures and films; 0 makes none. Needs the extra `media`.",
+    )
     archive_bandwidth: ByteSize | None = Field(
         None,
         ge=64 * 1024,

@@ -65,6 +65,7 @@ class CrashPoint(StrEnum):
     OUTPUT_FETCHED = "archive.output_fetched", "An output lies in the spool; the archive does not have it."
     OUTPUT_PUT = "archive.output_put", "An output is put into the archive and not yet read back."
     OUTPUT_VERIFIED = "archive.output_verified", "An output is in the archive, verified; its row does not say so."
+    THUMBNAIL_STORED = "archive.thumbnail_stored", "A thumbnail is in the archive; its output's row says nothing."
     PAPERS_STORED = "archive.papers_stored", "manifest.json is stored; the job's row does not say so."
     ARCHIVES_COMMITTED = "archive.committed", "Jobs are committed as archived; the other lanes have not been told."
     ARCHIVES_RENEWED = "archive.renewed", "The leases of jobs being archived are renewed."

@@ -10,6 +10,7 @@ from orchestrator.domain.job import FinalAnswer, Job, Output, Price, Role, Store
 from orchestrator.domain.kind import FrozenInput
 from orchestrator.domain.papers import BatchPaper, Filed, ParentPaper
 from orchestrator.domain.states import State
+from orchestrator.domain.thumbnails import Thumbnail
 from orchestrator.services.archive.manifest import make_manifest
 from orchestrator.wiring import kinds_by_name
 
@@ -27,6 +28,7 @@ What jobs make lies in your own store, a folder or an S3-compatible bucket (`ORC
 links die. `succeeded` means: fetched, walked to its end, stored, read back, and its length and SHA-256 are those in the job table.
 
     <archive URL>/2026/11/24/job_.../0-video-9f2c41d0a1b2.mp4     an output: index, role, SHA-256's first 12, type by its bytes
+    <archive URL>/2026/11/24/job_.../0-video-9f2c41d0a1b2.mp4.poster.jpg     its thumbnail; of a picture: .thumb.jpg
     <archive URL>/2026/11/24/job_.../manifest.json                its papers, see below
     <archive URL>/inputs/<sha256>                                 input files of requests, once per content
     <archive URL>/batches/batch_.../results.jsonl                 files of batches
@@ -92,14 +94,31 @@ beside it too. A row for each that is not as it was stored; exit 3 when there is
 | `missing` | the archive does not hold the object | put back: a transcript from the job table, a file by a fresh link as long as the provider knows the task |
 | `short` | it ends too early | left alone; with `--replace` as `missing` |
 | `changed` | other bytes than were stored | left alone: somebody may have put them there; with `--replace` as `missing` |
+| `thumbnail_missing`, `thumbnail_changed` | the thumbnail is not as it was made | made anew of the archived output |
 | `manifest_missing`, `manifest_damaged` | there are no papers, or they cannot be read | written anew from the job table |
 | `manifest_differs` | the papers say otherwise than the job table | left alone; with `--replace` written anew |
 | `unreadable` | the store could not give it, twice | verify again |
 | `archive_unusable` | the store refuses altogether; told once | its address, credentials and rights |
 
-Only bytes whose SHA-256 is the one in the job table are ever put in place. Nothing is paid: the provider is asked about the task, no
+But for thumbnails, only bytes whose SHA-256 is the one in the job table are ever put in place. Nothing is paid: the provider is asked about the task, no
 more. Where it does not know the task any more only a copy of yours helps; `message` says so. `--no-mend` only looks. What was put back
 stands in the job's history (`output_refetched`) and in the log. Memory does not grow with the archive or with a file.
+
+## Thumbnails
+
+With the extra `media` (PyAV and Pillow; `make demo` and the image have it) each archived picture gets a small JPEG beside it, upright, on
+white where it was transparent, and each film its poster frame: the first that is not black within five seconds, else the first.
+`ORCHESTRATOR_THUMBNAIL_PIXELS` is the longest side; 0 makes none. They are made of the bytes that have just been stored and read back, in a
+process of their own that has no keys, a gigabyte of memory and 20 seconds, since what is decoded is foreign; what declares more than 64
+megapixels is not decoded. Trouble with one never holds, fails or repeats a job: it stands in the log (`thumbnail_failed`), and there is none.
+
+```sh
+orchestrator doctor                            # says whether they are made here
+orchestrator archive thumbnails                # makes those that are missing, of the archived outputs
+```
+
+manifest.json names each with its size, its SHA-256 and that of the output it was made of; the job table knows it too. It goes when its output
+goes, and `archive usage` counts its bytes.
 
 ## How long results are kept
 
@@ -230,6 +249,7 @@ def _file() -> StoredFile:
         height=1080,
         duration_seconds=5.0,
         codec="avc1",
+        thumbnail=Thumbnail(41_213, "5d" + SHA256[2:], 512, 288),
     )
 
 

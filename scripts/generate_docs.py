@@ -271,7 +271,8 @@ curl -H "Authorization: Bearer $KEY" -F file=@kite.png http://127.0.0.1:8000/v1/
 ```
 
 Outputs: `url` of an output is the store's own signed link where others can reach the store; for a local archive it is
-`/v1/outputs/{id}/content`, which needs the key and knows `Range`. Either is saved, never shown as a page.
+`/v1/outputs/{id}/content`, which needs the key and knows `Range`. Either is saved, never shown as a page. `thumbnail` is a small JPEG of a
+picture or a film with a link of its own (`/v1/outputs/{id}/thumbnail`), or null ([archive.md](archive.md)).
 
 ## Batches
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from orchestrator.api.together import Together
 from orchestrator.domain.access import ApiKey, AuditEntry, Principal
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.job import Batch, Job, Output
+from orchestrator.domain.job import Batch, Job, Output, StoredFile
 from orchestrator.domain.ports import LaneName, Wakeup
 from orchestrator.domain.progress import AnyHold
 from orchestrator.domain.states import State
@@ -129,11 +129,9 @@ class Desk:
 
     def show_job(self, job: Job, *, hold: AnyHold | None = None) -> Object:
         """Return the job object with working links."""
-
-        def sign(output: Output) -> tuple[str, datetime]:
-            return self.sign(job, output)
-
-        return job_object(job, now=self.app.clock.now(), kinds=self.app.kinds, sign=sign, hold=hold)
+        now, kinds = self.app.clock.now(), self.app.kinds
+        sign, sign_small = partial(self.sign, job), partial(self.sign_small, job)
+        return job_object(job, now=now, kinds=kinds, sign=sign, sign_small=sign_small, hold=hold)
 
     def show_jobs(self, jobs: Sequence[Job]) -> list[Object]:
         """Return job objects; what waits in one place waits for one thing, which is asked for once."""
@@ -148,11 +146,19 @@ class Desk:
 
     def sign(self, job: Job, output: Output) -> tuple[str, datetime]:
         """Return a link that works for a while: the store's own, or ours where nobody else can reach the store."""
+        return self._sign(job, output.kept, f"/v1/outputs/{output.id}/content")
+
+    def sign_small(self, job: Job, output: Output) -> tuple[str, datetime]:
+        """Return such a link to an output's thumbnail."""
+        small = output.kept.small if output.kept is not None else None
+        return self._sign(job, small, f"/v1/outputs/{output.id}/thumbnail")
+
+    def _sign(self, job: Job, file: StoredFile | None, path: str) -> tuple[str, datetime]:
         expires_at = self.app.clock.now() + LINK_LIFE
         store = self.app.stores.open(job.archive_url)
-        if output.kept is None or not store.has_public_links:
-            return f"{self.public_url or ''}/v1/outputs/{output.id}/content", expires_at
-        return store.sign_url(output.kept.key, expires=LINK_LIFE), expires_at
+        if file is None or not store.has_public_links:
+            return f"{self.public_url or ''}{path}", expires_at
+        return store.sign_url(file.key, expires=LINK_LIFE), expires_at
 
     def wake(self, *lanes: LaneName) -> None:
         """Tell lanes that there may be work."""

@@ -15,6 +15,7 @@ from orchestrator.domain.kind import InputFacts
 from orchestrator.domain.models import DEFAULT_CREDENTIAL, ModelState
 from orchestrator.domain.ports import Costs, JobCounts, Upload
 from orchestrator.domain.states import State, Trigger
+from orchestrator.domain.thumbnails import Thumbnail
 from orchestrator.domain.usage import GroupBy, UsageRow
 from orchestrator.domain.webhooks import (
     ALL_OF_JOBS,
@@ -43,6 +44,7 @@ FILE_ID = "file_019ab3ee01027dd38c5d7e1f2a3b4c5d"
 MODEL = kinds_by_name()["video"].default_model
 ENVIRONMENT = str(Settings.model_fields["zai_base_url"].default)
 KEY_ID = "1f2e3d4c5b6a7988"
+SMALL_SHA256 = "5d0e41d0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"
 SHA256 = "9f2c41d0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c"
 REQUEST: Object = {
     "kind": "video",
@@ -62,6 +64,7 @@ def _output() -> Output:
         width=1920,
         height=1080,
         duration_seconds=5.0,
+        thumbnail=Thumbnail(41_213, SMALL_SHA256, 512, 288),
     )
     return Output(
         id=OUTPUT_ID,
@@ -104,14 +107,18 @@ def _sign(output: Output) -> tuple[str, datetime]:
     return f"https://media.example.com/v1/outputs/{output.id}/content", NOW + timedelta(minutes=15)
 
 
+def _sign_small(output: Output) -> tuple[str, datetime]:
+    return f"https://media.example.com/v1/outputs/{output.id}/thumbnail", NOW + timedelta(minutes=15)
+
+
 def job() -> Object:
     """A job that succeeded."""
-    return job_object(_job(), now=NOW, kinds=kinds_by_name(), sign=_sign)
+    return job_object(_job(), now=NOW, kinds=kinds_by_name(), sign=_sign, sign_small=_sign_small)
 
 
 def output() -> Object:
     """An archived output."""
-    return output_object(_output(), sign=_sign)
+    return output_object(_output(), sign=_sign, sign_small=_sign_small)
 
 
 def event() -> Object:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import click
 
 from orchestrator.cli.archive_lanes import Stopping, Workshop, open_workshop
+from orchestrator.cli.archive_thumbnails import thumbnails
 from orchestrator.cli.archive_usage import usage
 from orchestrator.cli.doctor import Share
 from orchestrator.cli.exits import Exit
@@ -188,4 +189,5 @@ def tell(line: str) -> None:
 
 
 archive.add_command(usage)
+archive.add_command(thumbnails)
 archive.add_command(retention)

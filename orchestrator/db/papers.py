@@ -12,12 +12,13 @@ from orchestrator.db.dependencies import DEPENDENCIES
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EVENTS, EventDraft, append_events
 from orchestrator.db.history import read_record
-from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_output
+from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, read_job, read_output, thumbnail_columns
 from orchestrator.domain.decide.archive import SOURCE_HOSTS
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.papers import BatchPaper, Filed, ParentPaper
 from orchestrator.domain.ports.papers import Paper, Rebuilt
 from orchestrator.domain.states import State, Trigger
+from orchestrator.domain.thumbnails import Thumbnail
 
 
 class SqlPapers:
@@ -45,6 +46,12 @@ class SqlPapers:
             append_events(connection, {job_id: [note]}, {job_id: row.sequence}, now=now, rng=database.rng)
 
         database.write(work)
+
+    def set_thumbnail(self, output_id: str, thumbnail: Thumbnail, *, made_from_sha256: str) -> bool:
+        """Write the facts of a thumbnail, unless retention has taken its output away meanwhile."""
+        same = (OUTPUTS.c.id == output_id) & (OUTPUTS.c.sha256 == made_from_sha256)
+        write = update(OUTPUTS).where(same, OUTPUTS.c.archived_at.is_not(None), OUTPUTS.c.erased_at.is_(None))
+        return self._database.write(lambda c: c.execute(write.values(thumbnail_columns(thumbnail))).rowcount == 1)
 
     def count_jobs(self) -> int:
         """Count the jobs that there are."""

@@ -18,7 +18,7 @@ from orchestrator.db.dependencies import DEPENDENCIES
 from orchestrator.db.engine import Database
 from orchestrator.db.events import EventDraft, append_events
 from orchestrator.db.inserts import insert_many
-from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS
+from orchestrator.db.rows import JOBS, OUTPUTS, SUBMISSIONS, thumbnail_columns
 from orchestrator.db.search import insert_searched
 from orchestrator.domain import ids
 from orchestrator.domain.decide.archive import SOURCE_HOSTS
@@ -26,6 +26,7 @@ from orchestrator.domain.errors import Permanent
 from orchestrator.domain.papers import BatchPaper, JobPaper, OutputPaper, SubmissionPaper
 from orchestrator.domain.ports.papers import Paper, Rebuilt
 from orchestrator.domain.states import State, Trigger, check_transition
+from orchestrator.domain.thumbnails import Thumbnail
 
 Row = dict[str, object]
 _CALL_COLUMNS = tuple(column.name for column in SUBMISSIONS.columns)
@@ -237,7 +238,13 @@ def _output_row(paper: Paper, output: OutputPaper) -> Row:
         "created_at": output.announced_at,
         "archived_at": output.archived_at,
         "lost_at": paper.manifest.written_at if is_lost else None,
+        **thumbnail_columns(_thumbnail(output)),
     }
+
+
+def _thumbnail(output: OutputPaper) -> Thumbnail | None:
+    paper = output.thumbnail
+    return Thumbnail(paper.bytes, paper.sha256, paper.width, paper.height) if paper is not None else None
 
 
 def _member_row(job: Row) -> Row:

@@ -32,6 +32,8 @@ from orchestrator.domain.states import State, Trigger
 from orchestrator.domain.webhooks import DeliveryState
 
 RULES = table_of(RetentionRuleRow)
+SIZE = OUTPUTS.c.byte_count + func.coalesce(OUTPUTS.c.thumbnail_byte_count, 0)
+"""The room that an output takes with its thumbnail."""
 COLUMNS = (JOBS.c.id, JOBS.c.kind, JOBS.c.tags, JOBS.c.archive_url, JOBS.c.created_at, JOBS.c.finished_at)
 
 
@@ -123,7 +125,7 @@ class SqlRetention:
         return self._database.read(lambda c: [(row.id, row.archive_url) for row in c.execute(query)])
 
     def sum_kept(self) -> Sequence[KeptSum]:
-        jobs, files, size = func.count(JOBS.c.id.distinct()), func.count(), func.sum(OUTPUTS.c.byte_count)
+        jobs, files, size = func.count(JOBS.c.id.distinct()), func.count(), func.sum(SIZE)
         query = (
             select(JOBS.c.archive_url, JOBS.c.kind, jobs.label("jobs"), files.label("files"), size.label("size"))
             .join_from(OUTPUTS, JOBS, JOBS.c.id == OUTPUTS.c.job_id)
@@ -199,11 +201,11 @@ def _empty_events(connection: Connection, job_id: str) -> None:
 def _load(connection: Connection, rows: Sequence[RowMapping]) -> list[Kept]:
     ids = [row["id"] for row in rows]
     files, batches = defaultdict[str, list[KeptFile]](list), defaultdict[str, set[str]](set)
-    archived = select(OUTPUTS.c.id, OUTPUTS.c.job_id, OUTPUTS.c.key, OUTPUTS.c.byte_count).where(
+    archived = select(OUTPUTS.c.id, OUTPUTS.c.job_id, OUTPUTS.c.key, SIZE.label("size")).where(
         OUTPUTS.c.job_id.in_(ids), OUTPUTS.c.archived_at.is_not(None)
     )
     for output in connection.execute(archived):
-        files[output.job_id].append(KeptFile(output.id, output.key, output.byte_count))
+        files[output.job_id].append(KeptFile(output.id, output.key, output.size))
     for member in connection.execute(select(MEMBERS.c.job_id, MEMBERS.c.batch_id).where(MEMBERS.c.job_id.in_(ids))):
         batches[member.job_id].add(member.batch_id)
     return [Kept(**row, batch_ids=frozenset(batches[row["id"]]), files=tuple(files[row["id"]])) for row in rows]

@@ -25,6 +25,7 @@ from orchestrator.domain.job import (
     Verdict,
 )
 from orchestrator.domain.states import State
+from orchestrator.domain.thumbnails import Thumbnail
 
 
 def table_of(mapped: type[Base]) -> Table:
@@ -125,6 +126,18 @@ def _read_stored(row: RowMapping) -> StoredFile | None:
         duration_seconds=row["duration_seconds"],
         codec=row["codec"],
         notes=tuple(row["notes"]),
+        thumbnail=_read_thumbnail(row),
+    )
+
+
+def _read_thumbnail(row: RowMapping) -> Thumbnail | None:
+    if row["thumbnail_sha256"] is None:
+        return None
+    return Thumbnail(
+        byte_count=row["thumbnail_byte_count"],
+        sha256=row["thumbnail_sha256"],
+        width=row["thumbnail_width"],
+        height=row["thumbnail_height"],
     )
 
 
@@ -140,6 +153,17 @@ def stored_columns(file: StoredFile) -> dict[str, object]:
         "duration_seconds": file.duration_seconds,
         "codec": file.codec,
         "notes": list(file.notes),
+        **thumbnail_columns(file.thumbnail),
+    }
+
+
+def thumbnail_columns(thumbnail: Thumbnail | None) -> dict[str, object]:
+    """Return the columns of a thumbnail; all NULL without one."""
+    return {
+        "thumbnail_byte_count": thumbnail.byte_count if thumbnail else None,
+        "thumbnail_sha256": thumbnail.sha256 if thumbnail else None,
+        "thumbnail_width": thumbnail.width if thumbnail else None,
+        "thumbnail_height": thumbnail.height if thumbnail else None,
     }
 
 

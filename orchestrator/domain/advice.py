@@ -41,6 +41,7 @@ class Then(StrEnum):
     REFUSED = "refused; nothing was submitted"
     WARNED = "a warning; the request is taken"
     STOPPED_SENDING = "the endpoint is disabled and its queued deliveries are cancelled"
+    WITHOUT = "the job goes on without it"
     STOPPED = "the command has stopped; jobs are as they were"
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from orchestrator.domain.states import State
+from orchestrator.domain.thumbnails import THUMBNAIL_TYPE, Thumbnail, thumbnail_key
 
 Json = Mapping[str, object]
 T = TypeVar("T")
@@ -136,6 +137,15 @@ class StoredFile:
     duration_seconds: float | None = None
     codec: str | None = None
     notes: tuple[str, ...] = ()
+    thumbnail: Thumbnail | None = None
+
+    @property
+    def small(self) -> StoredFile | None:
+        """Its thumbnail as a file of its own; None where there is none."""
+        key, found = thumbnail_key(self.key), self.thumbnail
+        if key is None or found is None:
+            return None
+        return StoredFile(key, found.byte_count, found.sha256, THUMBNAIL_TYPE, found.width, found.height)
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,19 @@ class SubmissionPaper:
 
 
 @dataclass(frozen=True)
+class ThumbnailPaper:
+    """A small picture beside an output. `made_from_sha256`: of the bytes that it was made of."""
+
+    key: str
+    bytes: int
+    sha256: str
+    content_type: str
+    width: int
+    height: int
+    made_from_sha256: str
+
+
+@dataclass(frozen=True)
 class OutputPaper:
     """One output. Not archived: an optional one that was lost, and the fields from `key` on are null."""
 
@@ -146,6 +159,7 @@ class OutputPaper:
     codec: str | None
     notes: tuple[str, ...]
     archived_at: datetime | None
+    thumbnail: ThumbnailPaper | None = None
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class KeptFile:
-    """An object of a job in the archive."""
+    """An output of a job in the archive; its bytes and those of its thumbnail."""
 
     output_id: str
     key: str

@@ -161,9 +161,9 @@ def _make_medium(job: Job, output: Output, frame: Frame) -> Medium | None:
     href, sort = frame.link(job, file), file.content_type.partition("/")[0]
     if sort == "image":
         size = (file.width, file.height) if file.width and file.height else None
-        return Medium("image", _title(job), href, _embed(job, file, frame) or href, size)
+        return Medium("image", _title(job), href, _show_small(job, file, frame), size)
     if sort == "video":
-        return Medium("video", _title(job), href, _find_poster(job, frame))
+        return Medium("video", _title(job), href, _find_poster(job, file, frame))
     if sort == "audio":
         return Medium("audio", _title(job), href)
     return Medium("link", LABELS.get(output.role, str(output.role)), href)
@@ -174,9 +174,17 @@ def _is_poster(job: Job, output: Output) -> bool:
     return output.role is Role.COVER and any(o.role is Role.VIDEO and o.kept for o in job.outputs)
 
 
-def _find_poster(job: Job, frame: Frame) -> str:
+def _find_poster(job: Job, film: StoredFile, frame: Frame) -> str:
     cover = next((o.kept for o in job.outputs if o.role is Role.COVER and o.kept), None)
-    return "" if cover is None else _embed(job, cover, frame) or frame.link(job, cover)
+    if cover is None and film.small is None:
+        return ""
+    return _show_small(job, cover or film, frame)
+
+
+def _show_small(job: Job, file: StoredFile, frame: Frame) -> str:
+    """Return the address of the thumbnail, or of the picture itself where it has none."""
+    small = file.small or file
+    return _embed(job, small, frame) or frame.link(job, small)
 
 
 def _embed(job: Job, file: StoredFile, frame: Frame) -> str:

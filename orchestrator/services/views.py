@@ -43,9 +43,10 @@ def job_object(
     now: datetime,
     kinds: Mapping[str, Kind],
     sign: Sign | None = None,
+    sign_small: Sign | None = None,
     hold: AnyHold | None = None,
 ) -> Object:
-    """Return the job object. Outputs carry links only with `sign`. `hold`: a pause or budget known to keep it."""
+    """Return the job object. Outputs carry links only with `sign`, thumbnails with `sign_small`. `hold`: a pause or budget known to keep it."""
     return {
         "id": job.id,
         "object": "job",
@@ -59,7 +60,7 @@ def job_object(
         "tags": dict(job.tags),
         "priority": job.priority,
         "provider_task_id": job.provider_task_id,
-        "outputs": [output_object(output, sign=sign) for output in job.outputs],
+        "outputs": [output_object(output, sign=sign, sign_small=sign_small) for output in job.outputs],
         "failure": failure_object(job, kinds=kinds),
         "cost": cost_object(job),
         "submission_count": job.submission_count,
@@ -70,8 +71,8 @@ def job_object(
     }
 
 
-def output_object(output: Output, *, sign: Sign | None = None) -> Object:
-    """Return the output object; facts are null until it is archived."""
+def output_object(output: Output, *, sign: Sign | None = None, sign_small: Sign | None = None) -> Object:
+    """Return the output object; facts are null until it is archived. `sign_small`: gives links to thumbnails."""
     stored = output.stored
     url, expires_at = sign(output) if sign is not None and output.kept is not None else (None, None)
     return {
@@ -90,6 +91,24 @@ def output_object(output: Output, *, sign: Sign | None = None) -> Object:
         "archived_at": show_time(output.archived_at),
         "is_lost": output.is_lost,
         "erased_at": show_time(output.erased_at),
+        "thumbnail": _thumbnail_object(output, sign_small),
+    }
+
+
+def _thumbnail_object(output: Output, sign: Sign | None) -> Object | None:
+    small = output.kept.small if output.kept is not None else None
+    if small is None:
+        return None
+    url, expires_at = sign(output) if sign is not None else (None, None)
+    return {
+        "key": small.key,
+        "bytes": small.byte_count,
+        "sha256": small.sha256,
+        "content_type": small.content_type,
+        "width": small.width,
+        "height": small.height,
+        "url": url,
+        "url_expires_at": show_time(expires_at),
     }
 
 
@@ -181,10 +200,17 @@ def submission_object(record: SubmissionRecord) -> Object:
     }
 
 
-def results_line(job: Job, *, now: datetime, kinds: Mapping[str, Kind], sign: Sign | None = None) -> Object:
+def results_line(
+    job: Job,
+    *,
+    now: datetime,
+    kinds: Mapping[str, Kind],
+    sign: Sign | None = None,
+    sign_small: Sign | None = None,
+) -> Object:
     """Return the line of a results file: the job object of a success, the error of everything else."""
     is_success = job.state is State.SUCCEEDED
-    body = job_object(job, now=now, kinds=kinds, sign=sign) if is_success else None
+    body = job_object(job, now=now, kinds=kinds, sign=sign, sign_small=sign_small) if is_success else None
     return {
         "id": job.id,
         "custom_id": job.custom_id,

@@ -22,7 +22,13 @@ from orchestrator.wiring.schema import (
     require_current_schema,
     upgrade_database,
 )
-from orchestrator.wiring.storing import OUTPUTS_STORED_PER_JOB, make_stores, storing_threads
+from orchestrator.wiring.storing import (
+    OUTPUTS_STORED_PER_JOB,
+    describe_thumbnails,
+    make_stores,
+    make_thumbnails,
+    storing_threads,
+)
 from orchestrator.wiring.webhooks import (
     make_delivering,
     make_link_judge,
@@ -42,6 +48,7 @@ __all__ = [
     "check_database",
     "check_search",
     "current_schema",
+    "describe_thumbnails",
     "error_catalogue",
     "host_name",
     "kinds_by_name",
@@ -58,6 +65,7 @@ __all__ = [
     "make_sender",
     "make_stores",
     "make_submit_limits",
+    "make_thumbnails",
     "newest_schema",
     "open_app",
     "open_lanes",

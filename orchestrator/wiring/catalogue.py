@@ -10,6 +10,7 @@ from orchestrator.egress import advice as egress_advice
 from orchestrator.journal import entries as journal_entries
 from orchestrator.services.jobfile import codes as fault_codes
 from orchestrator.storage import advice as storage_advice
+from orchestrator.thumbnails import advice as thumbnail_advice
 from orchestrator.webhooks import advice as webhook_advice
 from orchestrator.zai import advice as zai_advice
 
@@ -23,6 +24,7 @@ def error_catalogue() -> Catalogue:
         zai_advice.entries,
         storage_advice.entries,
         egress_advice.entries,
+        thumbnail_advice.entries,
         webhook_advice.entries,
         journal_entries,
     )

@@ -15,7 +15,7 @@ from orchestrator.journal import JournalFolder
 from orchestrator.services.doctor import Look, Patient, Place
 from orchestrator.services.doctor.archive import Archives
 from orchestrator.wiring.app import App
-from orchestrator.wiring.storing import make_stores
+from orchestrator.wiring.storing import describe_thumbnails, make_stores
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def with_place(patient: Patient, settings: Settings, *, ask_broker: Callable[[],
         archive_url=settings.archive,
         data_dir=settings.data_dir,
         spool=settings.spool_dir,
+        thumbnails=describe_thumbnails(settings),
         ask_broker=ask_broker,
     )
     return replace(patient, place=place)

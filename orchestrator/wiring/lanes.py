@@ -20,7 +20,7 @@ from orchestrator.services.lanes.context import LaneContext
 from orchestrator.wiring.app import App
 from orchestrator.wiring.limits import make_limits
 from orchestrator.wiring.names import DISTRIBUTION, host_name
-from orchestrator.wiring.storing import storing_threads
+from orchestrator.wiring.storing import make_thumbnails, storing_threads
 from orchestrator.zai.client import ZaiProvider
 
 
@@ -62,6 +62,7 @@ def open_lanes(
             tool_version=importlib.metadata.version(DISTRIBUTION),
             delivering=replace(app.delivering, process=process),
             batch_id=batch_id,
+            thumbnails=make_thumbnails(settings),
         )
 
 

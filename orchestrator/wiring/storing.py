@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from orchestrator.config import Settings
 from orchestrator.services.lanes.context import LaneLimits
 from orchestrator.storage import StoreOptions, StoreSet
+from orchestrator.thumbnails import ThumbnailMaker, find_libraries
 
 OUTPUTS_STORED_PER_JOB = 2
 
@@ -22,6 +23,22 @@ def make_stores(settings: Settings) -> StoreSet:
         max_connections=storing_threads({**LaneLimits().archive_windows, **settings.archive_concurrency}),
     )
     return StoreSet(options)
+
+
+def make_thumbnails(settings: Settings) -> ThumbnailMaker | None:
+    """Return what makes thumbnails, None where none are wanted or nothing that can is installed."""
+    is_able = settings.thumbnail_pixels > 0 and find_libraries() is not None
+    return ThumbnailMaker(settings.thumbnail_pixels) if is_able else None
+
+
+def describe_thumbnails(settings: Settings) -> str:
+    """Return in words whether thumbnails are made here, and if not, why."""
+    if settings.thumbnail_pixels == 0:
+        return "none are made: ORCHESTRATOR_THUMBNAIL_PIXELS is 0"
+    libraries = find_libraries()
+    if libraries is None:
+        return "none are made here: pip install 'media-orchestrator[media]' brings what makes them"
+    return f"made by {libraries}, no side longer than {settings.thumbnail_pixels} pixels"
 
 
 def storing_threads(archive_windows: Mapping[str, int]) -> int:

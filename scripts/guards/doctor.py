@@ -111,8 +111,8 @@ GUARDS = (
     _look(
         "archive",
         "what is being archived is no orphan",
-        "if archived is not None and key not in archived and",
-        "if key not in (archived or ()) and",
+        "        if archived is None or key in archived or",
+        "        archived = archived or frozenset()\n        if key in archived or",
     ),
     _look("place", "an archive that lies", "    if (found.byte_count, found.sha256) != (", "    if () == ("),
     _unsaid("place", "disk_low", 'f"the {name} {folder}", facts'),

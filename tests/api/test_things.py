@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -20,6 +22,7 @@ from orchestrator.sandbox import RunningSandbox, SandboxOptions, start
 from orchestrator.services.access import revoke_key
 from orchestrator.services.lanes.host import Mailboxes
 from orchestrator.services.lifecycle import cancel_job
+from orchestrator.thumbnails import ThumbnailMaker
 from orchestrator.wiring import open_lanes
 from tests.api.conftest import VIDEO, Headers, House
 from tests.services.desk import few_authorities
@@ -342,7 +345,11 @@ def test_a_job_is_followed_to_its_bytes(working_house: House) -> None:
     headers = house.headers("submit")
     picture = {"kind": "image", "body": {"model": "cogview-4-250304", "prompt": "a kite"}}
     wakeup = Mailboxes()
-    with open_lanes(house.app, wakeup) as context, running_lanes(context, wakeup, tick_seconds=0.1):
+    maker = ThumbnailMaker(64, deadline_seconds=120)
+    with (
+        open_lanes(house.app, wakeup) as context,
+        running_lanes(replace(context, thumbnails=maker), wakeup, tick_seconds=0.1),
+    ):
         job = house.client.post("/v1/jobs", headers=headers | {"Prefer": "wait=60"}, json=picture).json()
         assert (job["status"], job["cost"]["final"]) == ("succeeded", "0.01")
         live = house.client.get(f"/v1/jobs/{job['id']}/events", headers=headers | {"Accept": "text/event-stream"}).text
@@ -361,11 +368,18 @@ def test_a_job_is_followed_to_its_bytes(working_house: House) -> None:
     assert content.headers["content-disposition"].startswith("attachment")
     assert content.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in content.headers["content-security-policy"]
+    small = output["thumbnail"]
+    assert small["url"] == f"/v1/outputs/{output['id']}/thumbnail"
+    thumbnail = house.client.get(small["url"], headers=headers)
+    assert (thumbnail.status_code, thumbnail.headers["content-type"]) == (200, "image/jpeg")
+    assert (len(thumbnail.content), hashlib.sha256(thumbnail.content).hexdigest()) == (small["bytes"], small["sha256"])
+    assert (small["width"], small["height"]) == (64, 64)
+    assert "sandbox" in thumbnail.headers["content-security-policy"]
     part = house.client.get(output["url"], headers=headers | {"Range": "bytes=0-3"})
     assert (part.status_code, part.content) == (206, b"\x89PNG")
     assert house.client.get(output["url"]).status_code == 401
     foreign = house.headers(owner="other")
-    for path in (f"/v1/outputs/{output['id']}", output["url"]):
+    for path in (f"/v1/outputs/{output['id']}", output["url"], small["url"]):
         assert house.client.get(path, headers=foreign).status_code == 404
     metrics = house.client.get("/metrics", headers=house.headers("viewer", "*")).text
     assert 'orchestrator_jobs{kind="image",model="cogview-4-250304",state="succeeded"} 1.0' in metrics

@@ -136,6 +136,7 @@ BAD = {
     "output_max_bytes": "-1",
     "archive_concurrency": "video=0",
     "archive_bandwidth": "1KB",
+    "thumbnail_pixels": "5000",
     "link_life": "video=",
     "log_format": "xml",
     "log_level": "loud",

@@ -9,7 +9,11 @@ import shlex
 import pytest
 
 from orchestrator.console.routes.jobs import PAGE_SIZE
+from orchestrator.domain.outcomes import ArchiveStep, OutputStored
+from orchestrator.domain.ports import LaneName
+from orchestrator.domain.thumbnails import Thumbnail
 from tests.console.conftest import Console, Person
+from tests.factories import make_file
 from tests.repo.test_documents import parse_command
 
 HOSTILE = "</p><script>document.title='owned'</script><img src=x onerror=alert(1)> \" ' & <b>{{ 7 * 7 }}"
@@ -33,6 +37,26 @@ def pages_of(console: Console) -> dict[str, tuple[str, Person]]:
         path: (path, admin)
         for path in (*paths, *more, f"/batches/{done.batch_id}/retry", f"/jobs/{held.id}/live?state=x")
     }
+
+
+def test_pages_show_thumbnails_in_place_of_films(console: Console) -> None:
+    """A film's player has its poster, the overview the small picture; without one the film itself is shown."""
+    driver, person = console.driver, console.person("viewer", "*")
+    plain = driver.add_succeeded()
+    page = person.get(f"/jobs/{plain.id}").text
+    assert "<video" in page
+    assert "poster=" not in page
+    job = driver.add_archiving(task_id="task-2")
+    held = driver.hold(LaneName.ARCHIVE, job.id)
+    file = make_file(thumbnail=Thumbnail(900, "b" * 64, 64, 36))
+    driver.apply(held, ArchiveStep(tuple(OutputStored(output.id, file) for output in held.outputs)))
+    (output,) = driver.get(job.id).outputs
+    address = f"/console/outputs/{output.id}/thumbnail"
+    assert f'poster="{address}"' in person.get(f"/jobs/{job.id}").text
+    overview = person.get("/").text
+    assert f'<img class="made" src="{address}"' in overview
+    assert f"/console/outputs/{plain.outputs[0].id}/content" in overview
+    assert f"/console/outputs/{plain.outputs[0].id}/thumbnail" not in overview
 
 
 def test_every_answer_carries_its_headers(console: Console) -> None:
@@ -141,7 +165,15 @@ def test_a_part_that_moved_on_draws_the_page_anew(console: Console) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/jobs/job_x", "/batches/batch_x", "/webhooks/we_x", "/outputs/out_x/content", "/nowhere"]
+    "path",
+    [
+        "/jobs/job_x",
+        "/batches/batch_x",
+        "/webhooks/we_x",
+        "/outputs/out_x/content",
+        "/outputs/out_x/thumbnail",
+        "/nowhere",
+    ],
 )
 def test_what_is_not_there_is_said_as_a_page(console: Console, path: str) -> None:
     """404 as a page with the request's id, for people."""

@@ -83,6 +83,8 @@ def _each(point: CrashPoint, *passings: int) -> list[Case]:
     return [Case(point, passing) for passing in passings]
 
 
+THUMBNAILS = "ORCHESTRATOR_THUMBNAIL_PIXELS"
+
 CASES: tuple[Case, ...] = (
     *_each(CrashPoint.INPUT_SPOOLED, 1),
     *_each(CrashPoint.INPUT_STORED, 1),
@@ -112,6 +114,7 @@ CASES: tuple[Case, ...] = (
     *_each(CrashPoint.FILE_NAMED, 1, 2),
     *_each(CrashPoint.OUTPUT_PUT, 1, 2),
     *_each(CrashPoint.OUTPUT_VERIFIED, 1, 2),
+    *(Case(CrashPoint.THUMBNAIL_STORED, passing, settings={THUMBNAILS: "64"}) for passing in (1, 2)),
     *_each(CrashPoint.PAPERS_STORED, 1),
     *_each(CrashPoint.ARCHIVES_COMMITTED, 1),
     Case(CrashPoint.ARCHIVES_RENEWED, settings={"ORCHESTRATOR_LEASES": "archive=1.5s"}, is_dripping=True),

@@ -22,7 +22,7 @@ from orchestrator.db.rows import SUBMISSIONS
 from orchestrator.sandbox import SandboxOptions, start
 from orchestrator.wiring import open_app
 from tests.acceptance.runs import AFTER_A_KILL, ROOT, Desk, Ended
-from tests.crashes.cases import AN_HOUR, CASES, DELIVERING, OF_A_CANCEL, Case
+from tests.crashes.cases import AN_HOUR, CASES, DELIVERING, OF_A_CANCEL, THUMBNAILS, Case
 from tests.crashes.forks import Forked, forked
 from tests.fixtures.s3 import S3Server
 from tests.health import assert_healthy
@@ -62,6 +62,9 @@ class Walk:
         self.desk = desk
         self.url = database_url
         self.settings = {"ORCHESTRATOR_DATABASE_URL": database_url, "ORCHESTRATOR_TICK_SECONDS": "0.1", **settings}
+        self.settings[THUMBNAILS] = (
+            "0"  # a process each takes time; a case of theirs says otherwise for the run that dies
+        )
         self.engine = create_engine(parse_url(database_url), poolclass=NullPool)  # nothing is left open
 
     def die(self, path: Path) -> None:

@@ -22,6 +22,7 @@ EXTRAS_OF_ROOMS = {
     "orchestrator/console": ("api",),
     "orchestrator/cli/serving.py": ("api",),
     "orchestrator/db": ("postgres",),
+    "orchestrator/thumbnails": ("media",),
     "orchestrator/celery_app.py": ("fleet",),
     "orchestrator/tasks.py": ("fleet",),
     "tests": ("api", "sandbox", "postgres", "fleet", "speech", "test", "dev"),

@@ -48,9 +48,9 @@ def test_a_lock_holds_pins_and_hashes_only(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "extras"),
     [
-        ("demo.txt", ["sandbox"]),
-        ("fleet.txt", ["fleet", "postgres", "sandbox"]),
-        ("test.txt", ["sandbox", "fleet", "postgres", "speech", "test", "dev"]),
+        ("demo.txt", ["media", "sandbox"]),
+        ("fleet.txt", ["fleet", "media", "postgres", "sandbox"]),
+        ("test.txt", ["media", "sandbox", "fleet", "postgres", "speech", "test", "dev"]),
     ],
 )
 def test_a_lock_covers_what_the_project_asks_for(name: str, extras: list[str]) -> None:

@@ -156,6 +156,7 @@ def open_bench(
             "zai_api_key": "id.secret",
             "egress_allow": sandbox.host_port,
             "ca_bundle": few_authorities(folder),
+            "thumbnail_pixels": 0,  # as in open_desk
         }
     )
     settings.data_dir.mkdir()

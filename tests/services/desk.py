@@ -108,6 +108,7 @@ def open_desk(sandbox: RunningSandbox, folder: Path, database_url: str) -> Itera
             "ca_bundle": few_authorities(folder),
             "poll_intervals": "video=0.1..0.5,image=0.1..0.5",
             "tick_seconds": 0.1,
+            "thumbnail_pixels": 0,  # tests of thumbnails have a maker of their own; a process each takes time
         }
     )
     with ExitStack() as stack:

@@ -60,6 +60,7 @@ def main(database_url: str, data_dir: str, base_url: str, host_port: str, task_i
             "zai_base_url": base_url,
             "zai_api_key": "id.secret",
             "egress_allow": host_port,
+            "thumbnail_pixels": 0,
         }
     )
     with open_app(settings) as app, open_lanes(app, Mailboxes()) as opened:

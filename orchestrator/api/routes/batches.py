@@ -149,7 +149,13 @@ def _public(shown: Object) -> Object:
 def _lines(desk: Desk, batch_id: str, family: list[str] | tuple[str, ...]) -> Iterator[str]:
     app = desk.app
     for job in iter_jobs(app.reports, batch_id, family=family):
-        line = results_line(job, now=app.clock.now(), kinds=app.kinds, sign=partial(desk.sign, job))
+        line = results_line(
+            job,
+            now=app.clock.now(),
+            kinds=app.kinds,
+            sign=partial(desk.sign, job),
+            sign_small=partial(desk.sign_small, job),
+        )
         yield json.dumps(line) + "\n"
 
 

@@ -83,6 +83,19 @@ class Cost(BaseModel):
     charge: str | None = None
 
 
+class Thumbnail(BaseModel):
+    """A JPEG beside a picture or a film; `url` works until `url_expires_at`."""
+
+    key: str
+    bytes: int
+    sha256: str
+    content_type: str
+    width: int
+    height: int
+    url: str | None
+    url_expires_at: datetime | None
+
+
 class Output(BaseModel):
     """A file that a job made; `url` works until `url_expires_at`."""
 
@@ -103,6 +116,7 @@ class Output(BaseModel):
     archived_at: datetime | None
     is_lost: bool
     erased_at: datetime | None
+    thumbnail: Thumbnail | None
 
 
 class Job(BaseModel):

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from orchestrator.api import schemas
 from orchestrator.api.desk import Desk, DeskOf
 from orchestrator.api.routes import actions
-from orchestrator.api.routes.outputs import SANDBOXED, get_content
+from orchestrator.api.routes.outputs import SANDBOXED, get_content, get_thumbnail
 from orchestrator.console.choices import Choice, list_choices
 from orchestrator.console.guard import Cancelling, Deciding, Reader
 from orchestrator.console.media import read_transcripts, sources_of
@@ -73,6 +73,14 @@ def live(
 def content(desk: DeskOf, visitor: Reader, output_id: str) -> Response:
     """Lead to the bytes of an output as the API does."""
     answer = get_content(desk, visitor.caller, output_id)
+    answer.headers["Content-Security-Policy"] = f"{SANDBOXED}; frame-ancestors 'none'"
+    return answer
+
+
+@router.get("/outputs/{output_id}/thumbnail")
+def thumbnail(desk: DeskOf, visitor: Reader, output_id: str) -> Response:
+    """Lead to its thumbnail, as the API does."""
+    answer = get_thumbnail(desk, visitor.caller, output_id)
     answer.headers["Content-Security-Policy"] = f"{SANDBOXED}; frame-ancestors 'none'"
     return answer
 

@@ -65,3 +65,7 @@ class OutputRow(Base):
         comment="Half of the link's life, to be told of then; NULL: archived, lost, told, or no link"
     )
     erased_at: Mapped[datetime | None] = mapped_column(comment="When retention took it away; what is known of it stays")
+    thumbnail_byte_count: Mapped[int | None] = mapped_column(comment="Of the thumbnail beside it; NULL: there is none")
+    thumbnail_sha256: Mapped[str | None] = mapped_column(comment="Of the thumbnail")
+    thumbnail_width: Mapped[int | None] = mapped_column(comment="Of the thumbnail, pixels")
+    thumbnail_height: Mapped[int | None] = mapped_column(comment="Of the thumbnail, pixels")

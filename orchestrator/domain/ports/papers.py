@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.domain.papers import Filed, Manifest
+from orchestrator.domain.thumbnails import Thumbnail
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class Papers(Protocol):
 
     def note_refetched(self, job_id: str, output_ids: Sequence[str], *, actor: str, reason: str) -> None:
         """Write into a job's history that objects of its outputs were put into the archive again."""
+
+    def set_thumbnail(self, output_id: str, thumbnail: Thumbnail, *, made_from_sha256: str) -> bool:
+        """Say what lies beside an output. False when its bytes are not there any more, or are others."""
 
     def count_jobs(self) -> int:
         """Count the jobs that there are."""

@@ -24,8 +24,10 @@ from orchestrator.domain.papers import (
     Manifest,
     OutputPaper,
     SubmissionPaper,
+    ThumbnailPaper,
 )
 from orchestrator.domain.retention import Kept
+from orchestrator.domain.thumbnails import thumbnail_key
 
 MANIFEST = "manifest.json"
 MANIFEST_KEY = re.compile(rf"\d{{4}}/\d{{2}}/\d{{2}}/(?P<job_id>job_[0-9a-f]{{32}})/{re.escape(MANIFEST)}", re.ASCII)
@@ -128,6 +130,8 @@ def _find_faults(value: Manifest, key: str) -> Iterator[str]:
             yield f"outputs.{output.index}.key: {output.key} lies outside {folder}"
         if _SHA256.fullmatch(output.sha256 or "") is None:
             yield f"outputs.{output.index}.sha256: not 64 hexadecimal digits"
+        if output.thumbnail is not None and output.thumbnail.key != thumbnail_key(output.key or ""):
+            yield f"outputs.{output.index}.thumbnail.key: {output.thumbnail.key} is not the one beside {output.key}"
     if all(not output.is_archived for output in value.outputs):
         yield "outputs: none is archived"
     if value.batch is not None and value.batch.id != value.job.batch_id:
@@ -246,4 +250,20 @@ def _output_paper(
         codec=file.codec if file else None,
         notes=file.notes if file else (),
         archived_at=archived_at if file else None,
+        thumbnail=_thumbnail_paper(file) if file else None,
+    )
+
+
+def _thumbnail_paper(file: StoredFile) -> ThumbnailPaper | None:
+    small = file.small
+    if small is None or small.width is None or small.height is None:
+        return None
+    return ThumbnailPaper(
+        key=small.key,
+        bytes=small.byte_count,
+        sha256=small.sha256,
+        content_type=small.content_type,
+        width=small.width,
+        height=small.height,
+        made_from_sha256=file.sha256,
     )

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from orchestrator.domain.errors import Account, Gone, NotFound, StepError
+from orchestrator.domain.errors import Account, Conflict, Gone, NotFound, StepError
 from orchestrator.domain.job import Job, Output, StoredFile
 from orchestrator.domain.outcomes import OutputsReady
 from orchestrator.domain.ports import PollQuestion, Store
 from orchestrator.services.archive.manifest import make_manifest
 from orchestrator.services.archive.outputs import object_metadata
+from orchestrator.services.archive.thumbnails import make_anew
 from orchestrator.services.archive.verify import Drift, JobDrift, Problem, hash_object
 from orchestrator.services.lanes.context import LaneContext
 
@@ -29,8 +30,11 @@ LOST = "nobody can give it any more; only a copy of yours can"
 REASON = "an audit of the archive did not find it as it was stored"
 OBJECTS = frozenset({Problem.MISSING, Problem.SHORT, Problem.CHANGED})
 PAPERS = frozenset({Problem.MANIFEST_MISSING, Problem.MANIFEST_DAMAGED, Problem.MANIFEST_DIFFERS})
-BY_DEFAULT = frozenset({Problem.MISSING, Problem.MANIFEST_MISSING, Problem.MANIFEST_DAMAGED})
-"""What is mended without being asked to: nothing that somebody may have put there is overwritten."""
+THUMBNAILS = frozenset({Problem.THUMBNAIL_MISSING, Problem.THUMBNAIL_CHANGED})
+BY_DEFAULT = frozenset({Problem.MISSING, Problem.MANIFEST_MISSING, Problem.MANIFEST_DAMAGED}) | THUMBNAILS
+"""What is mended without being asked to: nothing that somebody may have put there is overwritten, but for thumbnails,
+which nobody needs to keep.
+"""
 
 
 class _Unmendable(Exception):
@@ -60,7 +64,7 @@ class Mender:
 
     async def _mend_job(self, found: JobDrift) -> list[Drift]:
         wanted = [drift for drift in found.drifts if drift.problem in BY_DEFAULT or self.may_replace]
-        wanted = [drift for drift in wanted if drift.problem in OBJECTS | PAPERS]
+        wanted = [drift for drift in wanted if drift.problem in OBJECTS | PAPERS | THUMBNAILS]
         left = [_advised(drift) for drift in found.drifts if drift not in wanted]
         if not wanted:
             return left
@@ -83,6 +87,9 @@ class Mender:
                 mended.append(
                     replace(drift, is_mended=True, message=f"{drift.message}; written anew from the job table")
                 )
+        for drift in wanted:
+            if drift.problem in THUMBNAILS:
+                mended.append(await loop.run_in_executor(context.storing, _mend_thumbnail, context, job_id, drift))
         return mended
 
     async def _mend_objects(self, store: Store, job: Job, drifts: Sequence[Drift]) -> list[Drift]:
@@ -166,6 +173,8 @@ def _advised(drift: Drift) -> Drift:
     match drift.problem:
         case Problem.MISSING | Problem.MANIFEST_MISSING | Problem.MANIFEST_DAMAGED:
             advice = "without --no-mend it is put back where that can be done"
+        case Problem.THUMBNAIL_MISSING | Problem.THUMBNAIL_CHANGED:
+            advice = "without --no-mend it is made anew of its output"
         case Problem.SHORT | Problem.CHANGED | Problem.MANIFEST_DIFFERS:
             advice = "--replace puts the right one in its place where that can be done"
         case _:
@@ -176,6 +185,18 @@ def _advised(drift: Drift) -> Drift:
 def _is_still_so(drift: Drift, job: Job) -> bool:
     """Somebody may have deleted or changed the output since its row was read."""
     return any(output.id == drift.output_id and output.kept == drift.file for output in job.outputs)
+
+
+def _mend_thumbnail(context: LaneContext, job_id: str, drift: Drift) -> Drift:
+    """After its output, and after papers that are written from the row: it changes both."""
+    if context.thumbnails is None:
+        advice = "no thumbnails are made here: orchestrator doctor says why; its output has nothing to do with it"
+        return replace(drift, message=f"{drift.message}; {advice}")
+    try:
+        make_anew(context, job_id, str(drift.output_id))
+    except (StepError, Conflict) as error:
+        return replace(drift, message=f"{drift.message}; not made anew: {error}")
+    return replace(drift, is_mended=True, message=f"{drift.message}; made anew of its output")
 
 
 def _write(path: Path, data: bytes) -> None:

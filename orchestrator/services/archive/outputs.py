@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from orchestrator.domain.outcomes import ArchiveStep, OutputFailed, OutputLinkDe
 from orchestrator.domain.ports import Store
 from orchestrator.services.archive.at_risk import host_of
 from orchestrator.services.archive.manifest import job_folder, make_manifest, manifest_key
+from orchestrator.services.archive.spooled import Spooled, copy_back
+from orchestrator.services.archive.thumbnails import add_thumbnail
 from orchestrator.services.lanes.context import LaneContext
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,11 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
             if left is None:
                 return OutputLinkDead(output.id, _digest(output.source_url or ""), error.message)
             log.info("output_found_in_archive", extra={"job_id": job.id, "output_id": output.id, "key": left.key})
-            return OutputStored(output.id, left, host_of(output))
-        reach(CrashPoint.OUTPUT_FETCHED)
-        file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
+            file = left
+        else:
+            reach(CrashPoint.OUTPUT_FETCHED)
+            file = await loop.run_in_executor(context.storing, _check_and_store, context, store, job, output, spooled)
+        file = await loop.run_in_executor(context.storing, add_thumbnail, context, store, job, output, file, spool)
         return OutputStored(output.id, file, host_of(output))
     except StepError as error:
         return OutputFailed(output.id, error.code, error.message, error.retry_after, is_suspect=is_suspect(error.code))
@@ -86,15 +89,6 @@ async def _archive_one(context: LaneContext, store: Store, job: Job, output: Out
         return OutputFailed(output.id, "spool_failed", f"the spool: {error.strerror}")
     finally:
         await asyncio.to_thread(spool.unlink, missing_ok=True)
-
-
-@dataclass(frozen=True)
-class Spooled:
-    """An output's bytes in a file of this run, hashed while they were written: a file of an earlier run never is."""
-
-    path: Path
-    byte_count: int
-    sha256: str
 
 
 async def _bring(context: LaneContext, output: Output, spool: Path) -> Spooled:
@@ -116,22 +110,12 @@ def _find_left(store: Store, job: Job, output: Output, spool: Path) -> StoredFil
     """
     for key in store.list_keys(f"{job_folder(job)}/{output.index}-{output.role}-"):
         try:
-            file = _describe(job, output, _copy_back(store, key, spool))
+            file = _describe(job, output, copy_back(store, key, spool))
         except MediaRefused:
             continue
         if file.key == key:
             return file
     return None
-
-
-def _copy_back(store: Store, key: str, path: Path) -> Spooled:
-    digest, count = hashlib.sha256(), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as copy:
-        for chunk in store.read_chunks(key):
-            digest.update(chunk)
-            count += copy.write(chunk)
-    return Spooled(path, count, digest.hexdigest())
 
 
 def _write_text(path: Path, text: bytes) -> Spooled:

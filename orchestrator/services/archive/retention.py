@@ -13,6 +13,7 @@ from orchestrator.domain.errors import StepError
 from orchestrator.domain.ports import Clock, Store, Stores
 from orchestrator.domain.ports.retention import Erasure, Retention
 from orchestrator.domain.retention import Kept, Rule, Selector, choose_rule, is_due
+from orchestrator.domain.thumbnails import thumbnail_key
 from orchestrator.services.archive.manifest import manifest_key
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,9 @@ def _delete_objects(keeper: Keeper, done: Done, on_progress: Callable[[Done], No
 
 def _empty(store: Store, job: Kept) -> None:
     for file in job.files:
+        thumbnail = thumbnail_key(file.key)
+        if thumbnail is not None:  # also one that a process stored and then died before it could say so
+            store.delete(thumbnail)
         store.delete(file.key)
     store.delete(manifest_key(job))
 

@@ -16,6 +16,7 @@ from orchestrator.domain.errors import ConfigError, Gone, StepError
 from orchestrator.domain.job import StoredFile
 from orchestrator.domain.ports import Store, Stores
 from orchestrator.domain.ports.audit import ArchivedJob, Audit
+from orchestrator.domain.thumbnails import thumbnail_key
 from orchestrator.services.archive.manifest import manifest_beside
 from orchestrator.services.doctor.look import Look, Seen
 
@@ -156,7 +157,9 @@ def _judge_keys(keys: list[str], known: Mapping[str, frozenset[str] | None]) -> 
         yield Violation("folder_orphaned", job_id)
     for key in keys:
         archived = known.get(_job_of(key))
-        if archived is not None and key not in archived and key != manifest_beside(key):
+        if archived is None or key in archived or key == manifest_beside(key):
+            continue
+        if key not in map(thumbnail_key, archived):  # also one of which the row does not say that it is there
             yield Violation("object_orphaned", key, {"job": _job_of(key)})
 
 

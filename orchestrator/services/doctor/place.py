@@ -30,6 +30,8 @@ class Place:
     archive_url: str
     data_dir: Path
     spool: Path
+    thumbnails: str = ""
+    """Whether any are made here, in words: that none are is no finding."""
     ask_broker: Callable[[], None] | None = None
     least_free_bytes: int = LEAST_FREE
 
@@ -40,6 +42,7 @@ def look_around(place: Place, archives: Archives) -> Seen:
     yield from _try_broker(place)
     yield from _look_at_disk(place)
     yield from _look_at_spool(place)
+    yield Look("thumbnails", place.thumbnails)
 
 
 def look_at_clock(audit: Audit, clock: Clock) -> Seen:

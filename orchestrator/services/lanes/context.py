@@ -25,6 +25,7 @@ from orchestrator.domain.ports import (
 )
 from orchestrator.domain.ports.papers import Papers
 from orchestrator.domain.ports.retention import Retention
+from orchestrator.domain.ports.thumbnails import Thumbnails
 from orchestrator.domain.ports.webhooks import Deliveries, Secrets
 from orchestrator.domain.retry import Rules
 from orchestrator.domain.states import ACTIVE, State
@@ -104,6 +105,8 @@ class LaneContext:
     tool_version: str
     delivering: Delivering
     batch_id: str | None = None
+    thumbnails: Thumbnails | None = None
+    """None: none are wanted, or nothing that makes them is installed."""
 
     async def close(self) -> None:
         """Close every connection that is kept; on the event loop that used them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from orchestrator.domain.history import SubmissionRecord
 from orchestrator.domain.job import Job, JobEvent, Output, Price, Role, StoredFile, Submission, Verdict
 from orchestrator.domain.progress import Hold
 from orchestrator.domain.states import State
+from orchestrator.domain.thumbnails import Thumbnail
 from orchestrator.services.views import (
     cost_object,
     event_object,
@@ -77,6 +79,23 @@ def test_an_output_shows_its_link_only_when_one_is_signed() -> None:
     signed = output_object(output, sign=lambda _: ("https://archive.test/x", LATER))
     assert (signed["url"], signed["url_expires_at"]) == ("https://archive.test/x", "2026-11-22T12:00:09.000Z")
     assert (signed["bytes"], signed["width"], signed["duration_seconds"]) == (8_123_456, 1920, 5.0)
+    assert signed["thumbnail"] is None
+    small = replace(FILE, thumbnail=Thumbnail(900, "ab" * 32, 64, 36))
+    shown = output_object(make_output(stored=small, archived_at=NOW), sign_small=lambda _: ("https://x.test/s", LATER))
+    assert shown["thumbnail"] == {
+        "key": f"{FILE.key}.poster.jpg",
+        "bytes": 900,
+        "sha256": "ab" * 32,
+        "content_type": "image/jpeg",
+        "width": 64,
+        "height": 36,
+        "url": "https://x.test/s",
+        "url_expires_at": "2026-11-22T12:00:09.000Z",
+    }
+    gone = output_object(
+        make_output(stored=small, archived_at=NOW, erased_at=LATER), sign_small=lambda _: pytest.fail("a link")
+    )
+    assert gone["thumbnail"] is None
     waiting = output_object(make_output(), sign=lambda _: ("https://archive.test/x", LATER))
     assert (waiting["key"], waiting["url"], waiting["is_lost"]) == (None, None, False)
 
