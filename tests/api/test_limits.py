@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -181,15 +181,15 @@ def test_no_route_waits_for_a_frozen_server(house: House, monkeypatch: pytest.Mo
     well again once it thaws.
     """
     desk = Desk(app=house.app, server_key=SERVER_KEY, wakeup=house.woken, environment="test")
-    thawed, find = threading.Event(), house.app.keys.find
+    thawed, find = threading.Event(), house.app.keys.find_all
 
-    def wait(key_id: str) -> object:
+    def wait(key_ids: Collection[str]) -> object:
         assert thawed.wait(READ_SECONDS)
-        return find(key_id)
+        return find(key_ids)
 
     headers = house.headers()
     with TestClient(create_app(desk, version="0", answer_seconds=0.1)) as client, monkeypatch.context() as frozen:
-        frozen.setattr(house.app.keys, "find", wait)
+        frozen.setattr(house.app.keys, "find_all", wait)
         for _ in range(DATABASE_THREADS + 2):
             answer = client.get("/v1/jobs", headers=headers)
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
