@@ -292,6 +292,11 @@ class SqlJobs:
         remember = update(OUTPUTS).where(OUTPUTS.c.id == output_id, OUTPUTS.c.archived_at.is_(None))
         self._database.write(lambda c: c.execute(remember.values(upload_id=upload_id)))
 
+    def find_due_sweeps(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which of these maintenance tasks are due, in their order."""
+        database = self._database
+        return database.read(lambda c: sweeps.find_due(c, names, now=database.now(c)))
+
     def claim_sweep(self, name: str, *, every: timedelta, lease: timedelta) -> str | None:
         """Lease one maintenance task when it is due."""
         database = self._database

@@ -72,6 +72,7 @@ def _run(world: World, fuse: Fuse, story: list[str], steps: int) -> None:
     check_jobs(world)
     _calm_down(world, story)
     check_provider(world)
+    world.charges_checked = 0  # once more, all of them
     check_charges(world)
     check_jobs(world)
     check_end(world)
@@ -88,17 +89,20 @@ def _survives(world: World, process: Process, step: Step, fuse: Fuse, story: lis
 
 
 def _calm_down(world: World, story: list[str]) -> None:
-    """No more faults or deaths: everything must come to an end by itself, however long it waits."""
+    """No more faults or deaths: everything must come to an end by itself, however long it waits.
+
+    At first every process writes what is in its hands; then they take turns, since at one moment one finds all that is due.
+    """
     story.append("calm")
     world.account.is_calm = True
     for number in range(LAST_ROUNDS):
-        if number and number % 10 == 0 and not _count_active(world) and not any(p.submit.held for p in world.processes):
+        if number % 3 == 2 and not _count_active(world) and not any(p.submit.held for p in world.processes):
             break
-        for process in world.processes:
+        for process in world.processes if not number else [world.processes[number % PROCESSES]]:
             process.sweep()
             for running in process.lanes:
                 _drain(process, running)
-        world.clock.advance(timedelta(seconds=min(5 * 1.1**number, 3600)))
+        world.clock.advance(timedelta(seconds=min(10 * 1.5**number, 3600)))
     for process in world.processes:
         process.sweep()
 

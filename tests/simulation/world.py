@@ -16,6 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
+from sqlalchemy import event
+
 from orchestrator.config import load_settings
 from orchestrator.db.engine import Database
 from orchestrator.db.migrate import upgrade
@@ -30,7 +32,7 @@ from orchestrator.wiring.limits import make_limits
 from tests.db.conftest import MovableEngine
 from tests.fixtures.clock import FakeClock
 from tests.simulation.links import MemoryFetch
-from tests.simulation.process import Process
+from tests.simulation.process import Inline, Process
 from tests.simulation.provider import Line, MemoryProvider
 
 MEMORY = Path("/dev/shm")
@@ -56,8 +58,13 @@ def fast_folder() -> Path | None:
 
 @cache
 def engine() -> MovableEngine:
-    """Return the one engine: each new one would compile every statement again."""
-    return MovableEngine(f"sqlite:///{template()}")
+    """Return the one engine: each new one would compile every statement again.
+
+    Its files are not synced: what dies here is a process, never the machine.
+    """
+    movable = MovableEngine(f"sqlite:///{template()}")
+    event.listen(movable.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+    return movable
 
 
 @dataclass
@@ -79,6 +86,8 @@ class World:
     agreed: dict[str, int] = field(default_factory=dict)
     """How often a person has agreed to another charge for a job."""
     born: int = 0
+    charges_checked: int = 0
+    """How many charges there were when they were last compared with the job table."""
 
     def start_process(self) -> Process:
         """Start one more process, with a journal of its own."""
@@ -167,7 +176,7 @@ def made_world(seed: int) -> Iterator[World]:
         database = Database(engine().move(settings.database), clock, rng=rng)
         stack.callback(database.close)
         app = make_app(settings, clock, database, rng=rng)
-        storing = stack.enter_context(ThreadPoolExecutor(1))
+        storing = stack.enter_context(Inline(1))
         account = MemoryProvider(app.kinds, clock, rng)
         resubmit_max = rng.choice((0, 0, 2))
         world = World(seed, rng, app, clock, account, folder, storing, resubmit_max)

@@ -270,6 +270,9 @@ class Jobs(Protocol):
     def remember_upload(self, output_id: str, upload_id: str) -> None:
         """Keep a multipart upload's id before its first part."""
 
+    def find_due_sweeps(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which of these maintenance tasks are due, in their order: one read, where each claim is a write."""
+
     def claim_sweep(self, name: str, *, every: timedelta, lease: timedelta) -> str | None:
         """Lease one maintenance task when it is due; return the token, None when it is not."""
 
