@@ -9,7 +9,7 @@ from datetime import timedelta
 from orchestrator import crashpoints
 from orchestrator.domain.states import ACTIVE
 from tests.simulation import persons
-from tests.simulation.invariants import check_charges, check_end, check_jobs, check_provider
+from tests.simulation.invariants import check_charges, check_end, check_jobs, check_policy, check_provider, count_policy
 from tests.simulation.process import Died, Fuse, Process, Running
 from tests.simulation.world import World, made_world
 
@@ -26,21 +26,28 @@ class SimulationFailed(AssertionError):
     """A promise was broken. It says the seed, the last steps, and how to see it again."""
 
 
-def simulate(seed: int, *, steps: int = STEPS, story_lines: int = 25) -> dict[str, int]:
+def simulate(
+    seed: int, *, steps: int = STEPS, story_lines: int = 25, resubmit_max: int | None = None
+) -> dict[str, int]:
     """Run one seed; return how many of what happened. Raises SimulationFailed."""
     story: list[str] = []
-    with made_world(seed) as world, _armed() as fuse:
+    with made_world(seed, resubmit_max=resubmit_max) as world, armed() as fuse:
         try:
             _run(world, fuse, story, steps)
         except Exception as error:
             last = "\n  ".join(story[-story_lines:])
             again = f"python -m scripts.simulate --from {seed} --seeds 1"
+            if steps != STEPS:
+                again += f" --steps {steps}"
+            if resubmit_max is not None:
+                again += f" --resubmit-max {resubmit_max}"
             raise SimulationFailed(f"seed {seed}: {error!r}\nthe last steps:\n  {last}\nagain: {again}") from error
         return _figures(world, story)
 
 
 @contextmanager
-def _armed() -> Iterator[Fuse]:
+def armed() -> Iterator[Fuse]:
+    """Let crash points end a simulated process in place of this one."""
     real, fuse = crashpoints._FUSE, Fuse()
     setattr(crashpoints, "_FUSE", fuse)  # noqa: B010 - it stands in for another class, which types forbid
     try:
@@ -75,6 +82,7 @@ def _run(world: World, fuse: Fuse, story: list[str], steps: int) -> None:
     world.charges_checked = 0  # once more, all of them
     check_charges(world)
     check_jobs(world)
+    check_policy(world)
     check_end(world)
 
 
@@ -221,6 +229,7 @@ STEPS_BY_NAME: dict[str, tuple[int, Step]] = {
 
 def _figures(world: World, story: list[str]) -> dict[str, int]:
     figures = {"steps": len(story), "deaths": world.born - len(world.processes), "charges": len(world.account.tasks)}
+    figures["resubmitted_by_policy"] = sum(count_policy(world, job_id) for job_id in world.jobs)
     for batch in world.batches:
         for job in world.app.history.iter_members(batch):
             figures[str(job.state)] = figures.get(str(job.state), 0) + 1

@@ -79,6 +79,7 @@ class World:
     folder: Path
     storing: ThreadPoolExecutor
     resubmit_max: int
+    slots: int
     processes: list[Process] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
@@ -155,8 +156,11 @@ class World:
 
 
 @contextmanager
-def made_world(seed: int) -> Iterator[World]:
-    """Give a world without jobs or processes; everything random in it comes from the seed."""
+def made_world(seed: int, *, resubmit_max: int | None = None, slots: int = SLOTS) -> Iterator[World]:
+    """Give a world without jobs or processes; everything random in it comes from the seed.
+
+    `resubmit_max` says how often ON_UNKNOWN=resubmit may pay again for a job, 0 is `hold`; the seed says it otherwise.
+    """
     rng, clock = Random(seed), FakeClock()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulation-", dir=fast_folder())))
@@ -167,7 +171,7 @@ def made_world(seed: int) -> Iterator[World]:
                 "data_dir": folder / "data",
                 "database_url": f"sqlite:///{path}",
                 "zai_api_key": "id.secret",
-                "limits": f"*={SLOTS}",
+                "limits": f"*={slots}",
                 "max_unknown_per_hour": 8,
             }
         )
@@ -178,8 +182,10 @@ def made_world(seed: int) -> Iterator[World]:
         app = make_app(settings, clock, database, rng=rng)
         storing = stack.enter_context(Inline(1))
         account = MemoryProvider(app.kinds, clock, rng)
-        resubmit_max = rng.choice((0, 0, 2))
-        world = World(seed, rng, app, clock, account, folder, storing, resubmit_max)
+        drawn = rng.choice((0, 0, 2))
+        world = World(
+            seed, rng, app, clock, account, folder, storing, drawn if resubmit_max is None else resubmit_max, slots
+        )
         try:
             yield world
         finally:
