@@ -86,6 +86,7 @@ class MemoryProvider:
         self._rng = rng
         self.is_calm = False
         self.tasks: dict[str, Task] = {}
+        self._taken = 0
         self.posts: Counter[str] = Counter()
         self.kept: set[str] = set()
         """Requests whose readable answer is in a journal: from then on nothing may forget it."""
@@ -110,13 +111,20 @@ class MemoryProvider:
             for t in self.tasks.values()
         ]
 
+    def forget(self) -> None:
+        """Forget tasks that have ended and were counted: a soak asks what the lanes keep, not what this keeps."""
+        self.tasks.clear()
+        self.posts.clear()
+        self.kept.clear()
+
     def take(self, request: PaidRequest) -> Task:
         """Charge a request and begin its task."""
         rng, now = self._rng, self.now()
         is_sync = not self._kinds[request.kind].gives_task(request.model)
         ends_at = now if is_sync else now + timedelta(seconds=rng.uniform(1, LONGEST_TASK_SECONDS))
         fails = not self.is_calm and not is_sync and rng.random() < 0.05
-        task = Task(f"task-{len(self.tasks):04}", request.request_id, request.model, ends_at, fails, is_sync)
+        self._taken += 1
+        task = Task(f"task-{self._taken:04}", request.request_id, request.model, ends_at, fails, is_sync)
         if not self.is_calm and rng.random() < 0.15:
             task.dead_links = rng.randint(1, 6)
         self.tasks[task.id] = task
@@ -215,6 +223,10 @@ class Line:
     def gate_of(self, request_id: str) -> Gate:
         """Return the gate of a call."""
         return self._gates.setdefault(request_id, Gate())
+
+    def forget(self) -> None:
+        """Forget the calls that are over."""
+        self._gates.clear()
 
     async def call(self, request: PaidRequest, *, before_first_byte: Callable[[], None]) -> CallEvidence:
         account = self._account
