@@ -24,7 +24,7 @@ from orchestrator.db import (
     sweeps,
     waiting,
 )
-from orchestrator.db.applying import apply_decisions
+from orchestrator.db.applying import apply_decisions, part_by_job
 from orchestrator.db.engine import Database
 from orchestrator.db.low_water import LowWater
 from orchestrator.db.outage import OutageWatch
@@ -166,9 +166,12 @@ class SqlJobs:
         return database.write(work)
 
     def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
-        """Write decisions guarded by id, state and lease_token, in one transaction."""
+        """Write decisions guarded by id, state and lease_token: one transaction, and one more for a job's second."""
+        return [applied for group in part_by_job(decisions) for applied in self._apply_group(group)]
+
+    def _apply_group(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
         database = self._database
-        return database.write(lambda c: apply_decisions(c, decisions, database=database)) if decisions else []
+        return database.write(lambda c: apply_decisions(c, decisions, database=database))
 
     def apply_evidence(
         self,

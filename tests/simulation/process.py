@@ -27,12 +27,12 @@ class Died(BaseException):
 class Inline(ThreadPoolExecutor):
     """Does at once, on the caller's thread, what is handed to it: two changes of threads take longer than the work."""
 
-    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
-        """Return what is done already."""
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:  # noqa: ANN401 - the base's
+        """Return what is done already; a death at a crash point travels in it too, as from a thread."""
         future: Future[Any] = Future()
         try:
             future.set_result(work(*given, **named))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it raises it
             future.set_exception(error)
         return future
 

@@ -180,7 +180,10 @@ class Jobs(Protocol):
         """
 
     def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
-        """Write decisions guarded by id, state and the job's lease_token, in one transaction."""
+        """Write decisions guarded by id, state and the job's lease_token, in one transaction.
+
+        A job that is there twice, under an old lease and a new one, is written one decision after the other.
+        """
 
     def apply_evidence(
         self,
