@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from orchestrator.domain.audit import Finding
-from orchestrator.domain.job import Verdict
+from orchestrator.domain.job import Job, JobEvent, Verdict
 from orchestrator.domain.ports.audit import Call
-from orchestrator.domain.states import ACTIVE
+from orchestrator.domain.states import ACTIVE, State, Trigger, check_transition
 from tests.acceptance.runs import AFTER_A_KILL
 from tests.health import find_anything
 from tests.simulation.world import MODELS, World
@@ -56,6 +57,29 @@ def check_policy(world: World) -> None:
     counts = {job_id: count_policy(world, job_id) for job_id in sorted(world.jobs)}
     beyond = {job_id: count for job_id, count in counts.items() if count > world.resubmit_max}
     assert not beyond, f"submitted again more often than {world.resubmit_max}: {beyond}"
+
+
+def check_histories(world: World) -> None:
+    """Every history is whole and tells moves that the table of states lists, up to the state the job is in.
+
+    Only those of jobs that have changed since they were last read are read again.
+    """
+    for job in (job for batch in world.batches for job in world.app.history.iter_members(batch)):
+        if world.histories.get(job.id) != job:
+            _check_history(world.app.history.list_events(job.id), job)
+            world.histories[job.id] = job
+
+
+def _check_history(events: Sequence[JobEvent], job: Job) -> None:
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1)), f"gaps in the history of {job.id}"
+    state: State | None = None
+    for event in events:
+        if event.from_state is not event.to_state:
+            assert event.from_state is state, f"{event.id} of {job.id} begins in {event.from_state}, not in {state}"
+            assert event.to_state is not None
+            check_transition(event.from_state, Trigger(event.type), event.to_state)
+            state = event.to_state
+    assert state is job.state, f"{job.id} is {job.state}, its history ends in {state}"
 
 
 def check_end(world: World) -> None:

@@ -48,6 +48,9 @@ WAYS = {
 }
 """How a paid call goes, by weight. A calm provider only ever takes it."""
 
+POLLS = {"answer": 80, "transient": 10, "throttled": 4, "gone": 3, "odd": 3}
+"""What a poll is told, by weight."""
+
 
 @dataclass
 class Task:
@@ -85,6 +88,9 @@ class MemoryProvider:
         self._began = clock.now() - timedelta(seconds=clock.monotonic())
         self._rng = rng
         self.is_calm = False
+        self.next_way: str | None = None
+        self.next_poll: str | None = None
+        """What it does with paid calls and with polls; chance decides while they are None."""
         self.tasks: dict[str, Task] = {}
         self._taken = 0
         self.posts: Counter[str] = Counter()
@@ -139,7 +145,7 @@ class MemoryProvider:
     def answer(self, request: PaidRequest) -> CallEvidence | Uncertain:
         """Do what the provider does with a request that has reached it; Uncertain when no answer comes back."""
         self.posts[request.request_id] += 1
-        way = "taken" if self.is_calm else self._rng.choices(list(WAYS), list(WAYS.values()))[0]
+        way = "taken" if self.is_calm else self.next_way or self._rng.choices(list(WAYS), list(WAYS.values()))[0]
         if way.startswith("taken") or way == "unreadable":
             task = self.take(request)
             body = {"url": task.url} if task.is_sync else {"id": task.id}
@@ -178,7 +184,7 @@ class MemoryProvider:
         if task is None:
             raise Gone("1214", "no such task")
         if not self.is_calm:
-            match rng.choices(("answer", "transient", "throttled", "gone", "odd"), (80, 10, 4, 3, 3))[0]:
+            match self.next_poll or rng.choices(list(POLLS), list(POLLS.values()))[0]:
                 case "transient":
                     raise Transient("http_502", "bad gateway")
                 case "throttled":

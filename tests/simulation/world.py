@@ -21,6 +21,7 @@ from sqlalchemy import event
 from orchestrator.config import load_settings
 from orchestrator.db.engine import Database
 from orchestrator.db.migrate import upgrade
+from orchestrator.domain.job import Job
 from orchestrator.domain.ports import Fetch, Provider
 from orchestrator.journal import FileJournal
 from orchestrator.services.batches import Taker
@@ -89,6 +90,8 @@ class World:
     born: int = 0
     charges_checked: int = 0
     """How many charges there were when they were last compared with the job table."""
+    histories: dict[str, Job] = field(default_factory=dict)
+    """The jobs whose histories have been checked, as they stood then."""
 
     def start_process(self) -> Process:
         """Start one more process, with a journal of its own."""
