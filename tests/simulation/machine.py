@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
@@ -228,7 +229,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS_A_STORY, help="of each at most")
     given = parser.parse_args()
     look(given.examples, steps=given.steps, verbosity=Verbosity.normal)
-    print(f"{given.examples} stories of up to {given.steps} steps: nothing was found")
+    sys.stdout.write(f"{given.examples} stories of up to {given.steps} steps: nothing was found\n")
 
 
 GENERATED_ONLY = (Phase.generate,)
