@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
@@ -30,27 +31,46 @@ class Settled:
 
 
 def write_note(connection: Connection, settled: Settled, *, now: datetime, rng: Random) -> Applied:
-    """Write the note, if there is one to write; return what became of the report."""
-    report, job, stored, decision = settled.report, settled.job, settled.stored, settled.decision
+    """Write the notes, if there are any to write; return what became of the report."""
+    job, decision = settled.job, settled.decision
     applied = Applied(job.id, decision, is_fenced=settled.is_fenced)
     if settled.is_fenced:
         return applied
     is_extra = _is_extra_paid(settled)
+    drafts = [*_own_notes(connection, settled, is_extra=is_extra), *_left_over_notes(connection, settled)]
+    if drafts:
+        state = decision.target if decision is not None else job.state
+        drafts = [replace(draft, source=state, target=state) for draft in drafts]
+        _append(connection, job.id, drafts, now=now, rng=rng)
+    return replace(applied, is_extra_paid=is_extra, is_duplicate_id=settled.stored.is_duplicate_id)
+
+
+def _own_notes(connection: Connection, settled: Settled, *, is_extra: bool) -> Iterator[EventDraft]:
+    report, job, stored = settled.report, settled.job, settled.stored
     data: dict[str, object] = {"submission_id": report.submission_id, "verdict": report.verdict}
     if isinstance(report.outcome, TaskAccepted):
         data["task_id"] = report.outcome.task_id
-    draft = None
     if is_extra and not _is_noted(connection, job.id, data):
         why = "; ".join(filter(None, ("a paid task that this job cannot use", report.reason)))
-        draft = EventDraft(Trigger.EXTRA_PAID_TASK, job.state, job.state, report.actor, why, data)
-    elif stored.is_duplicate_id or (stored.is_new and decision is None):
+        yield EventDraft(Trigger.EXTRA_PAID_TASK, job.state, job.state, report.actor, why, data)
+    elif stored.is_duplicate_id or (stored.is_new and settled.decision is None):
         why = report.reason or "evidence about a submission was stored"
-        draft = EventDraft(Trigger.EVIDENCE_STORED, job.state, job.state, report.actor, why, data)
-    if draft is not None:
-        if decision is not None:
-            draft = replace(draft, source=decision.target, target=decision.target)
-        _append(connection, job.id, draft, now=now, rng=rng)
-    return replace(applied, is_extra_paid=is_extra, is_duplicate_id=stored.is_duplicate_id)
+        yield EventDraft(Trigger.EVIDENCE_STORED, job.state, job.state, report.actor, why, data)
+
+
+def _left_over_notes(connection: Connection, settled: Settled) -> Iterator[EventDraft]:
+    """Name the paid answers that came while a later call was in flight, when that has ended and an earlier one is used."""
+    job, decision = settled.job, settled.decision
+    if decision is None or decision.target not in (State.PROCESSING, State.ARCHIVING):
+        return
+    paid = sorted((s for s in job.submissions if s.is_paid_and_open), key=lambda s: s.number)
+    for unused in paid[1:]:
+        data: dict[str, object] = {"submission_id": unused.id, "verdict": unused.verdict}
+        if unused.task_id is not None:
+            data["task_id"] = unused.task_id
+        if unused.id != settled.report.submission_id and not _is_noted(connection, job.id, data):
+            why = "a paid task that this job cannot use: an earlier one of it is in use"
+            yield EventDraft(Trigger.EXTRA_PAID_TASK, job.state, job.state, settled.report.actor, why, data)
 
 
 def _is_extra_paid(settled: Settled) -> bool:
@@ -74,7 +94,7 @@ def _is_noted(connection: Connection, job_id: str, data: dict[str, object]) -> b
     return any((row["submission_id"], row.get("task_id")) == key for row in connection.execute(noted).scalars())
 
 
-def _append(connection: Connection, job_id: str, draft: EventDraft, *, now: datetime, rng: Random) -> None:
-    raise_by_one = update(JOBS).where(JOBS.c.id == job_id).values(sequence=JOBS.c.sequence + 1)
-    sequence = connection.execute(raise_by_one.returning(JOBS.c.sequence)).scalar_one()
-    append_events(connection, {job_id: [draft]}, {job_id: sequence}, now=now, rng=rng)
+def _append(connection: Connection, job_id: str, drafts: Sequence[EventDraft], *, now: datetime, rng: Random) -> None:
+    count = update(JOBS).where(JOBS.c.id == job_id).values(sequence=JOBS.c.sequence + len(drafts))
+    sequence = connection.execute(count.returning(JOBS.c.sequence)).scalar_one()
+    append_events(connection, {job_id: drafts}, {job_id: sequence}, now=now, rng=rng)

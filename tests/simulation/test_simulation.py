@@ -31,12 +31,14 @@ def test_the_policy_pays_again_and_no_more_than_it_may() -> None:
     assert figures["resubmitted_by_policy"] > 0
 
 
-FOUND = [(10010, 2)]
-"""Seeds that found something, with their policy: a poll of an old lease and one of a new lease, written together."""
+FOUND: list[tuple[int, int | None]] = [(10010, 2), (20031, None)]
+"""Seeds that found something, with their policy: two polls under an old and a new lease written together; a whole answer that was
+passed over and told to nobody.
+"""
 
 
 @pytest.mark.parametrize(("seed", "resubmit_max"), FOUND)
-def test_what_a_seed_has_found_stays_mended(seed: int, resubmit_max: int) -> None:
+def test_what_a_seed_has_found_stays_mended(seed: int, resubmit_max: int | None) -> None:
     """A story that went wrong once ends well."""
     assert simulate(seed, resubmit_max=resubmit_max)["steps"] > 0
 
