@@ -109,8 +109,8 @@ GUARDS = (
         name="who has left the line is not asked for",
         promise="A request whose caller went before it was looked at makes no job.",
         file="orchestrator/api/together.py",
-        kept="        finally:\n            line.leave(asked)\n",
-        removed="        finally:\n            pass\n",
+        kept="[asked for asked in group if not asked.answer.done()]",
+        removed="list(group)",
         tests=("tests/api/test_together.py",),
     ),
     Guard(
