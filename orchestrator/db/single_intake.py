@@ -13,7 +13,7 @@ from datetime import datetime
 from random import Random
 
 from sqlalchemy import Connection, delete, select, text, tuple_
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.db.access import AUDIT, make_audit_rows
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row
@@ -26,7 +26,7 @@ from orchestrator.db.rows import JOBS, table_of
 from orchestrator.db.search import make_searched_rows
 from orchestrator.db.tables import IdempotencyRow
 from orchestrator.domain import ids
-from orchestrator.domain.errors import Conflict, OrchestratorError
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RepeatKey, SingleIntake, Taken
 from orchestrator.domain.states import State, Trigger, check_transition
 
@@ -80,11 +80,13 @@ class SqlSingleIntakes:
         }
 
     def _serve(self, group: Sequence[_Waiting]) -> None:
-        """What one transaction cannot take is taken one by one: nobody's trouble is another's."""
+        """What one transaction cannot take is taken one by one: nobody's trouble is another's, whatever it is (a driver's
+        own exception for a value is none of the database's).
+        """
         try:
             for one, taken in zip(group, self._write([one.single for one in group]), strict=True):
                 one.taken = taken
-        except (OrchestratorError, SQLAlchemyError) as error:
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
             if len(group) == 1:
                 group[0].error = error
                 return

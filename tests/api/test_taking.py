@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from orchestrator.api import schemas
-from orchestrator.api.taking import LARGE_BYTES, Got, Wanted, is_plain, take_all, want
+from orchestrator.api.taking import LARGE_BYTES, Got, Wanted, check, is_plain, take_all, want
 from orchestrator.domain.access import Principal, Role
 from orchestrator.domain.errors import BudgetError, InvalidParams
-from orchestrator.domain.ports import LaneName
+from orchestrator.domain.ports import LaneName, SingleIntake, Taken
+from orchestrator.services.intake import make_single
 from tests.api.conftest import VIDEO, House
 
 ANNA = Principal("0" * 16, "anna", "anna", Role.SUBMIT)
@@ -98,3 +101,18 @@ def test_a_long_request_is_looked_at_in_a_thread(house: House, monkeypatch: pyte
         house.client.post("/v1/jobs", headers=headers, content=text).json()["id"] for text in (long, json.dumps(VIDEO))
     ]
     assert (len(set(ids)), len(groups)) == (1, 1)
+
+
+def test_what_the_database_cannot_hold_is_its_own_trouble(each_house: House) -> None:
+    """Whatever is raised for one of a group, by the server or by a driver before it asks, the others are taken in."""
+    desk = each_house.api.state.desk
+
+    def single(**changes: Any) -> SingleIntake:  # noqa: ANN401 - fields of a job
+        made = make_single(check(desk, ANNA, wanted().body), desk.taker(ANNA))
+        return replace(made, job=replace(made.job, **changes))
+
+    asked = [single(), single(priority=2**70), single()]
+    first, bad, last = desk.app.single_intakes.take_all(asked)
+    assert isinstance(bad, Exception)
+    assert kept(each_house) == {asked[0].job.id: "anna", asked[2].job.id: "anna"}
+    assert [one.job_id for one in (first, last) if isinstance(one, Taken)] == [asked[0].job.id, asked[2].job.id]
