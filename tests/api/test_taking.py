@@ -103,6 +103,17 @@ def test_a_long_request_is_looked_at_in_a_thread(house: House, monkeypatch: pyte
     assert (len(set(ids)), len(groups)) == (1, 1)
 
 
+@pytest.mark.parametrize("keys", [("k",), (None,), ("k", None)])
+def test_what_a_lost_commit_has_written_is_found(each_house: House, keys: tuple[str | None, ...]) -> None:
+    """C2: to be told that it was not done, its caller would ask for it again, and pay twice."""
+    desk = each_house.api.state.desk
+    checked, taker = check(desk, ANNA, wanted().body), desk.taker(ANNA)
+    asked = [make_single(checked, taker, repeat=wanted(key).repeat) for key in keys]
+    written = desk.app.single_intakes.take_all(asked)
+    assert desk.app.single_intakes.take_all(asked) == written
+    assert kept(each_house) == {single.job.id: "anna" for single in asked}
+
+
 def test_what_the_database_cannot_hold_is_its_own_trouble(each_house: House) -> None:
     """Whatever is raised for one of a group, by the server or by a driver before it asks, the others are taken in."""
     desk = each_house.api.state.desk
