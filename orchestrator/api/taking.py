@@ -25,6 +25,8 @@ from orchestrator.services.intake import (
 
 KEPT = timedelta(days=7)  # how long an idempotency key is remembered
 MICROS = 1_000_000
+LARGE_BYTES = 64 * 1024
+"""A request of more words than that takes a while to look at, whoever waits for it."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,11 @@ def want(caller: Principal, body: schemas.JobRequest, key: str | None) -> Wanted
     return Wanted(caller, body, repeat)
 
 
-def is_plain(desk: Desk, wanted: Wanted) -> bool:
-    """Say whether it is taken in without reading or storing an input, which others would have to wait for."""
-    return not has_inputs(wanted.body.kind, wanted.body.body, desk.app.kinds)
+def is_plain(desk: Desk, body: schemas.JobRequest, byte_count: int) -> bool:
+    """Say whether it is taken in without reading or storing an input, or many words, which others would have to wait
+    for. Asked on the event loop, as `want` is of what is plain.
+    """
+    return byte_count <= LARGE_BYTES and not has_inputs(body.kind, body.body, desk.app.kinds)
 
 
 def check(desk: Desk, caller: Principal, body: schemas.JobRequest) -> CheckedRequest:

@@ -1,6 +1,7 @@
 """How often somebody may try to log in: wrong keys are counted per address and in all, for one minute each.
 
-A key has 256 bits, so nobody guesses one; what is bounded is the work that strangers can cause. In this process only.
+A key has 256 bits, so nobody guesses one: whoever is wrong too often is told to stop, and a right key is let in all the
+same, for addresses are shared and anybody can use up what is allowed in all. In this process only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from orchestrator.domain.ports import Clock
 
 MOST_OF_ONE = 10
 MOST_IN_ALL = 100
-"""Of every address together. It also bounds what is remembered."""
+"""Of every address together: what is remembered is bounded."""
 WINDOW_SECONDS = 60.0
 IPV6_NETWORK_BITS = 64
 """One household or server holds at least so much of IPv6: its addresses count as one."""

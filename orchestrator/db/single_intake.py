@@ -13,7 +13,7 @@ from datetime import datetime
 from random import Random
 
 from sqlalchemy import Connection, delete, select, text, tuple_
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from orchestrator.db.access import AUDIT, make_audit_rows
 from orchestrator.db.batch_sums import BATCHES, MEMBERS, make_batch_row
@@ -26,7 +26,7 @@ from orchestrator.db.rows import JOBS, table_of
 from orchestrator.db.search import make_searched_rows
 from orchestrator.db.tables import IdempotencyRow
 from orchestrator.domain import ids
-from orchestrator.domain.errors import Conflict, OrchestratorError
+from orchestrator.domain.errors import Conflict, StepError
 from orchestrator.domain.ports import RepeatKey, SingleIntake, Taken
 from orchestrator.domain.states import State, Trigger, check_transition
 
@@ -79,30 +79,35 @@ class SqlSingleIntakes:
             if (made := found.get((repeat.owner, repeat.key))) is not None
         }
 
-    def _serve(self, group: Sequence[_Waiting]) -> None:
-        """What one transaction cannot take is taken one by one: nobody's trouble is another's."""
+    def _serve(self, group: Sequence[_Waiting], *, is_again: bool = False) -> None:
+        """What one transaction cannot take is taken one by one: nobody's trouble is another's, whatever it is (a driver's
+        own exception for a value is none of the database's).
+        """
         try:
-            for one, taken in zip(group, self._write([one.single for one in group]), strict=True):
+            for one, taken in zip(group, self._write([one.single for one in group], is_again=is_again), strict=True):
                 one.taken = taken
-        except (OrchestratorError, SQLAlchemyError) as error:
-            if len(group) == 1:
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
+            if is_again or (len(group) == 1 and not isinstance(error, StepError)):
                 group[0].error = error
                 return
             for one in group:
-                self._serve([one])
+                self._serve([one], is_again=True)
         except BaseException as error:
             for one in group:
                 one.error = error
             raise
 
-    def _write(self, singles: Sequence[SingleIntake]) -> list[Taken]:
+    def _write(self, singles: Sequence[SingleIntake], *, is_again: bool) -> list[Taken]:
         database = self._database
 
         def work(connection: Connection) -> list[Taken]:
             if not database.is_sqlite and any(single.repeat for single in singles):
                 connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
             now = database.now(connection)
-            earlier = [_enter(connection, single, now=now, rng=database.rng) for single in singles]
+            done = _find_done(connection, singles) if is_again else {}
+            earlier = [
+                done.get(single.job.id) or _enter(connection, single, now=now, rng=database.rng) for single in singles
+            ]
             new = [single for single, taken in zip(singles, earlier, strict=True) if taken is None]
             if new:
                 _insert(connection, new, now=now, rng=database.rng)
@@ -132,6 +137,12 @@ class _Waiting:
             raise self.error
         assert self.taken is not None
         return self.taken
+
+
+def _find_done(connection: Connection, singles: Sequence[SingleIntake]) -> dict[str, Taken]:
+    """Return what has been written already, by a commit whose answer did not come (fault C2)."""
+    query = select(JOBS.c.id, JOBS.c.created_at).where(JOBS.c.id.in_([single.job.id for single in singles]))
+    return {row.id: Taken(row.id, row.created_at, is_new=True) for row in connection.execute(query)}
 
 
 def _enter(connection: Connection, single: SingleIntake, *, now: datetime, rng: Random) -> Taken | None:

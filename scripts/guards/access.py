@@ -114,6 +114,14 @@ GUARDS = (
         tests=("tests/api/test_steering.py",),
     ),
     Guard(
+        name="who has left the line is not asked for",
+        promise="A request whose caller went before it was looked at makes no job.",
+        file="orchestrator/api/together.py",
+        kept="[asked for asked in group if not asked.answer.done()]",
+        removed="list(group)",
+        tests=("tests/api/test_together.py",),
+    ),
+    Guard(
         name="no request waits for ever",
         promise="A frozen database costs a caller a bounded wait, and the API goes on.",
         file="orchestrator/api/gate.py",

@@ -13,10 +13,18 @@ ACTING = ("tests/console/test_acting.py",)
 GUARDS = (
     Guard(
         name="wrong keys are counted at the login",
-        promise="A stranger causes a bounded amount of work.",
+        promise="Who is wrong too often is told to stop.",
         file="orchestrator/console/routes/login.py",
-        kept="    if (seconds := attempts.begin(address)) is not None:\n",
-        removed="    if (seconds := attempts.begin(address)) is not None and False:\n",
+        kept="        if seconds is None:\n",
+        removed="        if True:\n",
+        tests=("tests/console/test_attempts.py",),
+    ),
+    Guard(
+        name="wrong keys keep nobody else out",
+        promise="A right key opens the console, however many wrong ones came before it.",
+        file="orchestrator/console/routes/login.py",
+        kept="    seconds = attempts.begin(address)\n    try:\n",
+        removed="    seconds = attempts.begin(address)\n    try:\n        if seconds is not None:\n            raise AccessDenied\n",
         tests=("tests/console/test_attempts.py",),
     ),
     Guard(

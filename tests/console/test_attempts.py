@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from fastapi import FastAPI
+
 from orchestrator.console.attempts import MOST_IN_ALL, MOST_OF_ONE, LoginAttempts
 from tests.console.conftest import Console
 from tests.fixtures.clock import FakeClock
@@ -61,18 +63,45 @@ def test_a_network_of_ipv6_is_one_address() -> None:
 
 
 def test_the_login_page_says_how_long_to_wait(console: Console) -> None:
-    """429 with Retry-After and words; a right key is not looked at either, and works when the minute is over."""
-    clock = FakeClock()
-    mounted: Any = next(route for route in console.house.api.routes if getattr(route, "name", "") == "console")
-    mounted.app.state.login_attempts = LoginAttempts(clock)
-    stranger, key = console.stranger(), console.house.key()
+    """429 with Retry-After and words, until the minute is over."""
+    clock = set_clock(console)
+    stranger = console.stranger()
     assert {stranger.log_in(WRONG).status_code for _ in range(MOST_OF_ONE)} == {401}
-    for given in (WRONG, key):
-        refused = stranger.log_in(given)
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
-        assert "Try again in 60 s" in refused.text
+    refused = stranger.log_in(WRONG)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
+    assert "Try again in 60 s" in refused.text
     clock.advance(timedelta(seconds=60))
-    assert stranger.log_in(key).status_code == 303
+    assert stranger.log_in(WRONG).status_code == 401
+
+
+def test_nobody_can_keep_others_out(console: Console) -> None:
+    """Behind a proxy everybody has one address, and whoever has many can use up what is allowed in all."""
+    set_clock(console)
+    stranger, visitor, key = console.stranger(), console.stranger(), console.house.key()
+    assert [stranger.log_in(WRONG).status_code for _ in range(MOST_OF_ONE + 1)][-1] == 429
+    assert visitor.log_in(key).status_code == 303
+    attempts = attempts_of(console)
+    assert [attempts.begin(f"192.0.2.{number}") for number in range(MOST_IN_ALL + 1)][-1] == 60
+    assert stranger.log_in(WRONG).status_code == 429
+    assert visitor.log_in(key).status_code == 303
+
+
+def set_clock(console: Console) -> FakeClock:
+    """Let the console count by a clock of the test's."""
+    clock = FakeClock()
+    console_of(console).state.login_attempts = LoginAttempts(clock)
+    return clock
+
+
+def attempts_of(console: Console) -> LoginAttempts:
+    attempts: LoginAttempts = console_of(console).state.login_attempts
+    return attempts
+
+
+def console_of(console: Console) -> FastAPI:
+    mounted: Any = next(route for route in console.house.api.routes if getattr(route, "name", "") == "console")
+    app: FastAPI = mounted.app
+    return app
 
 
 def test_right_keys_are_not_counted(console: Console) -> None:

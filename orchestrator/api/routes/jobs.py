@@ -18,6 +18,7 @@ from orchestrator.api.desk import Desk, DeskOf
 from orchestrator.api.taking import Got, Wanted, check, is_plain, take_all, want
 from orchestrator.api.together import Together
 from orchestrator.api.waiting import wait_for_end
+from orchestrator.domain.access import Principal
 from orchestrator.domain.job import Job, as_queued
 from orchestrator.domain.query import parse_query, within
 from orchestrator.services.access_views import check_object
@@ -62,7 +63,7 @@ async def create_job(
     """
     if dry_run:
         return await run_in_threadpool(lambda: JSONResponse(_price(check(desk, caller, body))))
-    job, is_replay = await _take(request, desk, want(caller, body, idempotency_key))
+    job, is_replay = await _take(request, desk, caller, body, idempotency_key)
     headers = {"Location": f"/v1/jobs/{job.id}"}
     if is_replay:
         headers["Idempotent-Replayed"] = "true"
@@ -118,22 +119,24 @@ def _price(checked: CheckedRequest) -> dict[str, object]:
     return check_object(checked.estimate, line_count=1, faults=(), fault_count=0, warnings=checked.warnings)
 
 
-async def _take(request: Request, desk: Desk, wanted: Wanted) -> tuple[Job, bool]:
+async def _take(
+    request: Request, desk: Desk, caller: Principal, body: schemas.JobRequest, key: str | None
+) -> tuple[Job, bool]:
     """Return the job, and whether an earlier request with this key made it. Plain requests are taken in together; one
-    with inputs to read and to store keeps nobody waiting.
+    with inputs to read and to store, or very long, keeps nobody waiting.
     """
-    if is_plain(desk, wanted):
+    if is_plain(desk, body, len(await request.body())):
         take_together: Together[Wanted, Got] = request.app.state.take_together
-        got = await take_together(wanted)
+        got = await take_together(want(caller, body, key))
     else:
-        got = await run_in_threadpool(_take_one, desk, wanted)
+        got = await run_in_threadpool(_take_one, desk, caller, body, key)
     if got.job is None:
         return await run_in_threadpool(desk.app.history.get_job, got.taken.job_id), True
     return as_queued(got.job, got.taken.at), False
 
 
-def _take_one(desk: Desk, wanted: Wanted) -> Got:
-    got = take_all(desk, [wanted])[0]
+def _take_one(desk: Desk, caller: Principal, body: schemas.JobRequest, key: str | None) -> Got:
+    got = take_all(desk, [want(caller, body, key)])[0]
     if isinstance(got, Exception):
         raise got
     return got

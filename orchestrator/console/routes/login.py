@@ -14,13 +14,15 @@ from orchestrator.console.guard import identify, require_own_origin
 from orchestrator.console.pages import Page, base_of, headers_of, show
 from orchestrator.console.session import COOKIE, LIFE, begin_session, seal
 from orchestrator.domain.access import AccessDenied, is_same
-from orchestrator.services.access import authenticate
+from orchestrator.services.access import prove, split_key
 
 router = APIRouter()
 
 _INSIDE = re.compile(r"/[A-Za-z0-9_./-]*(?:\?[^\s\\]*)?", re.ASCII)
 REFUSED = "This key is not good: it is unknown, revoked or expired."
-TOO_MANY = "Too many wrong keys in the last minute; this one was not looked at. Try again in {seconds} s."
+TOO_MANY = (
+    "Too many wrong keys in the last minute, and this is one more. Try again in {seconds} s; a good key works at once."
+)
 
 
 @router.get("/login")
@@ -30,24 +32,31 @@ def ask(request: Request, next: Annotated[str, Query(max_length=3000)] = "") -> 
 
 
 @router.post("/login")
-def log_in(
+async def log_in(
     request: Request,
     desk: DeskOf,
     key: Annotated[str, Form(max_length=200)] = "",
     next: Annotated[str, Form(max_length=3000)] = "",  # noqa: A002
 ) -> Response:
-    """Set the session's cookie. The key is looked at and forgotten."""
+    """Set the session's cookie. The key is looked at and forgotten.
+
+    Where there were too many wrong ones it is looked at all the same: else anybody could keep everybody out. What
+    strangers cause is bounded by looking keys up together.
+    """
     require_own_origin(request, desk)
     attempts: LoginAttempts = request.app.state.login_attempts
     address = request.client.host if request.client is not None else ""
-    if (seconds := attempts.begin(address)) is not None:
+    seconds = attempts.begin(address)
+    try:
+        key_id, secret = split_key(key.strip())
+        found, now = await desk.find_key(key_id)
+        caller = prove(found, now, key_id, secret, server_key=desk.server_key)
+    except AccessDenied:
+        if seconds is None:
+            return _form(request, next, problem=REFUSED, status=401)
         answer = _form(request, next, problem=TOO_MANY.format(seconds=seconds), status=429)
         answer.headers["Retry-After"] = str(seconds)
         return answer
-    try:
-        caller = authenticate(desk.app.keys, key.strip(), server_key=desk.server_key)
-    except AccessDenied:
-        return _form(request, next, problem=REFUSED, status=401)
     attempts.forget(address)
     session = begin_session(caller.key_id, now=desk.app.clock.now(), rng=desk.app.rng)
     inside = _go(_inside(request, next))
