@@ -97,7 +97,7 @@ def _limit() -> None:
     if sys.platform == "linux":
         _bound(resource.RLIMIT_AS, MOST_MEMORY)
         with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - a sandbox may hide it
-            score.write("1000")  # where memory runs out, this process goes first, and not the one with paid calls
+            score.write("999")  # where memory runs out, this process goes first, and not the one with paid calls
 
 
 def _bound(kind: int, most: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +65,7 @@ def make_anew(context: LaneContext, job_id: str, output_id: str) -> Thumbnail:
     file, store = output.kept, context.stores.open(filed.job.archive_url)
     if file is None or context.thumbnails is None:
         raise Conflict(f"{output_id} has nothing to make a thumbnail of, or nothing here makes any")
-    spool = context.spool / f"{output_id}.{secrets.token_hex(8)}.part"  # another process may be at the same output
+    spool = context.spool / f"{output_id}.{context.rng.getrandbits(64):016x}.part"  # another process may be at the same output
     try:
         copy = copy_back(store, file.key, spool)
         if copy.sha256 != file.sha256:
