@@ -20,6 +20,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first")
     parser.add_argument("--steps", type=int, default=STEPS, help="before the calm, of each")
+    parser.add_argument(
+        "--resubmit-max", type=int, help="as ORCHESTRATOR_ON_UNKNOWN=resubmit; the seed says it otherwise"
+    )
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first that fails")
     parser.add_argument("--story", type=int, default=25, help="how many of the last steps a failure tells")
     given = parser.parse_args()
@@ -29,7 +32,8 @@ def main() -> int:
     began = time.monotonic()
     for seed in range(given.first, given.first + given.seeds):
         try:
-            sums.update(simulate(seed, steps=given.steps, story_lines=given.story))
+            found = simulate(seed, steps=given.steps, story_lines=given.story, resubmit_max=given.resubmit_max)
+            sums.update(found)
         except SimulationFailed as error:
             failed.append(seed)
             print(error, flush=True)

@@ -22,8 +22,23 @@ from orchestrator.domain.states import State, Trigger
 Decided = Sequence[tuple[Job, Decision]]
 
 
+def part_by_job(decisions: Decided) -> list[Decided]:
+    """Return the decisions in groups that hold each job once.
+
+    A process that stood still past a lease may have leased the row again itself; both answers then arrive together.
+    Written together the older one would pass for the newer one's: a group knows what it moved by the job's id alone.
+    """
+    groups: list[dict[str, tuple[Job, Decision]]] = []
+    for job, decision in decisions:
+        group = next((group for group in groups if job.id not in group), None)
+        if group is None:
+            groups.append(group := {})
+        group[job.id] = (job, decision)
+    return [list(group.values()) for group in groups]
+
+
 def apply_decisions(connection: Connection, decisions: Decided, *, database: Database) -> list[Applied]:
-    """Write decisions of lease holders; a row that is no longer theirs is fenced and left alone."""
+    """Write decisions of lease holders, one a job; a row that is no longer theirs is fenced and left alone."""
     wanted = _pauses_of(decisions)
     states = _lock_pauses(connection, decisions, wanted)
     decisions = _settle_ended(connection, decisions, database=database)

@@ -24,7 +24,7 @@ from orchestrator.db import (
     sweeps,
     waiting,
 )
-from orchestrator.db.applying import apply_decisions
+from orchestrator.db.applying import apply_decisions, part_by_job
 from orchestrator.db.engine import Database
 from orchestrator.db.low_water import LowWater
 from orchestrator.db.outage import OutageWatch
@@ -166,9 +166,12 @@ class SqlJobs:
         return database.write(work)
 
     def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
-        """Write decisions guarded by id, state and lease_token, in one transaction."""
+        """Write decisions guarded by id, state and lease_token: one transaction, and one more for a job's second."""
+        return [applied for group in part_by_job(decisions) for applied in self._apply_group(group)]
+
+    def _apply_group(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
         database = self._database
-        return database.write(lambda c: apply_decisions(c, decisions, database=database)) if decisions else []
+        return database.write(lambda c: apply_decisions(c, decisions, database=database))
 
     def apply_evidence(
         self,
@@ -291,6 +294,11 @@ class SqlJobs:
         """Keep a multipart upload's id."""
         remember = update(OUTPUTS).where(OUTPUTS.c.id == output_id, OUTPUTS.c.archived_at.is_(None))
         self._database.write(lambda c: c.execute(remember.values(upload_id=upload_id)))
+
+    def find_due_sweeps(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which of these maintenance tasks are due, in their order."""
+        database = self._database
+        return database.read(lambda c: sweeps.find_due(c, names, now=database.now(c)))
 
     def claim_sweep(self, name: str, *, every: timedelta, lease: timedelta) -> str | None:
         """Lease one maintenance task when it is due."""

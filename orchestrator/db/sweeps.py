@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from orchestrator.db.engine import Database
 from orchestrator.db.inserts import insert_missing
@@ -14,6 +15,13 @@ from orchestrator.db.tokens import make_token
 from orchestrator.db.types import clean_text
 
 SWEEPS = table_of(SweepRow)
+
+
+def find_due(connection: Connection, names: Sequence[str], *, now: datetime) -> tuple[str, ...]:
+    """Return those tasks that nobody is to wait for: due, lapsed, or never run. Only `claim` says whose they are."""
+    waiting = select(SWEEPS.c.name).where(SWEEPS.c.name.in_(names), SWEEPS.c.due_at > now)
+    resting = set(connection.execute(waiting).scalars())
+    return tuple(name for name in names if name not in resting)
 
 
 def claim(connection: Connection, name: str, *, lease: timedelta, database: Database) -> str | None:

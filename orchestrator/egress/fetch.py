@@ -22,9 +22,11 @@ from orchestrator.egress.answers import check_answer, read_onward
 from orchestrator.egress.bandwidth import Bandwidth
 from orchestrator.egress.guard import EgressGuard, Resolve
 from orchestrator.egress.pinned import NO_HEADERS, PinnedClient
+from orchestrator.egress.reasons import describe_refusal, describe_tls
 from orchestrator.egress.resume import RESTARTED, Mark, find_mark
 from orchestrator.egress.sink import SpoolSink
-from orchestrator.http import WrongPeer
+from orchestrator.egress.target import parse_target
+from orchestrator.http import FETCH_CONNECT_SECONDS, FETCH_IDLE_SECONDS, WrongPeer
 
 MOST_HOPS = 3  # the provider's links are direct (zai-api.md 4.7); a store or a CDN behind them may move once or twice
 
@@ -71,15 +73,19 @@ class GuardedFetch:
         target = self._guard.check(url)
         try:
             async with asyncio.timeout(deadline.total_seconds()) as limit, SpoolSink(into) as sink:
-                download = Download(sink, max_bytes, limit)
+                download = Download(sink, max_bytes, limit, target.host)
                 await self._bring(target.url, download)
                 return Fetched(sink.byte_count, await sink.finish(), download.content_type)
-        except aiohttp.ClientError as error:  # before TimeoutError: some of them are both
-            raise classify(error) from error
         except TimeoutError as error:
             raise Transient("fetch_deadline", f"not done within {deadline.total_seconds():g} s") from error
 
     async def _bring(self, url: str, download: Download) -> None:
+        try:
+            await self._insist(url, download)
+        except aiohttp.ClientError as error:
+            raise classify(error, host=download.host) from error
+
+    async def _insist(self, url: str, download: Download) -> None:
         """Ask, and ask for the rest after each cut as long as asking brings some of it."""
         for cuts_left in reversed(range(MOST_CUTS + 1)):
             had = download.sink.byte_count
@@ -92,6 +98,7 @@ class GuardedFetch:
 
     async def _ask(self, url: str, download: Download, *, hops_left: int) -> None:
         headers = download.mark.headers_from(download.sink.byte_count) if download.mark is not None else NO_HEADERS
+        download.host = parse_target(url).host
         async with self._client.open("GET", url, headers=headers) as answer:
             onward = read_onward(answer.status, answer.headers.get("Location"), url)
             if onward is None and await self._take(answer, download):
@@ -140,11 +147,12 @@ class GuardedFetch:
 
 @dataclass
 class Download:
-    """A download so far. `mark`: what it can be gone on with after a cut."""
+    """A download so far. `host`: who was asked last; `mark`: what it can be gone on with after a cut."""
 
     sink: SpoolSink
     max_bytes: int
     limit: asyncio.Timeout
+    host: str
     mark: Mark | None = None
     content_type: str | None = None
 
@@ -164,24 +172,32 @@ class Download:
             self.limit.reschedule(ends_at + seconds)
 
 
-def classify(error: aiohttp.ClientError) -> StepError:
+def classify(error: aiohttp.ClientError, *, host: str) -> StepError:
     """Return what happens next after an exception of the HTTP client. All but one are Transient: nothing was paid for.
 
-    The message never holds the URL: it may be signed.
+    The message says what happened, with which host. It never holds the URL, which may be signed.
     """
     if isinstance(error, aiohttp.InvalidURL):
         return Permanent(suspects.EGRESS_REFUSED, "the link cannot be read")
     if isinstance(error, WrongPeer):
         return Permanent(suspects.EGRESS_REFUSED, "the connection leads elsewhere than to the address that was checked")
-    code = next((name for kind, name in CODES if isinstance(error, kind)), "connection_broken")
-    return Transient(code, type(error).__name__)
+    code, words = _explain(error)
+    return Transient(code, f"{host}: {words}")
 
 
-CODES: tuple[tuple[type[Exception], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, "connect_timeout"),
-    (aiohttp.ServerTimeoutError, "read_timeout"),
-    (aiohttp.ClientConnectorError, "connect_failed"),
-    (aiohttp.ServerDisconnectedError, "bad_answer"),  # closed in order, with nothing or too little said
-    (aiohttp.ClientResponseError, "bad_answer"),
-    (aiohttp.ClientPayloadError, "bad_answer"),  # too little came, whether the connection was closed or reset
+def _explain(error: aiohttp.ClientError) -> tuple[str, str]:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return "connect_failed", describe_tls(error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "connect_failed", describe_refusal(error)
+    return next(((code, words) for kind, code, words in CODES if isinstance(error, kind)), BROKEN)
+
+
+BROKEN = ("connection_broken", "the connection broke")
+CODES: tuple[tuple[type[Exception], str, str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "connect_timeout", f"no connection within {FETCH_CONNECT_SECONDS:g} s"),
+    (aiohttp.ServerTimeoutError, "read_timeout", f"no byte came for {FETCH_IDLE_SECONDS:g} s"),
+    (aiohttp.ServerDisconnectedError, "bad_answer", "the connection was closed before an answer came"),
+    (aiohttp.ClientResponseError, "bad_answer", "the answer is not proper HTTP"),
+    (aiohttp.ClientPayloadError, "bad_answer", "the connection ended in the middle of the file"),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from orchestrator.domain.media import suspects
 from orchestrator.domain.ports import Posted
 from orchestrator.egress.guard import EgressGuard, Resolve
 from orchestrator.egress.kept import KeptClient
+from orchestrator.egress.reasons import describe_refusal, describe_tls
 from orchestrator.egress.resolve import SharedResolver
 from orchestrator.http import WrongPeer
 
@@ -96,18 +96,6 @@ def classify(error: aiohttp.ClientError) -> StepError:
         return Transient("connect_failed", describe_refusal(error))
     code, words = next(((code, words) for kind, code, words in CODES if isinstance(error, kind)), BROKEN)
     return Transient(code, words)
-
-
-def describe_tls(error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> str:
-    """Return why no encrypted connection came about: the library's reason, which names hosts and dates only."""
-    cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else error.os_error
-    reason = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or type(cause).__name__
-    return f"no trusted TLS connection: {reason}"
-
-
-def describe_refusal(error: aiohttp.ClientConnectorError) -> str:
-    """Return why no connection came about: the system's words for it, without the address that the library adds."""
-    return f"no connection: {os.strerror(error.errno).lower()}" if error.errno else "no connection"
 
 
 BROKEN = ("connection_broken", "the connection broke")

@@ -42,7 +42,7 @@ class WebhookSender:
         try:
             self._post.check(url)
         except StepError as error:
-            hint = f"if it is meant: ORCHESTRATOR_EGRESS_ALLOW={error.entry}" if isinstance(error, NotListed) else None
+            hint = _hint_of(error.entry) if isinstance(error, NotListed) else None
             raise RequestError(f"this URL cannot be a webhook: {error.message}", param="webhook", hint=hint) from error
 
     async def send(self, sending: Sending) -> Sent:
@@ -67,6 +67,11 @@ class WebhookSender:
 
     def _since(self, started: float) -> timedelta:
         return timedelta(seconds=self._monotonic() - started)
+
+
+def _hint_of(entry: str) -> str:
+    """What stands in the list already is the operator's, and told to nobody who asks over HTTP."""
+    return f"if it is meant, add {entry} to ORCHESTRATOR_EGRESS_ALLOW: after a comma, where others stand there already"
 
 
 def _describe(posted: Posted, sending: Sending, headers: Mapping[str, str], duration: timedelta) -> Sent:

@@ -21,6 +21,10 @@ from orchestrator.zai.errors import describe_failure
 
 ANSWER_CAP_BYTES = 8 * 1024 * 1024
 """An answer is a few kilobytes, a transcript perhaps a hundred; what is longer is cut and will not be believed."""
+STOOD_STILL_SECONDS = 1.0
+"""A deadline that is noticed so late was slept through: the process was stopped, or the machine suspended."""
+GRACE_SECONDS = 2.0
+"""Enough to read an answer that has arrived; nothing is sent in it, since the first byte asks for the lease's age."""
 FIRST_BYTE_EVENT = "send_request_headers.started"
 SENT_EVENT = "receive_response_headers.started"
 HEAD_READ_EVENT = "receive_response_headers.complete"
@@ -87,8 +91,13 @@ async def send_once(
     """
     request.extensions = {**request.extensions, "trace": trace.on_event}
     try:
-        async with asyncio.timeout(deadline.total_seconds()):
-            await _exchange(client, request, trace)
+        async with asyncio.timeout(None) as limit:
+            loop = asyncio.get_running_loop()
+            alarm = loop.call_later(deadline.total_seconds(), _run_out, limit, loop.time() + deadline.total_seconds())
+            try:
+                await _exchange(client, request, trace)
+            finally:
+                alarm.cancel()
     except Exception as error:
         if error is trace.refusal:
             raise
@@ -97,6 +106,12 @@ async def send_once(
             raise Transient(code=code, message=message, evidence=trace.evidence(Moment.NOT_SENT)) from error
         raise Uncertain(code=code, message=message, evidence=trace.evidence(Moment.SENT)) from error
     return trace.evidence(Moment.ANSWERED, answered_at=trace.clock.now())
+
+
+def _run_out(limit: asyncio.Timeout, ends_at: float) -> None:
+    """End the call; a process that stood still meanwhile first reads what has come, which may have been paid for."""
+    now = asyncio.get_running_loop().time()
+    limit.reschedule(now + (GRACE_SECONDS if now - ends_at > STOOD_STILL_SECONDS else 0))
 
 
 async def _exchange(client: httpx.AsyncClient, request: httpx.Request, trace: CallTrace) -> None:

@@ -26,6 +26,14 @@ GUARDS = (
         tests=("tests/api/test_jobs.py",),
     ),
     Guard(
+        name="small parts of an answer are sent at once",
+        promise="No answer waits for a timer of the caller's kernel.",
+        file="orchestrator/cli/serving.py",
+        kept="socket.SOCK_STREAM, socket.IPPROTO_TCP)",
+        removed="socket.SOCK_STREAM)",
+        tests=("tests/cli/test_serving.py",),
+    ),
+    Guard(
         name="an owner sees its own",
         promise="Another owner's things do not exist.",
         file=ACCESS,

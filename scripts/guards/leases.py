@@ -90,6 +90,14 @@ GUARDS = (
         tests=("tests/db/test_races.py",),
     ),
     Guard(
+        name="a job's second answer is written by itself",
+        promise="A process that leased a row twice writes nothing of what it learnt under the older lease.",
+        file="orchestrator/db/jobs.py",
+        kept="for group in part_by_job(decisions)",
+        removed="for group in ([decisions] if decisions else [])",
+        tests=("tests/db/test_guards.py",),
+    ),
+    Guard(
         name="a lease needs a due row",
         promise="A row that somebody holds is not taken before its lease has ended.",
         file=CLAIMS,

@@ -69,7 +69,8 @@ class Walk:
 
     def die(self, path: Path) -> None:
         """Run the file with the case's point armed; see it die there and nowhere else."""
-        environment = self.desk.environment(**self.settings, **self.case.settings, **{VARIABLE: self.case.setting})
+        given = {**self.settings, **self.case.settings, VARIABLE: self.case.setting}
+        environment = self.desk.environment(**given)
         with forked(
             ["run", str(path), "--concurrency", "1"],
             environment=environment,

@@ -66,6 +66,21 @@ class TestLeaseHolders:
         assert [a.is_fenced for a in driver.jobs.apply(decided)] == [False, True, False]
         assert [driver.state(i) for i in ids] == [State.ARCHIVING, State.PROCESSING, State.ARCHIVING]
 
+    @pytest.mark.parametrize("is_stale_first", [True, False])
+    @pytest.mark.parametrize("news", [StillRunning("PROCESSING"), OutputsReady((make_draft(), make_draft(index=1)))])
+    def test_a_stale_answer_beside_the_holders_writes_nothing(
+        self, driver: Driver, news: Outcome, *, is_stale_first: bool
+    ) -> None:
+        """C5: a process that stood still past its lease, and leased the row again itself, has both answers to write."""
+        driver.add_processing()
+        stale, holder = lease(driver), lease(driver)
+        decided = [(stale, driver.decide(stale, READY)), (holder, driver.decide(holder, news))]
+        applied = driver.jobs.apply(decided if is_stale_first else decided[::-1])
+        assert [row.is_fenced for row in applied] == [is_stale_first, not is_stale_first]
+        count = len(news.outputs) if isinstance(news, OutputsReady) else 0
+        assert len(driver.get(holder.id).outputs) == count
+        assert driver.events(holder.id)[3:] == ["outputs_ready"] * bool(count)
+
     def test_an_apply_clears_the_token(self, driver: Driver) -> None:
         """The same outcome applied twice lands once."""
         driver.add_processing()

@@ -166,6 +166,17 @@ class TestSweeps:
         driver.clock.advance(self.EVERY)
         assert self.take(driver) is not None
 
+    def test_due_are_those_that_a_claim_would_give(self, driver: Driver) -> None:
+        """Also one that was never run, and one whose runner's lease has lapsed."""
+        names = ["orphans", "spool"]
+        assert driver.jobs.find_due_sweeps(names) == ("orphans", "spool")
+        token = self.take(driver)
+        assert driver.jobs.find_due_sweeps(names) == ("orphans",)
+        driver.clock.advance(self.SWEEP_LEASE)
+        assert driver.jobs.find_due_sweeps(names) == ("orphans", "spool")
+        driver.jobs.finish_sweep("spool", token or "", every=self.EVERY, result="nothing")
+        assert driver.jobs.find_due_sweeps(names) == ("orphans",)
+
     def test_a_dead_runners_task_is_taken_over(self, driver: Driver) -> None:
         """C6: and the dead one, should it come back, ends nothing."""
         stale = self.take(driver)

@@ -110,7 +110,7 @@ def test_the_deadline_moves_by_what_was_waited(tmp_path: Path) -> None:
         async with asyncio.timeout(60) as limit, SpoolSink(tmp_path / "a.part") as sink:
             before = limit.when()
             assert before is not None
-            download = Download(sink, max_bytes=MIB, limit=limit)
+            download = Download(sink, max_bytes=MIB, limit=limit, host="files.example")
             waited = await download.wait_for(line.capped(1024), 1024 * 1024)
             assert waited == pytest.approx(1024 - 0.25)
             assert limit.when() == pytest.approx(before + waited)

@@ -394,13 +394,21 @@ def _exception_classes(root: type[Exception]) -> Iterator[type[Exception]]:
         yield from _exception_classes(child)
 
 
-@pytest.mark.parametrize("error", sorted(set(_exception_classes(aiohttp.ClientError)), key=str))
+TLS = (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)
+"""Made by a failed handshake only, with its reason: test_tls.py."""
+
+
+@pytest.mark.parametrize(
+    "error", sorted({kind for kind in _exception_classes(aiohttp.ClientError) if not issubclass(kind, TLS)}, key=str)
+)
 def test_every_exception_of_the_client_has_an_outcome(error: type[aiohttp.ClientError]) -> None:
     """Design section 10: none leaves the adapter; nothing was paid here, so all are Transient but a link that is none
     and a connection that leads elsewhere.
     """
-    made = error.__new__(error)
-    assert type(classify(made)) is (Permanent if issubclass(error, aiohttp.InvalidURL | WrongPeer) else Transient)
+    said = classify(error.__new__(error), host="files.example")
+    assert type(said) is (Permanent if issubclass(error, aiohttp.InvalidURL | WrongPeer) else Transient)
+    assert error.__name__ not in said.message, "a name of the library's is no reason"
+    assert isinstance(said, Permanent) or said.message.startswith("files.example: ")
 
 
 def test_nobody_listening_is_for_later(into: Path) -> None:
@@ -412,5 +420,32 @@ def test_nobody_listening_is_for_later(into: Path) -> None:
         with pytest.raises(Transient) as caught:
             await GuardedFetch(allow=listed).fetch(url, into, max_bytes=CAP, deadline=MINUTE)
         assert caught.value.code == "connect_failed"
+        assert caught.value.message == "127.0.0.1: no connection: connection refused"
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("play", "words"),
+    [
+        (saying(), "the connection was closed before an answer came"),
+        (saying(b"no HTTP\r\n\r\n"), "the answer is not proper HTTP"),
+        (saying(head("Content-Length: 9"), b"short"), "the connection ended in the middle of the file"),
+    ],
+)
+def test_a_failed_download_says_what_happened_and_with_which_host(into: Path, play: Play, words: str) -> None:
+    """A person reads it in `jobs why`: the host that failed is the one that a redirect led to."""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async def work() -> None:
+        async with serving(play) as second:
+            onward = f"http://cdn.example:{second.port}/c4n4ry"
+            async with serving(saying(head(f"Location: {onward}", "Content-Length: 0", status="302 Found"))) as first:
+                fetch = GuardedFetch(allow=[f"127.0.0.1:{first.port}", f"cdn.example:{second.port}"], resolve=resolve)
+                with pytest.raises(Transient) as caught:
+                    await fetch.fetch(first.url(), into, max_bytes=CAP, deadline=MINUTE)
+        assert caught.value.message == f"cdn.example: {words}"
 
     run(work())

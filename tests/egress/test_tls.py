@@ -84,6 +84,7 @@ def test_the_certificate_must_name_the_link(
             with pytest.raises(Transient) as caught:
                 await call
             assert caught.value.code == "connect_failed"
+            assert caught.value.message.startswith(f"{host}: no trusted TLS connection: ")
 
     run(work())
     assert asked == [host]

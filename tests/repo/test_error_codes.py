@@ -66,7 +66,7 @@ def test_tables_of_codes_have_advice() -> None:
         *RESTORED_CODES,
         *s3_errors.PERMANENT.values(),
         *s3_errors.TRANSIENT.values(),
-        *(name for _, name in FETCH_CODES),
+        *(name for _, name, _ in FETCH_CODES),
         *(name for _, name, _ in POST_CODES),
         *("needs_review", "cancelled", "duplicate_task_id"),
     }

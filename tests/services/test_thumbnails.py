@@ -364,22 +364,30 @@ def test_older_outputs_get_theirs_when_asked_for(bench: Bench) -> None:
     assert_healthy(bench.app, ledger=bench.ledger())
 
 
-def test_what_retention_took_meanwhile_is_not_written_again(sqlite_bench: Bench) -> None:
+@pytest.mark.parametrize("moment", ["while it is made", "before papers are written"])
+def test_what_retention_took_meanwhile_is_not_written_again(sqlite_bench: Bench, moment: str) -> None:
     """Papers hold the prompt: those that come too late are removed with the thumbnail."""
     bench = sqlite_bench
     with bench.process() as plain:
         (job,) = finish(bench, plain, IMAGE)
+
+    class Slow:
+        def make(self, path: Path, content_type: str) -> MadeThumbnail:
+            made = ThumbnailMaker(SIDE, deadline_seconds=PATIENT).make(path, content_type)
+            let_go(bench)
+            return made
+
+    def find_then_let_go(real: Callable[[str], object], key: str) -> object:
+        found = real(key)
+        assert found is not None
+        let_go(bench)
+        return found
+
     with making(bench) as context:
-
-        class Slow:
-            def make(self, path: Path, content_type: str) -> MadeThumbnail:
-                made = ThumbnailMaker(SIDE, deadline_seconds=PATIENT).make(path, content_type)
-                let_go(bench)
-                return made
-
-        bench.archived_file(manifest_key(job)).touch()
+        is_slow = moment == "while it is made"
+        changed = replace(context, thumbnails=Slow()) if is_slow else with_store(context, find=find_then_let_go)
         with pytest.raises(Conflict, match="taken away"):
-            make_anew(replace(context, thumbnails=Slow()), job.id, job.outputs[0].id)
+            make_anew(changed, job.id, job.outputs[0].id)
     folder = bench.archived_file(manifest_key(job)).parent
     assert [path for path in folder.iterdir() if path.is_file()] == []
 

@@ -15,8 +15,11 @@ WHO = {"actor": "someone", "reason": "as people do"}
 def act(world: World) -> str:
     """Do one thing to one job; what is refused is no fault. Returns what was done."""
     rng = world.rng
-    job_id = rng.choice(sorted(world.jobs))
-    name = rng.choice(sorted(ACTIONS))
+    return act_on(world, rng.choice(sorted(world.jobs)), rng.choice(sorted(ACTIONS)))
+
+
+def act_on(world: World, job_id: str, name: str) -> str:
+    """Do this to that job; what is refused is no fault. Returns what was done."""
     try:
         ACTIONS[name](world, job_id)
     except RequestError as error:

@@ -48,6 +48,9 @@ WAYS = {
 }
 """How a paid call goes, by weight. A calm provider only ever takes it."""
 
+POLLS = {"answer": 80, "transient": 10, "throttled": 4, "gone": 3, "odd": 3}
+"""What a poll is told, by weight."""
+
 
 @dataclass
 class Task:
@@ -85,7 +88,11 @@ class MemoryProvider:
         self._began = clock.now() - timedelta(seconds=clock.monotonic())
         self._rng = rng
         self.is_calm = False
+        self.next_way: str | None = None
+        self.next_poll: str | None = None
+        """What it does with paid calls and with polls; chance decides while they are None."""
         self.tasks: dict[str, Task] = {}
+        self._taken = 0
         self.posts: Counter[str] = Counter()
         self.kept: set[str] = set()
         """Requests whose readable answer is in a journal: from then on nothing may forget it."""
@@ -110,13 +117,20 @@ class MemoryProvider:
             for t in self.tasks.values()
         ]
 
+    def forget(self) -> None:
+        """Forget tasks that have ended and were counted: a soak asks what the lanes keep, not what this keeps."""
+        self.tasks.clear()
+        self.posts.clear()
+        self.kept.clear()
+
     def take(self, request: PaidRequest) -> Task:
         """Charge a request and begin its task."""
         rng, now = self._rng, self.now()
         is_sync = not self._kinds[request.kind].gives_task(request.model)
         ends_at = now if is_sync else now + timedelta(seconds=rng.uniform(1, LONGEST_TASK_SECONDS))
         fails = not self.is_calm and not is_sync and rng.random() < 0.05
-        task = Task(f"task-{len(self.tasks):04}", request.request_id, request.model, ends_at, fails, is_sync)
+        self._taken += 1
+        task = Task(f"task-{self._taken:04}", request.request_id, request.model, ends_at, fails, is_sync)
         if not self.is_calm and rng.random() < 0.15:
             task.dead_links = rng.randint(1, 6)
         self.tasks[task.id] = task
@@ -131,7 +145,7 @@ class MemoryProvider:
     def answer(self, request: PaidRequest) -> CallEvidence | Uncertain:
         """Do what the provider does with a request that has reached it; Uncertain when no answer comes back."""
         self.posts[request.request_id] += 1
-        way = "taken" if self.is_calm else self._rng.choices(list(WAYS), list(WAYS.values()))[0]
+        way = "taken" if self.is_calm else self.next_way or self._rng.choices(list(WAYS), list(WAYS.values()))[0]
         if way.startswith("taken") or way == "unreadable":
             task = self.take(request)
             body = {"url": task.url} if task.is_sync else {"id": task.id}
@@ -170,7 +184,7 @@ class MemoryProvider:
         if task is None:
             raise Gone("1214", "no such task")
         if not self.is_calm:
-            match rng.choices(("answer", "transient", "throttled", "gone", "odd"), (80, 10, 4, 3, 3))[0]:
+            match self.next_poll or rng.choices(list(POLLS), list(POLLS.values()))[0]:
                 case "transient":
                     raise Transient("http_502", "bad gateway")
                 case "throttled":
@@ -215,6 +229,10 @@ class Line:
     def gate_of(self, request_id: str) -> Gate:
         """Return the gate of a call."""
         return self._gates.setdefault(request_id, Gate())
+
+    def forget(self) -> None:
+        """Forget the calls that are over."""
+        self._gates.clear()
 
     async def call(self, request: PaidRequest, *, before_first_byte: Callable[[], None]) -> CallEvidence:
         account = self._account

@@ -9,13 +9,25 @@ from datetime import timedelta
 from orchestrator import crashpoints
 from orchestrator.domain.states import ACTIVE
 from tests.simulation import persons
-from tests.simulation.invariants import check_charges, check_end, check_jobs, check_provider
+from tests.simulation.invariants import (
+    check_charges,
+    check_end,
+    check_histories,
+    check_jobs,
+    check_policy,
+    check_provider,
+    count_policy,
+)
 from tests.simulation.process import Died, Fuse, Process, Running
 from tests.simulation.world import World, made_world
 
 STEPS = 160
 PROCESSES = 3
 LAST_ROUNDS = 400
+CALM_SECONDS = 3700
+"""By then the journals of the dead have been read, though whoever read them last died over it, and what was unknown is
+older than the hour that it counts for.
+"""
 JUMPS = (0.2, 2, 2, 20, 20, 70, 200, 400, 3600)
 """Seconds: short waits, a poll, more than each lease, more than the life that a silent call is given."""
 
@@ -26,21 +38,28 @@ class SimulationFailed(AssertionError):
     """A promise was broken. It says the seed, the last steps, and how to see it again."""
 
 
-def simulate(seed: int, *, steps: int = STEPS, story_lines: int = 25) -> dict[str, int]:
+def simulate(
+    seed: int, *, steps: int = STEPS, story_lines: int = 25, resubmit_max: int | None = None
+) -> dict[str, int]:
     """Run one seed; return how many of what happened. Raises SimulationFailed."""
     story: list[str] = []
-    with made_world(seed) as world, _armed() as fuse:
+    with made_world(seed, resubmit_max=resubmit_max) as world, armed() as fuse:
         try:
             _run(world, fuse, story, steps)
         except Exception as error:
             last = "\n  ".join(story[-story_lines:])
             again = f"python -m scripts.simulate --from {seed} --seeds 1"
+            if steps != STEPS:
+                again += f" --steps {steps}"
+            if resubmit_max is not None:
+                again += f" --resubmit-max {resubmit_max}"
             raise SimulationFailed(f"seed {seed}: {error!r}\nthe last steps:\n  {last}\nagain: {again}") from error
         return _figures(world, story)
 
 
 @contextmanager
-def _armed() -> Iterator[Fuse]:
+def armed() -> Iterator[Fuse]:
+    """Let crash points end a simulated process in place of this one."""
     real, fuse = crashpoints._FUSE, Fuse()
     setattr(crashpoints, "_FUSE", fuse)  # noqa: B010 - it stands in for another class, which types forbid
     try:
@@ -67,13 +86,22 @@ def _run(world: World, fuse: Fuse, story: list[str], steps: int) -> None:
             world.replace_process(process)
         check_provider(world)
         check_charges(world)
+    end_well(world, story)
+
+
+def end_well(world: World, story: list[str]) -> None:
+    """Let all come to its end, and see that it is a good one."""
     if len(world.batches) < len(world.files):
         world.take_newest()
     check_jobs(world)
     _calm_down(world, story)
     check_provider(world)
+    world.charges_checked = 0  # once more, all of them
     check_charges(world)
     check_jobs(world)
+    check_policy(world)
+    world.histories.clear()
+    check_histories(world)
     check_end(world)
 
 
@@ -88,17 +116,22 @@ def _survives(world: World, process: Process, step: Step, fuse: Fuse, story: lis
 
 
 def _calm_down(world: World, story: list[str]) -> None:
-    """No more faults or deaths: everything must come to an end by itself, however long it waits."""
+    """No more faults or deaths: everything must come to an end by itself, however long it waits.
+
+    At first every process writes what is in its hands; then they take turns, since at one moment one finds all that is due.
+    """
     story.append("calm")
     world.account.is_calm = True
+    began = world.clock.monotonic()
     for number in range(LAST_ROUNDS):
-        if number and number % 10 == 0 and not _count_active(world) and not any(p.submit.held for p in world.processes):
+        is_swept = world.clock.monotonic() - began > CALM_SECONDS
+        if is_swept and not _count_active(world) and not any(p.submit.held for p in world.processes):
             break
-        for process in world.processes:
+        for process in world.processes if not number else [world.processes[number % PROCESSES]]:
             process.sweep()
             for running in process.lanes:
                 _drain(process, running)
-        world.clock.advance(timedelta(seconds=min(5 * 1.1**number, 3600)))
+        world.clock.advance(timedelta(seconds=min(10 * 1.8**number, 3600)))
     for process in world.processes:
         process.sweep()
 
@@ -217,6 +250,7 @@ STEPS_BY_NAME: dict[str, tuple[int, Step]] = {
 
 def _figures(world: World, story: list[str]) -> dict[str, int]:
     figures = {"steps": len(story), "deaths": world.born - len(world.processes), "charges": len(world.account.tasks)}
+    figures["resubmitted_by_policy"] = sum(count_policy(world, job_id) for job_id in world.jobs)
     for batch in world.batches:
         for job in world.app.history.iter_members(batch):
             figures[str(job.state)] = figures.get(str(job.state), 0) + 1

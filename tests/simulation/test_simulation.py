@@ -25,6 +25,22 @@ def test_no_order_of_events_loses_a_job_or_pays_twice(seed: int) -> None:
     assert figures["charges"] > 0
 
 
+def test_the_policy_pays_again_and_no_more_than_it_may() -> None:
+    """The opt-in way: unexplained calls are made again by themselves, under their cap."""
+    figures = simulate(2, resubmit_max=2)
+    assert figures["resubmitted_by_policy"] > 0
+
+
+FOUND = [(10010, 2)]
+"""Seeds that found something, with their policy: a poll of an old lease and one of a new lease, written together."""
+
+
+@pytest.mark.parametrize(("seed", "resubmit_max"), FOUND)
+def test_what_a_seed_has_found_stays_mended(seed: int, resubmit_max: int) -> None:
+    """A story that went wrong once ends well."""
+    assert simulate(seed, resubmit_max=resubmit_max)["steps"] > 0
+
+
 def test_a_seed_tells_the_same_story_again() -> None:
     """What a failing seed shows is worth nothing unless it can be seen again."""
     assert simulate(3) == simulate(3)

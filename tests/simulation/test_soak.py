@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 
 import pytest
 
@@ -12,6 +13,11 @@ from tests.simulation.soak import MEGABYTE, soak
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_steps() -> None:
     """B14: a few hundred steps here; `python -m tests.simulation.soak` takes 100,000."""
-    soaked = soak(500, warm_up=250)
+    tracemalloc.start()
+    try:
+        soaked = soak(500, warm_up=250, jobs_a_file=40)
+    finally:
+        tracemalloc.stop()
     assert soaked.steps >= 500
-    assert soaked.grown_bytes < 20 * MEGABYTE
+    assert soaked.resident_bytes < 20 * MEGABYTE
+    assert soaked.traced_bytes < 5 * MEGABYTE

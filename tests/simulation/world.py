@@ -16,9 +16,12 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
+from sqlalchemy import event
+
 from orchestrator.config import load_settings
 from orchestrator.db.engine import Database
 from orchestrator.db.migrate import upgrade
+from orchestrator.domain.job import Job
 from orchestrator.domain.ports import Fetch, Provider
 from orchestrator.journal import FileJournal
 from orchestrator.services.batches import Taker
@@ -30,7 +33,7 @@ from orchestrator.wiring.limits import make_limits
 from tests.db.conftest import MovableEngine
 from tests.fixtures.clock import FakeClock
 from tests.simulation.links import MemoryFetch
-from tests.simulation.process import Process
+from tests.simulation.process import Inline, Process
 from tests.simulation.provider import Line, MemoryProvider
 
 MEMORY = Path("/dev/shm")
@@ -56,8 +59,13 @@ def fast_folder() -> Path | None:
 
 @cache
 def engine() -> MovableEngine:
-    """Return the one engine: each new one would compile every statement again."""
-    return MovableEngine(f"sqlite:///{template()}")
+    """Return the one engine: each new one would compile every statement again.
+
+    Its files are not synced: what dies here is a process, never the machine.
+    """
+    movable = MovableEngine(f"sqlite:///{template()}")
+    event.listen(movable.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+    return movable
 
 
 @dataclass
@@ -72,6 +80,7 @@ class World:
     folder: Path
     storing: ThreadPoolExecutor
     resubmit_max: int
+    slots: int
     processes: list[Process] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
@@ -79,6 +88,10 @@ class World:
     agreed: dict[str, int] = field(default_factory=dict)
     """How often a person has agreed to another charge for a job."""
     born: int = 0
+    charges_checked: int = 0
+    """How many charges there were when they were last compared with the job table."""
+    histories: dict[str, Job] = field(default_factory=dict)
+    """The jobs whose histories have been checked, as they stood then."""
 
     def start_process(self) -> Process:
         """Start one more process, with a journal of its own."""
@@ -146,8 +159,11 @@ class World:
 
 
 @contextmanager
-def made_world(seed: int) -> Iterator[World]:
-    """Give a world without jobs or processes; everything random in it comes from the seed."""
+def made_world(seed: int, *, resubmit_max: int | None = None, slots: int = SLOTS) -> Iterator[World]:
+    """Give a world without jobs or processes; everything random in it comes from the seed.
+
+    `resubmit_max` says how often ON_UNKNOWN=resubmit may pay again for a job, 0 is `hold`; the seed says it otherwise.
+    """
     rng, clock = Random(seed), FakeClock()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="simulation-", dir=fast_folder())))
@@ -158,7 +174,7 @@ def made_world(seed: int) -> Iterator[World]:
                 "data_dir": folder / "data",
                 "database_url": f"sqlite:///{path}",
                 "zai_api_key": "id.secret",
-                "limits": f"*={SLOTS}",
+                "limits": f"*={slots}",
                 "max_unknown_per_hour": 8,
             }
         )
@@ -167,10 +183,12 @@ def made_world(seed: int) -> Iterator[World]:
         database = Database(engine().move(settings.database), clock, rng=rng)
         stack.callback(database.close)
         app = make_app(settings, clock, database, rng=rng)
-        storing = stack.enter_context(ThreadPoolExecutor(1))
+        storing = stack.enter_context(Inline(1))
         account = MemoryProvider(app.kinds, clock, rng)
-        resubmit_max = rng.choice((0, 0, 2))
-        world = World(seed, rng, app, clock, account, folder, storing, resubmit_max)
+        drawn = rng.choice((0, 0, 2))
+        world = World(
+            seed, rng, app, clock, account, folder, storing, drawn if resubmit_max is None else resubmit_max, slots
+        )
         try:
             yield world
         finally:

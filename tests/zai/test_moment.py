@@ -272,6 +272,23 @@ def test_running_out_of_time_after_the_first_byte_is_uncertain(act: Act) -> None
     assert connections == 1
 
 
+def test_an_answer_that_came_while_the_process_stood_still_is_read() -> None:
+    """A7: a process that wakes behind its deadline finds the task's id in the socket, and that was paid for."""
+
+    async def answer_and_sleep(talk: Talk) -> None:
+        await answer(TASK_ANSWER)(talk)
+        loop = asyncio.get_running_loop()
+        awake = loop.time
+        setattr(loop, "time", lambda: awake() + 3600)  # noqa: B010 - a method, which types forbid
+
+    async def run() -> CallEvidence:
+        async with peer(answer_and_sleep) as one:
+            return await call(make_provider(one.url))
+
+    evidence = asyncio.run(run())
+    assert (evidence.moment, evidence.body) == (Moment.ANSWERED, TASK_ANSWER.decode())
+
+
 def test_running_out_of_time_while_sending_is_uncertain() -> None:
     """A peer that reads nothing of a large body: the first bytes have left all the same."""
 

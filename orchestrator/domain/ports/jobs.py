@@ -180,7 +180,10 @@ class Jobs(Protocol):
         """
 
     def apply(self, decisions: Sequence[tuple[Job, Decision]]) -> Sequence[Applied]:
-        """Write decisions guarded by id, state and the job's lease_token, in one transaction."""
+        """Write decisions guarded by id, state and the job's lease_token, in one transaction.
+
+        A job that is there twice, under an old lease and a new one, is written one decision after the other.
+        """
 
     def apply_evidence(
         self,
@@ -269,6 +272,9 @@ class Jobs(Protocol):
 
     def remember_upload(self, output_id: str, upload_id: str) -> None:
         """Keep a multipart upload's id before its first part."""
+
+    def find_due_sweeps(self, names: Sequence[str]) -> Sequence[str]:
+        """Return which of these maintenance tasks are due, in their order: one read, where each claim is a write."""
 
     def claim_sweep(self, name: str, *, every: timedelta, lease: timedelta) -> str | None:
         """Lease one maintenance task when it is due; return the token, None when it is not."""

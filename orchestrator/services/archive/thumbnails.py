@@ -58,7 +58,8 @@ def list_missing(audit: Audit) -> Iterator[tuple[str, Sequence[str]]]:
 
 def make_anew(context: LaneContext, job_id: str, output_id: str) -> Thumbnail:
     """Make the thumbnail of an archived output of the bytes in the archive; store it, then say so in papers and row: who
-    dies between leaves a file that nobody misses. One output of a job at a time: they share their papers. Raises StepErrors, NotFound, Conflict (nothing is archived any more).
+    dies between leaves a file that nobody misses. One output of a job at a time, since they share their papers.
+    Raises StepErrors, NotFound, Conflict (nothing is archived any more).
     """
     filed = context.papers.load_filed(job_id)
     output = next(output for output in filed.job.outputs if output.id == output_id)
