@@ -22,6 +22,11 @@ _ROWS = (
         _ONCE_MORE,
     ),
     ("thumbnail_busy", "too many others were being made", _ONCE_MORE),
+    (
+        "thumbnail_given_up",
+        "the process that archives was stopped meanwhile",
+        "Nothing has to be done: whoever goes on with the job makes it.",
+    ),
     ("thumbnail_not_begun", "the process that decodes could not be started", _ONCE_MORE),
 )
 

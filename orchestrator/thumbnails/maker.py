@@ -11,7 +11,7 @@ import sys
 import tempfile
 from importlib import metadata, util
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import BinaryIO
 
 from orchestrator.domain.errors import Permanent, Transient
@@ -35,7 +35,21 @@ def find_libraries() -> str | None:
     """Return the names and versions of the libraries that decode, None where the extra `media` is not installed."""
     if any(util.find_spec(module) is None for module in _NEEDED.values()):
         return None
-    return ", ".join(f"{name} {metadata.version(name)}" for name in _NEEDED)
+    return ", ".join(map(_describe, _NEEDED))
+
+
+def _describe(name: str) -> str:
+    """Forks bring the same module under another name: no version is known then, and nothing is wrong."""
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return f"{name} of another name"
+
+
+def _find_folders() -> list[str]:
+    """Return where they are installed: the process looks neither into a user's own packages nor at PYTHONPATH."""
+    found = [util.find_spec(module) for module in _NEEDED.values()]
+    return sorted({str(Path(spec.origin).absolute().parents[1]) for spec in found if spec and spec.origin})
 
 
 class ThumbnailMaker:
@@ -45,6 +59,16 @@ class ThumbnailMaker:
         self._pixels = pixels
         self._deadline = deadline_seconds
         self._places = BoundedSemaphore(AT_ONCE)
+        self._lock = Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._is_closed = False
+
+    def close(self) -> None:
+        """End what runs and begin nothing more: whoever stops this process waits for no decoder."""
+        with self._lock:
+            self._is_closed = True
+            for process in self._running:
+                process.kill()
 
     def make(self, path: Path, content_type: str) -> MadeThumbnail:
         """Decode the file elsewhere, and look at what comes back as at any foreign picture."""
@@ -58,28 +82,44 @@ class ThumbnailMaker:
             self._places.release()
 
     def _run(self, path: Path, content_type: str) -> bytes:
-        """Files, not pipes, take what it says: the process limits their size itself, and we read no more than that.
-
-        It gets no environment: keys of ours stand there.
-        """
+        """Files, not pipes, take what it says: the process limits their size itself, and we read no more than that."""
         command = [sys.executable, "-I", str(WORKER), str(path.absolute()), content_type, str(self._pixels)]
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = self._start([*command, *_find_folders()], out, err)
             try:
-                done = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    env={},
-                    cwd="/",
-                    timeout=self._deadline,
-                    check=False,
-                )
+                code = process.wait(self._deadline)
             except subprocess.TimeoutExpired as error:
                 raise Permanent("thumbnail_timeout", f"decoding took longer than {self._deadline:g} s") from error
-            if done.returncode != 0:
-                raise Permanent("thumbnail_refused", _last_words(err) or f"its process ended with {done.returncode}")
+            finally:
+                self._end(process)
+            if self._is_closed:
+                raise _given_up()
+            if code != 0:
+                raise Permanent("thumbnail_refused", _last_words(err) or f"its process ended with {code}")
             return _read(out)
+
+    def _start(self, command: list[str], out: BinaryIO, err: BinaryIO) -> subprocess.Popen[bytes]:
+        """It gets no environment: keys of ours stand there. Nor the terminal: what is typed there is meant for us."""
+        with self._lock:
+            if self._is_closed:
+                raise _given_up()
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env={},
+                cwd="/",
+                start_new_session=True,
+            )
+            self._running.add(process)
+            return process
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._running.discard(process)
+        process.kill()
+        process.wait()
 
     def _check(self, data: bytes) -> MadeThumbnail:
         try:
@@ -90,6 +130,10 @@ class ThumbnailMaker:
         if facts.content_type != THUMBNAIL_TYPE or not 0 < max(width, height) <= self._pixels:
             raise Permanent("thumbnail_refused", f"what was made is {facts.content_type}, {width}x{height}")
         return MadeThumbnail(data, width, height)
+
+
+def _given_up() -> Transient:
+    return Transient("thumbnail_given_up", "this process is being stopped")
 
 
 def _read(file: BinaryIO) -> bytes:

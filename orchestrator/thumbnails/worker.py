@@ -1,4 +1,5 @@
 """A script: makes the thumbnail of the file argv[1], of the content type argv[2], no side longer than argv[3] pixels.
+What decodes is looked for in the folders argv[4:] too.
 
 The JPEG goes to stdout; why there is none goes to stderr, with an exit code other than 0. Imports nothing of ours: it
 decodes what strangers sent, so it starts with limits on memory, time and files, and knows no setting and no key.
@@ -10,8 +11,11 @@ import io
 import resource
 import signal
 import sys
+from contextlib import suppress
 from itertools import islice
 from typing import BinaryIO
+
+sys.path += sys.argv[4:]
 
 import av
 from PIL import Image, ImageOps
@@ -29,6 +33,8 @@ DARK = 32
 QUALITY = 82
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
 FILMS = ("video/mp4", "video/quicktime")
+ALONE = {"enable_drefs": "0", "protocol_whitelist": "none"}
+"""A film may name other files and addresses as where its pictures are: none is ever opened."""
 
 
 def main(path: str, content_type: str, pixels: int) -> None:
@@ -42,6 +48,7 @@ def main(path: str, content_type: str, pixels: int) -> None:
         else:
             raise SystemExit(f"no thumbnail is made of {content_type}")
     out = io.BytesIO()
+    picture.info.clear()  # comments of strangers are nothing to look at
     picture.save(out, "JPEG", quality=QUALITY, optimize=True)
     sys.stdout.buffer.write(out.getvalue())
 
@@ -59,7 +66,7 @@ def shrink_picture(source: BinaryIO, form: str, pixels: int) -> Image.Image:
 def take_poster(source: BinaryIO, pixels: int) -> Image.Image:
     """Return the first frame that is not black among those of the first seconds; else the first. Upright."""
     first: Image.Image | None = None
-    with av.open(source, "r", format="mov") as film:
+    with av.open(source, "r", format="mov", options=ALONE) as film:
         if not film.streams.video:
             raise SystemExit("it has no pictures")
         stream = film.streams.video[0]
@@ -73,8 +80,7 @@ def take_poster(source: BinaryIO, pixels: int) -> Image.Image:
             sides = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
             shrunk = frame.reformat(width=sides[0], height=sides[1], format="rgb24")
             small: Image.Image = shrunk.to_image()  # type: ignore[no-untyped-call]  # PyAV leaves it untyped
-            if frame.rotation:
-                small = small.rotate(frame.rotation, expand=True)
+            small = _turn(small, frame.rotation)
             if not _is_black(small):
                 return small
             first = first or small
@@ -87,9 +93,24 @@ def _limit() -> None:
     """Whatever the decoders do then, they do it within these. macOS knows no limit of memory and says so."""
     signal.alarm(MOST_SECONDS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_WRITTEN, MOST_WRITTEN))
+    _bound(resource.RLIMIT_FSIZE, MOST_WRITTEN)
     if sys.platform == "linux":
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+        _bound(resource.RLIMIT_AS, MOST_MEMORY)
+        with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - a sandbox may hide it
+            score.write("999")  # where memory runs out, this process goes first, and not the one with paid calls
+
+
+def _bound(kind: int, most: int) -> None:
+    """Lower a limit: who set a lower one already stays right."""
+    _, hard = resource.getrlimit(kind)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (most, most))
+
+
+def _turn(picture: Image.Image, degrees: int) -> Image.Image:
+    """Turn a frame by quarters, as cameras do. Other angles are damage: those of an empty matrix are no number at all."""
+    quarters = round(degrees / 90) if -180 <= degrees <= 180 else 0
+    return picture.rotate(quarters * 90, expand=True) if quarters else picture
 
 
 def _refuse_huge(width: int, height: int) -> None:

@@ -7,7 +7,7 @@ import importlib.metadata
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 
 from orchestrator import http
@@ -33,9 +33,11 @@ def open_lanes(
     process = f"{host_name()}-{secrets.token_hex(8)}"
     settings.spool_dir.mkdir(parents=True, exist_ok=True)
     limits = make_limits(app.kinds, settings, total_slots)
+    thumbnails = make_thumbnails(settings)
     with (
         closing(FileJournal(settings.journal_dir, process)) as journal,
         ThreadPoolExecutor(storing_threads(limits.archive_windows), thread_name_prefix="storing") as storing,
+        nullcontext() if thumbnails is None else closing(thumbnails),  # before the threads that wait for it
     ):
         yield LaneContext(
             jobs=app.jobs,
@@ -62,7 +64,7 @@ def open_lanes(
             tool_version=importlib.metadata.version(DISTRIBUTION),
             delivering=replace(app.delivering, process=process),
             batch_id=batch_id,
-            thumbnails=make_thumbnails(settings),
+            thumbnails=thumbnails,
         )
 
 

@@ -403,3 +403,22 @@ def test_a_thumbnail_is_not_made_of_other_bytes(sqlite_bench: Bench) -> None:
     with making(bench) as context, pytest.raises(Transient, match="not as it was stored"):
         make_anew(context, job.id, job.outputs[0].id)
     assert list(list_missing(bench.app.audit)) == [(job.id, [job.outputs[0].id])]
+
+
+def test_two_who_make_the_same_one_share_no_file(sqlite_bench: Bench) -> None:
+    """`archive thumbnails` may run twice at once: each decodes a copy of its own."""
+    bench = sqlite_bench
+    with bench.process() as plain:
+        (job,) = finish(bench, plain, IMAGE)
+    output_id = job.outputs[0].id
+    with making(bench) as context:
+        real = ThumbnailMaker(SIDE, deadline_seconds=PATIENT)
+
+        class Beside:
+            def make(self, path: Path, content_type: str) -> MadeThumbnail:
+                make_anew(context, job.id, output_id)
+                return real.make(path, content_type)
+
+        make_anew(replace(context, thumbnails=Beside()), job.id, output_id)
+        assert list(context.spool.iterdir()) == []
+        assert verify(bench, context=context) == []

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
-from struct import pack
+from struct import pack, unpack
 from typing import Any
 
 import av
 import pytest
 from PIL import Image
 
-from orchestrator.domain.errors import Permanent
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.thumbnails import thumbnail_key
 from orchestrator.thumbnails import ThumbnailMaker, find_libraries
 from orchestrator.thumbnails.maker import WORKER
@@ -120,14 +122,17 @@ def test_deep_greys_and_print_colours_are_shown_as_they_are(tmp_path: Path) -> N
 # -- films -------------------------------------------------------------------------------------------------------
 
 
-def film(path: Path, colours: list[tuple[int, int, int]], *, each: int = 10, form: str = "mp4") -> Path:
+def film(
+    path: Path, colours: Sequence[tuple[int, int, int] | Image.Image], *, each: int = 10, form: str = "mp4"
+) -> Path:
     """Write a film of 10 frames a second that shows each colour for `each` frames."""
     with av.open(str(path), "w", format=form) as container:
         stream: Any = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
         for shade in colours:
             for _ in range(each):
-                frame: Any = av.VideoFrame.from_image(Image.new("RGB", (160, 90), shade))  # type: ignore[no-untyped-call]
+                shown = shade if isinstance(shade, Image.Image) else Image.new("RGB", (160, 90), shade)
+                frame: Any = av.VideoFrame.from_image(shown)  # type: ignore[no-untyped-call]
                 container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -146,6 +151,34 @@ def test_a_film_that_stays_black_has_its_first_frame(tmp_path: Path) -> None:
     """No more than the first seconds are decoded: what comes later is not found."""
     path = film(tmp_path / "film", [(0, 0, 0), RED], each=60)
     assert is_near(colour(make(path, "video/mp4")), (0, 0, 0))
+
+
+def matrix(film: bytes, *values: int) -> bytes:
+    """Return the film with this matrix in its track's head: how players are to turn it."""
+    place = film.index(b"tkhd") + 44
+    return film[:place] + pack(">9i", *values) + film[place + 36 :]
+
+
+ONE = 0x10000
+TURNS = {
+    "a quarter": (0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30),
+    "an eighth": (46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30),
+    "nothing": (0,) * 9,
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_poster_stands_as_its_film_is_shown(tmp_path: Path, turn: str) -> None:
+    """Telephones lie a film on its side and say so; what says nonsense still has a poster."""
+    lying = Image.new("RGB", (160, 90), RED)
+    lying.paste(BLUE, (0, 0, 80, 90))
+    path = film(tmp_path / "film", [lying])
+    path.write_bytes(matrix(path.read_bytes(), *TURNS[turn]))
+    poster = make(path, "video/mp4")
+    assert poster.size == ((36, 64) if turn == "a quarter" else (64, 36))
+    if turn == "a quarter":  # clockwise: what was at the left is above
+        assert is_near(colour(poster, 0.5, 0.1), BLUE)
+        assert is_near(colour(poster, 0.5, 0.9), RED)
 
 
 # -- files that are made to hurt -----------------------------------------------------------------------------------
@@ -208,6 +241,104 @@ def test_a_decoder_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert refused.value.code == "thumbnail_timeout"
 
 
+def grown(film: bytes, at: int, extra: bytes) -> bytes:
+    """Return the film with `extra` at this place, the boxes around it so much longer."""
+    place = 0
+    while place < at:
+        (size,) = unpack(">I", film[place : place + 4])
+        if place < at <= place + size:
+            film = film[:place] + pack(">I", size + len(extra)) + film[place + 4 :]
+            is_box_of_boxes = film[place + 4 : place + 8] in (b"moov", b"trak", b"mdia", b"minf", b"dinf")
+            if not is_box_of_boxes:
+                break
+            place += 8
+        else:
+            place += size
+    return film[:at] + extra + film[at:]
+
+
+def elsewhere(film: bytes, path: str) -> bytes:
+    """Return the film with its pictures said to be in another file, as old editors did (an alias)."""
+    said = bytes(10) + pack(">B27s12xB63s16xhh16x", 3, b"vol", 5, b"other", 1, 1)
+    for sort in (2, 18):
+        said += pack(">hh", sort, len(path)) + path.encode() + b"\0" * (len(path) % 2)
+    entry = pack(">I4sI", len(said) + 16, b"alis", 0) + said + pack(">hh", -1, 0)
+    place = film.index(b"dref") + 12
+    return grown(film[:place] + entry[:12] + film[place + 12 :], place + 12, entry[12:])
+
+
+@pytest.mark.parametrize("is_asked_to", [False, True])
+def test_a_film_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_asked_to: bool) -> None:
+    """Its head may say that the pictures lie in another file, or behind an address: neither is opened, not even were
+    the decoder's own switch for it on.
+    """
+    other = film(tmp_path / "other", [BLUE], form="mov")
+    path = tmp_path / "film"
+    path.write_bytes(elsewhere(other.read_bytes(), str(other)))
+    with av.open(str(path), format="mov", options={"enable_drefs": "1"}) as container:
+        assert next(container.decode(video=0)).width == 160, "it is a film for who opens the other file"
+    if is_asked_to:
+        worker = tmp_path / "worker.py"
+        worker.write_text(WORKER.read_text().replace('"enable_drefs": "0"', '"enable_drefs": "1"'))
+        monkeypatch.setattr("orchestrator.thumbnails.maker.WORKER", worker)
+    with pytest.raises(Permanent, match="no frame of it can be decoded"):
+        make(path, "video/quicktime")
+
+
+def test_a_thumbnail_says_nothing_of_its_own(tmp_path: Path) -> None:
+    """Comments of strangers are not handed on."""
+    path = save(tmp_path, Image.new("RGB", (20, 10), BLUE), "JPEG", comment=b"<script>")
+    assert b"<script>" in path.read_bytes()
+    assert b"<script>" not in ThumbnailMaker(64, deadline_seconds=PATIENT).make(path, "image/jpeg").data
+
+
+def test_a_stop_waits_for_no_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs is ended, what waits for its turn is not begun, and what comes later neither."""
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    worker = tmp_path / "worker.py"
+    worker.write_text("import signal, sys\nopen(sys.argv[1], 'w').close()\nsignal.pause()\n")
+    monkeypatch.setattr("orchestrator.thumbnails.maker.WORKER", worker)
+    maker = ThumbnailMaker(64, deadline_seconds=PATIENT)
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(maker.make, started, "image/png") for _ in range(3)]
+        started.read_bytes()  # one has begun
+        maker.close()
+        errors = [one.exception() for one in [*asked, pool.submit(maker.make, started, "image/png")]]
+    assert [getattr(error, "code", error) for error in errors] == ["thumbnail_given_up"] * 4
+    assert all(isinstance(error, Transient) for error in errors)
+
+
+def test_a_terminal_speaks_to_us_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C goes to a whole group of processes: a clean stop must not spoil what is nearly done."""
+    worker = tmp_path / "worker.py"
+    worker.write_text("import os, sys\nsys.exit(str(os.getsid(0) == os.getpid()))\n")
+    monkeypatch.setattr("orchestrator.thumbnails.maker.WORKER", worker)
+    with pytest.raises(Permanent, match="True"):
+        make(tmp_path / "any", "image/png")
+
+
+def test_what_decodes_is_found_where_we_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own looks into no user's packages and at no PYTHONPATH; it is told where they are."""
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    assert make(save(tmp_path, Image.new("RGB", (20, 10), BLUE), "PNG"), "image/png").size == (20, 10)
+
+
+def test_lower_limits_are_kept_and_memory_is_taken_from_it_first(tmp_path: Path) -> None:
+    """Who runs us with less gets thumbnails too; where the host's memory runs out, the decoder goes first."""
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        "import resource, runpy\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
+        f"runpy.run_path({str(WORKER)!r})['_limit']()\n"
+        "print(resource.getrlimit(resource.RLIMIT_FSIZE), open('/proc/self/oom_score_adj').read())\n"
+    )
+    said = subprocess.run([sys.executable, "-I", str(probe)], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["(524288,", "524288)", "999"]
+
+
 def test_the_decoder_has_no_environment_and_little_memory(tmp_path: Path) -> None:
     """What strangers sent is decoded where no key stands, and where a gigabyte is the end."""
     probe = tmp_path / "probe.py"
@@ -259,3 +390,13 @@ def test_each_output_has_one_place_for_its_thumbnail() -> None:
 def test_the_libraries_are_named_with_their_versions() -> None:
     """For `doctor`."""
     assert str(find_libraries()).startswith("Pillow ")
+
+
+def test_a_fork_under_another_name_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow-SIMD and others bring the same module: that is no reason for a worker not to start."""
+
+    def find(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("orchestrator.thumbnails.maker.metadata.version", find)
+    assert "Pillow of another name" in str(find_libraries())

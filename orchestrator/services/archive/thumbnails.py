@@ -66,7 +66,8 @@ def make_anew(context: LaneContext, job_id: str, output_id: str) -> Thumbnail:
     file, store = output.kept, context.stores.open(filed.job.archive_url)
     if file is None or context.thumbnails is None:
         raise Conflict(f"{output_id} has nothing to make a thumbnail of, or nothing here makes any")
-    spool = context.spool / f"{output_id}.thumbnail.part"
+    mine = f"{context.rng.getrandbits(64):016x}"  # another process may be at the same output
+    spool = context.spool / f"{output_id}.{mine}.part"
     try:
         copy = copy_back(store, file.key, spool)
         if copy.sha256 != file.sha256:
