@@ -268,20 +268,18 @@ class TestExtraPaidTasks:
     def test_what_is_passed_over_when_the_call_in_flight_ends_is_told(self, driver: Driver) -> None:
         """Two whole answers came while a third call was in flight, whose end is unknown: the oldest is used."""
         held = driver.add_held(kind="image", model="cogview-4")
-        calls = [held.submissions[0].id]
-        for _ in range(2):
-            resubmit(driver, driver.get(held.id))
-            row = driver.claim_one(slots={"*": 9})
-            calls.append(row.submission.id)
-            if len(calls) == 2:
-                driver.report(row, UNKNOWN)
-        for number, call in enumerate(calls[:2]):
+        resubmit(driver, held)
+        second = driver.claim_one(slots={"*": 9})
+        driver.report(second, UNKNOWN)
+        resubmit(driver, driver.get(held.id))
+        third = driver.claim_one(slots={"*": 9})
+        for number, call in enumerate((held.submissions[0].id, second.submission.id)):
             answer = AnswerComplete((make_draft(url=f"https://cdn.example/{number}.png"),))
             assert not driver.report_late(call, answer).is_extra_paid
-        driver.report(row, UNKNOWN)
+        driver.report(third, UNKNOWN)
         assert [output.source_url for output in driver.get(held.id).outputs] == ["https://cdn.example/0.png"]
         extra = [event for event in driver.history.list_events(held.id) if event.type == "extra_paid_task"]
-        assert [event.data["submission_id"] for event in extra] == [calls[1]]
+        assert [event.data["submission_id"] for event in extra] == [second.submission.id]
 
     def test_it_is_told_once(self, driver: Driver) -> None:
         """A journal replayed twice writes one event."""
