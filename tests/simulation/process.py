@@ -148,5 +148,6 @@ class Process:
         self._loop.run_until_complete(asyncio.wait(stray) if stray else asyncio.sleep(0))
         self._loop.close()
         journal: Any = self.context.journal
+        journal._stop_reading()  # the locks of what it was taking over fall with its own
         os.close(journal._fd)
         journal._fd = -1
