@@ -61,7 +61,7 @@ CHAOS = $(VENV)/bin/python -m scripts.chaos
 
 chaos: $(VENV)/$(STAMP) ## kill workers 500 times, restart broker and crash PostgreSQL 20 times each, then `run` on SQLite 300 times (hours)
 	$(CHAOS) --seed 1000 --rounds 20 --jobs 250 --kills 25 --figures $(CHAOS_FIGURES) $(CHAOS_ARGS)
-	$(CHAOS) --embedded --seed 1000 --rounds 10 --jobs 60 --kills 30 --kill-every 3 --figures $(CHAOS_FIGURES) $(CHAOS_ARGS)
+	$(CHAOS) --embedded --seed 2000 --rounds 8 --jobs 200 --kills 40 --kill-every 3 --figures $(CHAOS_FIGURES) $(CHAOS_ARGS)
 
 chaos-short: $(VENV)/$(STAMP) ## one round of each: under 3 minutes
 	$(CHAOS) --seed 7 --jobs 40 --kills 8 $(CHAOS_ARGS)

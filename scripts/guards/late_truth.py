@@ -12,6 +12,14 @@ DRAIN = "orchestrator/services/lanes/drain.py"
 
 GUARDS = (
     Guard(
+        name="what is passed over when a call in flight ends is told",
+        promise="No paid answer stands in the ledger unnamed.",
+        file="orchestrator/db/answer_notes.py",
+        kept=", *_left_over_notes(connection, settled)]",
+        removed="]",
+        tests=("tests/db/test_evidence.py",),
+    ),
+    Guard(
         name="a definite verdict is written once",
         promise="What is known of a paid call is never overwritten.",
         file=EVIDENCE,
