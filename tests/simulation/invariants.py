@@ -14,6 +14,7 @@ from tests.health import find_anything
 from tests.simulation.world import MODELS, World
 
 EXTRA_PAID = "extra_paid_task"
+PAID_AND_IDLE = "paid_and_idle"
 STRAYED = "object_orphaned"  # stored just before a death, named by no row (docs/operations.md)
 
 
@@ -112,6 +113,8 @@ def _is_to_be_expected(world: World, finding: Finding) -> bool:
     """What is held is told, and so is the charge that somebody agreed to and that turned out to be one too many."""
     if finding.code == EXTRA_PAID:
         return world.agreed.get(finding.subject, 0) + count_policy(world, finding.subject) > 0
+    if finding.code == PAID_AND_IDLE:  # somebody wrote a held job off whose task runs on: their word, and it is told
+        return world.app.history.get_job(finding.subject).failure_code == "written_off"
     return finding.code in AFTER_A_KILL | {STRAYED}
 
 
