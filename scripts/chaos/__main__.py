@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -25,20 +24,18 @@ from scripts.chaos.fleet import run_fleet
 from scripts.chaos.installation import running_servers
 from scripts.chaos.plan import Plan
 from scripts.chaos.score import Score
+from scripts.chaos.shell import describe_commit, end_by_signal
 
-ROOT = Path(__file__).parents[2]
 BAD = ("lost", "twice", "orphans", "above_limit")
 COUNTED = ("jobs", "held", "attached", *BAD, "stray_objects", "kills", "flushes", "broker_restarts", "database_crashes")
 
 
 def main() -> int:
     """Run what is missing of the rounds; return the exit code."""
+    end_by_signal()
     given = _read_arguments()
     command = f"python -m scripts.chaos {' '.join(sys.argv[1:])}".strip()
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    commit = described.stdout.strip() or "unknown"  # a checkout that git does not own, or an unpacked archive
+    commit = describe_commit()
     scores: list[dict[str, Any]] = list(_read_figures(given.figures))
     done = {(score["mode"], score["seed"]) for score in scores}
     mode = "embedded" if given.embedded else "fleet"
